@@ -1,0 +1,2337 @@
+"""Run the cases of a suite: every result traceable to its code, its config and its log.
+
+    cases = [ExperimentCase("gpt-4", base.copy_with(model="gpt-4")), …]
+    run_experiments_cli(cases, entry_point="run_my_experiment.py", experiment_name="my-experiment")
+
+Everything is checked before anything starts. Each case then runs as a process of its own, and the run
+directory `results/{experiment}/{timestamp}_{commit}[-dirty]/` holds what was asked, of which code, and
+what happened. This file works alone, needs typer (which brings rich), and may be copied unmodified into
+any repository; configs come from `experiment_config.py`. It reads from top to bottom:
+
+    What one types            ExperimentCase, run_experiments, run_experiments_cli, RunSummary, SuiteError
+    Checking                  a suite and its options -> a plan, or every problem at once
+    Resuming                  a run directory -> what is left to do
+    Code                      the commit, and the patch from it to the tree on disk
+    The run directory         names, journal, durable writes
+    Running                   one loop: launch, wait, record, report
+    Inspect mode              finished logs, stamped and published
+    Console                   what a person, a pipe or a program sees
+    Command line              the flags of a suite
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import fnmatch
+import hashlib
+import inspect
+import json
+import logging
+import os
+import re
+import selectors
+import shlex
+import shutil
+import signal
+import site
+import stat
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import threading
+import time
+import tomllib
+import traceback
+import unicodedata
+import zipfile
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from difflib import get_close_matches
+from pathlib import Path
+from types import FrameType, UnionType
+from typing import Annotated, Any, Generic, Literal, NoReturn, Protocol, Self, TypeVar, cast, get_args
+
+import typer
+
+__all__ = ["ExperimentCase", "RunSummary", "SuiteError", "run_experiments", "run_experiments_cli"]
+__version__ = "0.1.0"
+
+FORMAT_VERSION = 1
+PARALLELISM_LIMIT = 64
+GRACE_S = 10.0
+EXIT_FAILED, EXIT_WRONG_USE, EXIT_LOCKED = 1, 2, 75  # 75: EX_TEMPFAIL of sysexits.h
+
+Mode = Literal["standard", "inspect"]
+log = logging.getLogger("experiment_runner")
+
+
+# --- What one types --------------------------------------------------------------------------------------------------
+
+
+class Config(Protocol):
+    """What the runner asks of a config; `BaseExperimentConfig` of `experiment_config.py` offers it."""
+
+    def copy_with_arguments(self, argv: Sequence[str]) -> Self: ...
+    def to_arguments(self, output_dir: str) -> tuple[list[str], str]: ...
+    @classmethod
+    def command_lines_read(cls) -> list[list[str]]: ...
+
+
+ConfigT = TypeVar("ConfigT", bound=Config, covariant=True)
+
+
+@dataclass(frozen=True)
+class ExperimentCase(Generic[ConfigT]):
+    """A variant name, unique in its suite, and the config that belongs to it.
+
+    Attributes:
+        env: Environment variables for this case alone. Their names are recorded, their values are not.
+    """
+
+    variant_name: str
+    config: ConfigT
+    env: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """What became of a run.
+
+    Attributes:
+        run_dir: The run directory; in a dry run, the one that would be made.
+        statuses: Status of every case by variant name: succeeded, failed, cancelled or pending.
+        exit_code: 0 all succeeded, 1 some case failed, 128 + n stopped by signal n.
+    """
+
+    run_dir: Path
+    statuses: Mapping[str, str]
+    exit_code: int
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """Number of cases by status."""
+        return Counter(self.statuses.values())
+
+
+class SuiteError(Exception):
+    """A suite that can't run. Nothing was started and nothing was created.
+
+    Attributes:
+        problems: One sentence each: what is wrong, where, what to do.
+        exit_code: 2, or 75 if another runner owns the run directory.
+    """
+
+    def __init__(self, problems: Iterable[str], exit_code: int = EXIT_WRONG_USE) -> None:
+        self.problems = tuple(problems)
+        self.exit_code = exit_code
+        super().__init__("\n".join(self.problems))
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to run; the flags of a suite have the same names."""
+
+    parallelism: int | Literal["all"] | None = None
+    dry_run: bool = False
+    resume: str | None = None
+    only: tuple[str, ...] = ()
+    set: tuple[str, ...] = ()
+    note: str = ""
+    results_dir: str | None = None
+    same_code: bool = False
+    debug: str | None = None
+    follow: bool | None = None
+    quiet: bool = False
+    json: bool = False
+    as_command: bool = False  # by `run_experiments_cli`, so that there is a command to repeat
+
+
+@dataclass(frozen=True)
+class Suite:
+    """What a suite file declares."""
+
+    cases: Sequence[ExperimentCase[Config]]
+    entry_point: str | Path
+    experiment: str
+    mode: Mode
+    description: str
+    tags: tuple[str, ...]
+    env: Mapping[str, str]
+    file: Path | None
+
+
+def run_experiments(
+    cases: Sequence[ExperimentCase[Config]],
+    entry_point: str | Path,
+    experiment_name: str,
+    *,
+    mode: Mode = "standard",
+    parallelism: int | Literal["all"] | None = None,
+    dry_run: bool = False,
+    resume: str | Path | None = None,
+    only: Sequence[str] = (),
+    note: str = "",
+    results_dir: str | Path | None = None,
+    same_code: bool = False,
+    quiet: bool = False,
+    description: str | None = None,
+    tags: Sequence[str] = (),
+    env: Mapping[str, str] | None = None,
+) -> RunSummary:
+    """Run every case as a process of its own; see `run_experiments_cli` for the same as a command.
+
+    Args:
+        entry_point: The script that a case executes: looked for in the current folder, the project root,
+            the suite's folder and beside this file.
+        mode: `inspect` publishes the logs of Inspect AI flat in the experiment's folder.
+        parallelism: Cases at a time; by default all of them, up to 64; "all" lifts that limit.
+        dry_run: Check everything, show what would run, write nothing.
+        resume: A run directory, or "latest": run what has not succeeded there.
+        only: Patterns of variant names, as in a shell; what they leave out stays pending.
+        results_dir: By default `results` in the project root, or `[tool.suitecase] results_dir`.
+        same_code: Refuse to resume with other code than the run's.
+        description: By default the suite's docstring.
+        env: Environment variables for every case; names are recorded, values are not.
+
+    Raises:
+        SuiteError: With every problem found, before anything is created.
+    """
+    options = Options(
+        parallelism=parallelism, dry_run=dry_run, resume=None if resume is None else str(resume), only=tuple(only),
+        note=note, results_dir=None if results_dir is None else str(results_dir), same_code=same_code, quiet=quiet,
+    )  # fmt: skip
+    suite = declared(inspect.currentframe(), cases, entry_point, experiment_name, mode, description, tags, env)
+    return run(suite, options)
+
+
+def run_experiments_cli(
+    cases: Sequence[ExperimentCase[Config]],
+    entry_point: str | Path,
+    experiment_name: str,
+    mode: Mode = "standard",
+    *,
+    description: str | None = None,
+    tags: Sequence[str] = (),
+    env: Mapping[str, str] | None = None,
+) -> NoReturn:
+    """Make a suite file a command: read its command line (`--help` lists the flags), run, and exit.
+
+    Raises:
+        SystemExit: 0 all cases succeeded, 1 some failed, 2 wrong use, 75 the run directory belongs to
+            another runner, 128 + n stopped by signal n.
+    """
+    with problems_end_the_program():
+        suite = declared(inspect.currentframe(), cases, entry_point, experiment_name, mode, description, tags, env)
+        command_line(suite)
+    sys.exit(0)
+
+
+def declared(
+    frame: FrameType | None,
+    cases: Sequence[ExperimentCase[Config]],
+    entry_point: str | Path,
+    experiment: str,
+    mode: Mode,
+    description: str | None,
+    tags: Sequence[str],
+    env: Mapping[str, str] | None,
+) -> Suite:
+    """A suite; the module from which the function of `frame` was called is its file, and describes it."""
+    module = frame.f_back.f_globals if frame and frame.f_back else {}
+    file = Path(module["__file__"]).resolve() if module.get("__file__") else None
+    described = description or (module.get("__doc__") or "").strip()
+    given: list[tuple[str, object, type | UnionType, str]] = [
+        ("cases", cases, Iterable, "a list of ExperimentCase"),
+        ("entry_point", entry_point, str | Path, "a path"),
+        ("env", {} if env is None else env, Mapping, "a dict of text"),
+    ]
+    wrong_types = [
+        f"{name} is {value!r}: give {right}." for name, value, kind, right in given if not isinstance(value, kind)
+    ]
+    if not is_texts(tags):
+        wrong_types.append(f"tags is {tags!r}: give a list of text.")
+    if wrong_types:
+        raise SuiteError(wrong_types)
+    return Suite(list(cases), entry_point, experiment, mode, described, tuple(tags), dict(env or {}), file)
+
+
+def is_texts(values: object) -> bool:
+    """Whether something is a list of texts; a text alone would be taken for its letters."""
+    items = cast(Iterable[object], values) if isinstance(values, Iterable) and not isinstance(values, str) else [None]
+    return all(isinstance(item, str) for item in items)
+
+
+def run(suite: Suite, options: Options) -> RunSummary:
+    """The steps of a run, in the order in which they happen."""
+    open_standard_streams()
+    plan = make_plan(suite, options)
+    with Console(plan, options) as console:
+        if options.dry_run:
+            console.show_plan()
+            return RunSummary(plan.run_dir, dict.fromkeys(plan.prepared, "pending"), 0)
+        if plan.resumed and not plan.to_run:
+            console.say(f"Nothing left to do in {plan.run_dir}: all its cases that are asked for have succeeded.")
+            return RunSummary(plan.run_dir, plan.resumed.statuses, 0)
+        with open_run(plan) as (opened, journal):
+            console.start(opened, journal)
+            exit_code = Execution(opened, journal, console).run()
+            statuses = case_statuses(journal.events, opened.prepared)
+            console.summarise(opened, statuses)
+    return RunSummary(opened.run_dir, statuses, exit_code)
+
+
+# --- Checking --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A case whose arguments are proved to arrive as its config."""
+
+    case: ExperimentCase[Config]
+    arguments: list[str]
+    config_json: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that is decided before anything starts."""
+
+    suite: Suite
+    options: Options
+    root: Path
+    results_dir: Path
+    run_dir: Path
+    entry_point: Path
+    code: CodeState
+    prepared: Mapping[str, Prepared]
+    to_run: tuple[str, ...]
+    parallelism: int
+    resumed: Resumed | None = None
+
+    @property
+    def experiment_dir(self) -> Path:
+        """Where finished logs lie flat in Inspect mode, and run directories in standard mode."""
+        return self.results_dir / self.suite.experiment
+
+
+def make_plan(suite: Suite, options: Options) -> Plan:
+    """Check everything, and decide. Nothing is created.
+
+    Raises:
+        SuiteError: With all problems.
+    """
+    root = project_root(suite)
+    problems = check_declaration(suite)
+    entry_point, entry_problems = find_entry_point(suite, root)
+    results_dir, results_problems = find_results_dir(suite, options, root)
+    problems += entry_problems + results_problems + check_options(suite, options)
+    if problems:
+        raise SuiteError(problems + problems_of_values(suite, options))
+    code = read_code(root, results_dir)
+    parent = runs_folder(results_dir / suite.experiment, suite.mode)
+    record = None if options.resume is None else read_run(find_run(options.resume, parent), suite)
+    run_dir = record.path if record else parent / f"{datetime.now():%Y%m%d_%H%M%S}_{code.label}"
+    prepared = prepare(set_fields(suite, options, record), run_dir)
+    resumed = plan_resume(record, prepared, code, options) if record else None
+    to_run = tuple(
+        variant
+        for variant in prepared
+        if selected(variant, options) and (resumed is None or resumed.statuses.get(variant) != "succeeded")
+    )
+    limit = options.parallelism if isinstance(options.parallelism, int) else PARALLELISM_LIMIT
+    parallelism = max(1, len(to_run) if options.parallelism == "all" else min(len(to_run), limit))
+    return Plan(suite, options, root, results_dir, run_dir, entry_point, code, prepared, to_run, parallelism, resumed)
+
+
+def project_root(suite: Suite) -> Path:
+    """The git top level of the suite's folder, else the current folder."""
+    try:
+        current = Path.cwd()
+    except FileNotFoundError:
+        raise SuiteError(["the current folder doesn't exist any more: start from one that does."]) from None
+    with suppress(GitError):
+        return Path(git(suite.file.parent if suite.file else current, "rev-parse", "--show-toplevel").rstrip("\n"))
+    return current
+
+
+def check_declaration(suite: Suite) -> list[str]:
+    """Problems of the suite itself: names, duplicates, configs, environment."""
+    problems = [f"experiment name {p}" for p in name_problem(suite.experiment)]
+    if suite.mode not in get_args(Mode):
+        problems.append(f"mode is {suite.mode!r}: it must be {' or '.join(map(repr, get_args(Mode)))}.")
+    if not suite.cases:
+        problems.append("the suite has no cases: give run_experiments at least one ExperimentCase.")
+    for case in cast(Sequence[object], suite.cases):
+        if not isinstance(case, ExperimentCase):
+            raise SuiteError([*problems, f"{repr(case)[:80]} is a {type(case).__name__}, not an ExperimentCase."])
+    for case in suite.cases:
+        problems += [f"variant name {problem}" for problem in name_problem(case.variant_name)]
+        config: object = case.config
+        if isinstance(config, type) or not callable(getattr(config, "to_arguments", None)):
+            kind = f"the class {config.__name__}" if isinstance(config, type) else f"a {type(config).__name__}"
+            problems.append(f"case {case.variant_name!r}: its config is {kind}, not a BaseExperimentConfig.")
+        problems += env_problems(case.env, f"case {case.variant_name!r}: ")
+    problems += collisions([case.variant_name for case in suite.cases]) + env_problems(suite.env, "")
+    configs = [case.config for case in suite.cases if hasattr(case.config, "command_lines_read")]
+    if configs and configs[0].command_lines_read() and sys.argv[1:2] != ["--output_dir"]:
+        read = shlex.join(configs[0].command_lines_read()[0])
+        problems.append(
+            f"a config of this process has read its command line ({read}), so cases may not be what the suite says. "
+            "Import experiment_runner in the suite file itself, or make configs with copy_with()."
+        )
+    return problems
+
+
+def check_options(suite: Suite, options: Options) -> list[str]:
+    """Problems of how the suite was called."""
+    variants = [case.variant_name for case in suite.cases]
+    problems: list[str] = []
+    for pattern in options.only:
+        if not any(matches(variant, pattern) for variant in variants):
+            problems.append(f"no case is named {pattern!r}.{nearest(pattern, variants)}")
+    if not is_texts(options.only):
+        return [f"only is {options.only!r}: give a list of patterns."]
+    if options.debug and (options.only or options.json):
+        problems.append("--debug has one case and the terminal: leave --only and --json out.")
+    if options.debug and options.debug not in variants:
+        problems.append(f"no case is named {options.debug!r}.{nearest(options.debug, variants)}")
+    at_once = cast(object, options.parallelism)
+    if at_once not in (None, "all") and not (type(at_once) is int and at_once >= 1):
+        problems.append(f"parallelism is {at_once!r}: it must be at least 1, or 'all'.")
+    problems += [f"--set {text}: write it FIELD=VALUE." for text in options.set if "=" not in text[1:]]
+    return problems
+
+
+RESERVED = {
+    *("config.json", "results.json", "tracking.jsonl", "items.jsonl", "run.json", "environment.json", "journal.jsonl"),
+    *("uncommitted.patch", "limits.bin", "cancel", "results.csv", "analysis.json", "readme.md", "con", "prn", "aux"),
+    *("nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10))),
+}
+OUR_FILES = re.compile(r"report\..*|attempt-\d+\..*|uncommitted.*\.patch|.*\.eval")
+
+
+def name_problem(name: object) -> list[str]:
+    """Why a name can't be a folder on every system, with a suggestion; empty if it can.
+
+    Names are refused, never altered: what a person wrote is what they find.
+    """
+    if not isinstance(name, str):
+        return [f"{name!r} is a {type(name).__name__}: it must be text."]
+    faults = name_faults(name)
+    return [f"{name[:80]!a} {' and '.join(faults)}: use for example {suggested_name(name)!r}."] if faults else []
+
+
+def name_faults(name: str) -> list[str]:
+    """What is wrong with a name."""
+    reasons = [
+        (not name, "is empty"),
+        ("/" in name or "\\" in name, "contains a slash"),
+        (name.startswith("."), "begins with a dot"),
+        (name.startswith("-"), "begins with a dash, as flags do"),
+        (name != name.strip() or name.endswith("."), "begins or ends with a space or a dot, which some systems drop"),
+        (any(invisible(character, name) for character in name), "contains a control or invisible character"),
+        (len(name.encode("utf-8", "surrogatepass")) > 200, "is longer than 200 bytes"),
+        (folded(name) in RESERVED or folded(name).split(".")[0] in RESERVED, "is a name that is used otherwise"),
+        (OUR_FILES.fullmatch(folded(name)) is not None, "is a name of our own files"),
+    ]
+    return [reason for applies, reason in reasons if applies]
+
+
+def invisible(character: str, name: str) -> bool:
+    """Controls, separators, direction marks, lone surrogates; an emoji may be joined by U+200D."""
+    if character == "\u200d" and any(unicodedata.category(other) == "So" for other in name):
+        return False
+    return unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp") or character in "\u3164\u115f"
+
+
+def folded(name: str) -> str:
+    """What case-insensitive and normalising file systems make of a name."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold()).replace("\u200d", "")
+
+
+def suggested_name(name: str) -> str:
+    """A name that is allowed and looks like the one given."""
+    text = "".join("-" if character in "/\\" or invisible(character, "") else character for character in name)
+    outside = re.compile(r"^[\s.-]+|[\s.-]+$")
+    text = outside.sub("", text)[:200].encode()[:180].decode(errors="ignore")
+    text = outside.sub("", text) or "case"
+    return text if not name_faults(text) else f"case-{text.replace('.', '-')}"
+
+
+def collisions(names: Sequence[object]) -> list[str]:
+    """Names that would share a folder on some system."""
+    by_key: dict[str, list[str]] = {}
+    for name in names:
+        by_key.setdefault(folded(str(name)), []).append(str(name))
+    problems: list[str] = []
+    for same in by_key.values():
+        if len(same) > 1 and len(set(same)) == 1:
+            problems.append(f"variant name {same[0]!r} is given to {len(same)} cases: each needs its own.")
+        elif len(same) > 1:
+            listed = ", ".join(map(repr, same))
+            problems.append(f"variant names {listed} are one folder where case or accents aren't told apart.")
+    return problems
+
+
+def env_problems(env: Mapping[str, str], where: str) -> list[str]:
+    pairs = cast(Mapping[object, object], env).items()
+    wrong = [name for name, value in pairs if not (isinstance(name, str) and isinstance(value, str))]
+    wrong += [name for name, value in pairs if not name or "=" in str(name) or "\0" in f"{name}{value}"]
+    return [f"{where}env: {name!r} is no environment variable: names and values are text." for name in wrong]
+
+
+def find_entry_point(suite: Suite, root: Path) -> tuple[Path, list[str]]:
+    """The one file that an entry point's name stands for."""
+    given = Path(suite.entry_point)
+    folders = [Path.cwd(), root, *([suite.file.parent] if suite.file else []), Path(__file__).parent]
+    candidates = [folder / given for folder in folders]
+    files = list(dict.fromkeys(path.resolve() for path in candidates if os.path.isfile(path)))
+    if not files:
+        folder = next((path for path in candidates if os.path.isdir(path)), None)
+        near = nearest(given.name, [path.name for place in folders for path in place.glob("*.py")])
+        what = (
+            f"is a folder ({folder})" if folder else f"was not found in {', '.join(map(str, dict.fromkeys(folders)))}"
+        )
+        return given, [f"entry point {str(given)!r} {what}: name the script that each case executes.{near}"]
+    if len(files) > 1:
+        return given, [f"entry point {str(given)!r} is ambiguous: {' or '.join(map(str, files))}? Give a longer path."]
+    if files[0] == suite.file:
+        return given, [f"entry point {files[0]} is the suite itself: the code of a case needs a file of its own."]
+    if files[0].suffix != ".py" and not os.access(files[0], os.X_OK):
+        return given, [f"entry point {files[0]} is neither a .py file nor executable."]
+    return files[0], []
+
+
+def find_results_dir(suite: Suite, options: Options, root: Path) -> tuple[Path, list[str]]:
+    """Where results go, and why they can't."""
+    configured: object = "results"
+    pyproject = root / "pyproject.toml"
+    if pyproject.is_file():
+        try:
+            tools = tomllib.loads(pyproject.read_text(encoding="utf-8")).get("tool", {})
+            configured = tools.get("suitecase", {}).get("results_dir", configured)
+        except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError, AttributeError) as error:
+            return root, [f"{pyproject} can't be read: {error}."]
+        if not isinstance(configured, str):
+            return root, [f"{pyproject}: [tool.suitecase] results_dir must be text."]
+    results_dir = Path.cwd() / options.results_dir if options.results_dir else root / configured
+    experiment_dir = results_dir if name_problem(suite.experiment) else results_dir / suite.experiment
+    existing = next(path for path in (experiment_dir, *experiment_dir.parents) if os.path.exists(path))
+    problems: list[str] = []
+    if not existing.is_dir():
+        problems.append(f"results folder {results_dir}: {existing} is a file.")
+    elif not os.access(existing, os.W_OK | os.X_OK):
+        problems.append(f"results folder {results_dir} can't be written: no permission in {existing}.")
+    if results_dir.resolve() == root.resolve():
+        problems.append(f"results folder {results_dir} is the project itself: give results a folder of their own.")
+    if experiment_dir != results_dir and experiment_dir.is_symlink():
+        problems.append(f"{experiment_dir} is a link: only the results folder itself may be one.")
+    return Path(os.path.abspath(results_dir)), problems
+
+
+def set_fields(suite: Suite, options: Options, record: Record | None) -> list[ExperimentCase[Config]]:
+    """The cases, with `--set` applied: a resume replays what the run was started with."""
+    recorded = tuple(record.run.get("set", ())) if record else ()
+    if record and options.set and options.set != recorded:
+        raise SuiteError(
+            [f"the run was started with --set {list(recorded)}, not {list(options.set)}: leave --set out."]
+        )
+    chosen = recorded or options.set
+    if not chosen:
+        return list(suite.cases)
+    argv = [f"--{text}" for text in chosen]
+    cases: list[ExperimentCase[Config]] = []
+    problems: dict[str, None] = {}
+    for case in suite.cases:
+        try:
+            cases.append(ExperimentCase(case.variant_name, case.config.copy_with_arguments(argv), case.env))
+        except ValueError as error:
+            problems |= dict.fromkeys(f"--set: {problem}" for problem in getattr(error, "problems", [str(error)]))
+    if problems:
+        raise SuiteError(problems)
+    return cases
+
+
+def prepare(cases: Sequence[ExperimentCase[Config]], run_dir: Path) -> dict[str, Prepared]:
+    """The arguments and the `config.json` of every case, proved to arrive as declared."""
+    prepared: dict[str, Prepared] = {}
+    problems: list[str] = []
+    for case in cases:
+        try:
+            arguments, config_json = case.config.to_arguments(str(run_dir / case.variant_name))
+        except ValueError as error:
+            reasons = getattr(error, "problems", [str(error)])
+            problems += [f"case {case.variant_name!r}, field {reason}" for reason in reasons]
+        else:
+            prepared[case.variant_name] = Prepared(case, arguments, config_json)
+            log.debug("%s: %s", case.variant_name, shlex.join(arguments)[:400])
+    if problems:
+        raise SuiteError(problems)
+    return prepared
+
+
+def problems_of_values(suite: Suite, options: Options) -> list[str]:
+    """What `--set` and the transport have against a suite that has other problems too."""
+    readable = replace(options, set=tuple(text for text in options.set if "=" in text[1:]))
+    try:
+        prepare([c for c in set_fields(suite, readable, None) if not name_problem(c.variant_name)], Path("/"))
+    except SuiteError as error:
+        return list(error.problems)
+    except (AttributeError, TypeError):  # not even configs, which is said already
+        pass
+    return []
+
+
+def selected(variant: str, options: Options) -> bool:
+    if options.debug:
+        return variant == options.debug
+    return not options.only or any(matches(variant, pattern) for pattern in options.only)
+
+
+def matches(variant: str, pattern: str) -> bool:
+    return fnmatch.fnmatchcase(variant, pattern) or variant == pattern
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    near = get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f" Did you mean {near[0]!r}?" if near else ""
+
+
+# --- Resuming --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a run directory says of itself.
+
+    Attributes:
+        run: The contents of `run.json`; empty if the simple original of this file made the directory.
+        configs: The saved config of every case that has a readable one.
+    """
+
+    path: Path
+    run: Mapping[str, Any]
+    events: Sequence[Mapping[str, Any]]
+    configs: Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """What a resume starts from.
+
+    Attributes:
+        number: 2 for the first resume of a run, 3 for the next.
+        attempts: Attempts made so far, by variant.
+        code_changed: Whether the code differs from the last pass; None if that can't be told.
+    """
+
+    record: Record
+    number: int
+    statuses: Mapping[str, str]
+    attempts: Mapping[str, int]
+    added: tuple[str, ...]
+    gone: tuple[str, ...]
+    notes: tuple[str, ...]
+    code_changed: bool | None
+
+
+RUN_NAME = re.compile(r"\d{8}_\d{6}_[^/]+")
+
+
+def find_run(given: str, parent: Path) -> Path:
+    """The run directory that `--resume` names: a path, a name under the experiment, or `latest`."""
+    runs = sorted(path for path in parent.glob("*") if RUN_NAME.fullmatch(path.name) and path.is_dir())
+    if not given:
+        raise SuiteError(["--resume: name a run directory, or 'latest'."])
+    if given == "latest":
+        # A run made by --debug looked into one case: not what somebody wants to go on with.
+        whole = [run for run in runs if not (run / "run.json").exists() or not read_json(run / "run.json").get("debug")]
+        if not whole:
+            raise SuiteError([f"--resume latest: there is no run in {parent} yet."])
+        return whole[-1]
+    for path in (Path(given), parent / given):
+        if path.is_dir():
+            return path.resolve()
+    near = nearest(Path(given).name, [run.name for run in runs])
+    raise SuiteError([f"--resume {given}: there is no such run directory.{near or f' Runs lie in {parent}.'}"])
+
+
+def read_run(path: Path, suite: Suite) -> Record:
+    """A run directory's record, if this suite may resume it.
+
+    Raises:
+        SuiteError: Another experiment, mode or format; a damaged record; a live runner (exit code 75).
+    """
+    if path.name.startswith("."):
+        raise SuiteError([f"{path} is unfinished: a crash left it before anything ran. The next run removes it."])
+    run = read_json(path / "run.json") if (path / "run.json").exists() else {}
+    events: list[dict[str, Any]] = []
+    version: object = run.get("format_version", FORMAT_VERSION)
+    if not isinstance(version, int) or version > FORMAT_VERSION:
+        raise SuiteError([f"{path} has format {version!r}, and this runner knows {FORMAT_VERSION}: update it."])
+    if run:
+        problems = [
+            f"{path} is a run of {key} {run.get(key)!r}, and this suite is {value!r}."
+            for key, value in (("experiment", suite.experiment), ("mode", suite.mode))
+            if run.get(key) != value
+        ]
+        if not (path / "journal.jsonl").is_file():
+            problems.append(
+                f"{path} has no journal.jsonl: nothing tells which cases succeeded, so it can't be resumed."
+            )
+        if problems:
+            raise SuiteError(problems)
+        with (path / "journal.jsonl").open("rb") as journal:
+            own(journal.fileno(), path / "journal.jsonl")
+        events = read_journal(path / "journal.jsonl")
+    # Only the run's own cases: a resume that died may have left half a folder of a case that it was to add.
+    declared = declared_cases(run, events)
+    configs = {
+        file.parent.name: read_json(file)
+        for file in path.glob("*/config.json")
+        if not file.parent.is_symlink() and (file.parent.name in declared if run else file.parent.name[0] != ".")
+    }
+    if not run and not configs:
+        raise SuiteError([f"{path} is no run directory: it has neither run.json nor a case with a config.json."])
+    return Record(path, run, events, configs)
+
+
+def declared_cases(run: Mapping[str, Any], events: Iterable[Mapping[str, Any]]) -> dict[str, None]:
+    """The cases of a run, those that a resume added included, in order."""
+    added = (variant for event in events for variant in event.get("cases_added", []))
+    try:
+        return dict.fromkeys([*(case["variant"] for case in run.get("cases", [])), *added])
+    except (TypeError, KeyError) as error:
+        raise SuiteError([f"run.json or journal.jsonl don't say which cases there are ({error!r}): damaged?"]) from None
+
+
+def plan_resume(record: Record, prepared: Mapping[str, Prepared], code: CodeState, options: Options) -> Resumed:
+    """What a second pass over a run directory starts from, or every reason against it."""
+    declared = declared_cases(record.run, record.events) or dict.fromkeys(sorted(record.configs))
+    problems: list[str] = []
+    notes: list[str] = []
+    for variant in prepared.keys() & declared.keys():
+        if variant not in record.configs:
+            problems.append(
+                f"case {variant!r}: {record.path / variant / 'config.json'} is missing: restore it, or start a new run."
+            )
+            continue
+        changed, new = config_differences(record.configs[variant], prepared[variant])
+        notes += [f"field {name} is new since the run began, and at its default." for name in new]
+        if changed:
+            problems.append(
+                f"case {variant!r} has another config than the run recorded ({'; '.join(changed)}): "
+                "restore it, give the case another name, or start a new run."
+            )
+    code_changed = is_other_code(last_code(record), code)
+    if options.same_code and code_changed is not False:
+        was, now = last_code(record).get("label", "unknown"), code.label
+        verdict = "they differ" if code_changed else "it can't be told whether they differ"
+        problems.append(f"--same-code: the run's code is {was}, the code here is {now}, and {verdict}.")
+    if problems:
+        raise SuiteError(sorted(problems))
+    attempts: Counter[str] = Counter()
+    for event in record.events:
+        if event["event"] == "attempt_started":
+            attempts[event["variant"]] = max(attempts[event["variant"]], event["attempt"])
+    return Resumed(
+        record=record,
+        number=2 + sum(event["event"] == "run_resumed" for event in record.events),
+        statuses=case_statuses(record.events, prepared, runner_alive=False),
+        attempts=attempts,
+        added=tuple(variant for variant in prepared if variant not in declared),
+        gone=tuple(variant for variant in declared if variant not in prepared),
+        notes=tuple(dict.fromkeys(notes)),
+        code_changed=code_changed,
+    )
+
+
+def config_differences(saved: Mapping[str, Any], prepared: Prepared) -> tuple[list[str], list[str]]:
+    """Fields whose values differ from the saved ones, and fields that are new and at their default."""
+    current: dict[str, Any] = json.loads(prepared.config_json)
+    fields: Mapping[str, Any] = getattr(type(prepared.case.config), "model_fields", {})
+    changed: list[str] = []
+    new: list[str] = []
+    for name in sorted((saved.keys() | current.keys()) - {"output_dir"}):
+        if name not in saved and name in fields:
+            default = fields[name].get_default(call_default_factory=True)
+            if default == getattr(prepared.case.config, name):
+                new.append(name)
+                continue
+        was, now = (json.dumps(values[name]) if name in values else "nothing" for values in (saved, current))
+        if was != now:
+            changed.append(f"{name}: {was[:60]} is now {now[:60]}")
+    return changed, new
+
+
+def last_code(record: Record) -> Mapping[str, Any]:
+    """The code of a run's last pass."""
+    passes = [event["code"] for event in record.events if event["event"] == "run_resumed"]
+    return passes[-1] if passes else record.run.get("code", {})
+
+
+def is_other_code(before: Mapping[str, Any], code: CodeState) -> bool | None:
+    """Whether a pass ran other code than what is on disk now; None if that can't be told."""
+    if not (before.get("tree") and code.tree):
+        return None
+    if before["tree"] != code.tree or before["left_out"] != list(code.left_out):
+        return True
+    return False if all("sha256" in entry for entry in code.left_out) else None
+
+
+def case_statuses(
+    events: Iterable[Mapping[str, Any]], variants: Iterable[str], runner_alive: bool = True
+) -> dict[str, str]:
+    """The status of every case, derived from the journal."""
+    statuses = dict.fromkeys(variants, "pending")
+    for event in events:
+        if event["event"] == "run_resumed":
+            runner_lost(statuses)
+        elif event.get("variant") in statuses and event["event"] in ("attempt_started", "case_ended"):
+            statuses[event["variant"]] = event.get("status", "running")
+    if not runner_alive:
+        runner_lost(statuses)
+    return statuses
+
+
+def runner_lost(statuses: dict[str, str]) -> None:
+    """A case that runs in the journal of a runner that is gone was interrupted."""
+    statuses.update({variant: "interrupted" for variant, status in statuses.items() if status == "running"})
+
+
+# --- Code ------------------------------------------------------------------------------------------------------------
+
+GIT_TIMEOUT_S = 60.0
+PATCH_FILE_LIMIT, PATCH_TOTAL_LIMIT = 10_000_000, 100_000_000  # bytes of files that the commit lacks
+PATCH_NEVER = (".env*", "*.pem", "id_*")  # what looks like a secret is listed, not copied
+
+
+class GitError(Exception):
+    """Git is absent, refused, or took too long."""
+
+
+@dataclass(frozen=True)
+class CodeState:
+    """The code of a run: a commit, and how the tree on disk differs from it.
+
+    Attributes:
+        label: What stands in names: the short commit with `-dirty` if the tree differs or can't be compared,
+            `unborn` before the first commit, `nogit` where git gives no answer.
+        tree: Git's id of the tree on disk, untracked files included; equal ids mean equal code.
+        patch: Applied to the commit, it gives the exact tree, but for `left_out`.
+        left_out: Files that differ and are not in the patch: path, size_bytes, sha256, reason.
+    """
+
+    label: str
+    commit: str | None = None
+    branch: str | None = None
+    dirty: bool | None = None
+    tree: str | None = None
+    patch: bytes = b""
+    left_out: tuple[Mapping[str, Any], ...] = ()
+    problem: str | None = None
+
+    @property
+    def short(self) -> str:
+        """The short commit, or what stands for it."""
+        return self.label.removesuffix("-dirty")
+
+    def record(self, patch_name: str) -> dict[str, Any]:
+        """What run.json and the journal say of it."""
+        values = {name: getattr(self, name) for name in ("label", "commit", "branch", "dirty", "tree", "problem")}
+        patch = patch_name if self.patch else None
+        return values | {"patch": patch, "patch_complete": not self.left_out, "left_out": list(self.left_out)}
+
+
+def git(folder: Path, *arguments: str, stdin: bytes = b"", env: Mapping[str, str] | None = None) -> str:
+    """What a git command prints (undecodable bytes as surrogates).
+
+    Git runs nothing of the repository's own but clean filters, without which files of LFS would look
+    changed, and never touches the index.
+
+    Raises:
+        GitError: With git's first line.
+    """
+    # GIT_DIR and its like would make another repository's commit the label of this code.
+    full = {name: value for name, value in os.environ.items() if not name.startswith("GIT_") or "CONFIG" in name}
+    full |= {
+        "GIT_OPTIONAL_LOCKS": "0",
+        "GIT_NO_LAZY_FETCH": "1",
+        "GIT_TERMINAL_PROMPT": "0",
+        "LC_ALL": "C",
+        **(env or {}),
+    }
+    settings = (
+        *("core.fsmonitor=false", "core.hooksPath=/dev/null", "core.quotePath=false", "safe.directory=*"),
+        # Each of these would hide changes, or write beside the index.
+        *("core.sparseCheckout=false", "core.ignoreStat=false", "core.splitIndex=false"),
+    )
+    command = ["git", *(part for setting in settings for part in ("-c", setting)), *arguments]
+    log.debug("%s", shlex.join(["git", *arguments]))
+    try:
+        process = subprocess.Popen(
+            command, cwd=folder, env=full, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            start_new_session=True,
+        )  # fmt: skip
+    except OSError as error:
+        raise GitError(f"git can't be run: {error.strerror}") from error
+    with process:
+        try:
+            output, errors = process.communicate(stdin, timeout=GIT_TIMEOUT_S)
+        except BaseException as error:  # Ctrl-C too: it does not reach git in its session, where a filter may hang
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+            if isinstance(error, subprocess.TimeoutExpired):
+                raise GitError(f"git {arguments[0]} took longer than {GIT_TIMEOUT_S:.0f} s") from error
+            raise
+    if process.returncode:
+        first_line = errors.decode(errors="replace").strip().partition("\n")[0]
+        raise GitError(first_line or f"git {arguments[0]} ended with {process.returncode}")
+    return output.decode("utf-8", "surrogateescape")
+
+
+def read_code(root: Path, results_dir: Path) -> CodeState:
+    """The code that a run would execute. Whatever state git is in, the label is honest."""
+    try:
+        git(root, "rev-parse", "--show-toplevel")
+    except GitError as error:
+        return CodeState("nogit", problem=str(error))
+    branch = commit = None
+    with suppress(GitError):
+        branch = git(root, "symbolic-ref", "--short", "-q", "HEAD").strip()
+    try:
+        commit = git(root, "rev-parse", "--verify", "HEAD^{commit}").strip()
+        short = git(root, "rev-parse", "--short", "HEAD").strip()
+    except GitError as error:
+        try:  # a branch without commits, or a broken repository?
+            git(root, "for-each-ref", "--count=1")
+            unborn = branch is not None and not git(root, "for-each-ref", f"refs/heads/{branch}")
+        except GitError:
+            unborn = False
+        if not unborn:
+            return CodeState("nogit", problem=str(error))
+        short = "unborn"
+    try:
+        base = commit or git(root, "hash-object", "-t", "tree", "/dev/null").strip()
+        tree, patch, left_out = snapshot(root, results_dir, base)
+    except (GitError, OSError) as error:
+        return CodeState(f"{short}-dirty", commit, branch, problem=str(error))
+    dirty = bool(patch or left_out)
+    return CodeState(short + "-dirty" * dirty, commit, branch, dirty, tree, patch, tuple(left_out))
+
+
+def snapshot(root: Path, results_dir: Path, base: str) -> tuple[str, bytes, list[dict[str, Any]]]:
+    """The tree on disk as git would store it: its id, the patch from `base`, and what the patch lacks.
+
+    Made with an index and an object folder of its own: the repository is only read.
+    """
+    everything = ("--", ":/", *(f":(exclude,top,literal){place}" for place in places_inside(root, results_dir)))
+    index, objects = (git(root, "rev-parse", "--git-path", name).rstrip("\n") for name in ("index", "objects"))
+    with tempfile.TemporaryDirectory() as folder:
+        env = {
+            "GIT_INDEX_FILE": f"{folder}/index",
+            "GIT_OBJECT_DIRECTORY": f"{folder}/objects",
+            "GIT_ALTERNATE_OBJECT_DIRECTORIES": json.dumps(str(root / objects), ensure_ascii=False),
+        }
+        os.mkdir(f"{folder}/objects")
+        if (root / index).exists():
+            # With its time: git looks into files that are as new as the index, and trusts size and time of others.
+            shutil.copy2(root / index, f"{folder}/index")
+        entries = git(root, "ls-files", "-z", "-s", "-v", env=env).split("\0")[:-1]  # each "H 100644 ID 0\tNAME"
+        unhide(root, entries, env)
+        git(root, "add", "-u", *everything, env=env)
+        added = ("diff-index", "-z", "--cached", "--name-only", "--no-renames", "--diff-filter=A", base)
+        staged = git(root, *added, *everything, env=env).split("\0")[:-1]
+        untracked = git(root, "ls-files", "-z", "--others", "--exclude-standard", *everything, env=env).split("\0")[:-1]
+        kept, left_out = sort_new_files(root, staged + untracked)
+        update_index(root, "--force-remove", {*staged}.difference(kept), env)
+        update_index(root, "--add", {*untracked}.intersection(kept), env)
+        modules = {entry.partition("\t")[2] for entry in entries if entry[2:].startswith("160000 ")}
+        if modules:
+            changed = git(root, "diff-files", "-z", "--name-only", "--ignore-submodules=none", *everything, env=env)
+            dirty = modules.intersection(changed.split("\0"))
+            left_out += [{"path": name, "reason": "submodule with changes of its own"} for name in sorted(dirty)]
+        tree = git(root, "write-tree", "--missing-ok", env=env).strip()
+        diff = ("diff-tree", "-r", "-p", "--binary", "--full-index", "--no-ext-diff", "--no-textconv", "--no-renames")
+        patch = git(root, *diff, "--ignore-submodules=none", base, tree, *everything, env=env)
+    return tree, patch.encode("utf-8", "surrogateescape"), left_out
+
+
+def places_inside(root: Path, results_dir: Path) -> list[str]:
+    """The results folder, and where it points to if it is a link, as far as they lie in the repository."""
+    places = {results_dir.parent.resolve() / results_dir.name, results_dir.resolve()}
+    return sorted(str(place.relative_to(root)) for place in places if place.is_relative_to(root) and place != root)
+
+
+def unhide(root: Path, entries: Iterable[str], env: Mapping[str, str]) -> None:
+    """Compare also what git was told to overlook: assume-unchanged; skip-worktree, but on disk."""
+    tagged = [(entry[0], entry.partition("\t")[2]) for entry in entries]
+    update_index(root, "--no-assume-unchanged", [name for tag, name in tagged if tag.islower()], env)
+    present = [name for tag, name in tagged if tag in "Ss" and os.path.lexists(root / name)]
+    update_index(root, "--no-skip-worktree", present, env)
+
+
+def update_index(root: Path, change: str, names: Iterable[str], env: Mapping[str, str]) -> None:
+    """Apply a change of `git update-index` to these files."""
+    stdin = b"".join(os.fsencode(name) + b"\0" for name in names)
+    if stdin:
+        git(root, "update-index", change, "-z", "--stdin", stdin=stdin, env=env)
+
+
+def sort_new_files(root: Path, names: Iterable[str]) -> tuple[list[str], list[dict[str, Any]]]:
+    """Files that the commit lacks: those for the patch, and those that are too large or look like secrets."""
+    kept: list[str] = []
+    left_out: list[dict[str, Any]] = []
+    total = 0
+    for name in names:
+        path = root / name
+        size = path.lstat().st_size
+        if name.endswith("/"):
+            left_out.append({"path": name, "reason": "a repository of its own"})
+        elif any(fnmatch.fnmatch(path.name, pattern) for pattern in PATCH_NEVER):
+            left_out.append({"path": name, "reason": "may hold secrets", **file_facts(path, limit=None)})
+        elif size > PATCH_FILE_LIMIT or total + size > PATCH_TOTAL_LIMIT:
+            left_out.append({"path": name, "reason": "too large", **file_facts(path, limit=None)})
+        else:
+            kept.append(name)
+            total += size
+    return kept, left_out
+
+
+def file_facts(path: Path | str, limit: int | None) -> dict[str, Any]:
+    """Size and, for regular files up to `limit` bytes, sha256."""
+    status = os.lstat(path)
+    if not stat.S_ISREG(status.st_mode) or (limit is not None and status.st_size > limit):
+        return {"size_bytes": status.st_size}
+    with open(path, "rb") as file:
+        return {"size_bytes": status.st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+
+
+# --- The run directory -----------------------------------------------------------------------------------------------
+
+
+def runs_folder(experiment_dir: Path, mode: Mode) -> Path:
+    """The folder of an experiment's run directories. In Inspect mode the experiment's own holds only logs."""
+    return experiment_dir / ".runs" if mode == "inspect" else experiment_dir
+
+
+@contextmanager
+def open_run(plan: Plan) -> Generator[tuple[Plan, Journal]]:
+    """The run directory of a plan, made or reopened, with its journal; nobody else can write there.
+
+    Raises:
+        SuiteError: Another runner owns it, or the disk refuses.
+    """
+    try:
+        opened, journal = reopen_run(plan, plan.resumed) if plan.resumed else create_run(plan)
+    except OSError as error:
+        raise SuiteError([f"{error.filename or plan.run_dir} can't be written: {error.strerror}."]) from error
+    try:
+        yield opened, journal
+    finally:
+        journal.close()
+
+
+def create_run(plan: Plan) -> tuple[Plan, Journal]:
+    """Build a run directory beside its final name, sync it once, and rename it: it appears whole or not at all."""
+    parent = plan.run_dir.parent
+    parent.mkdir(parents=True, exist_ok=True)
+    sweep_unfinished(parent)
+    plan, building = reserve_name(plan)
+    try:
+        journal = Journal(building / "journal.jsonl", create=True)
+        write_case_folders(building, plan.prepared.values())
+        (building / "run.json").write_text(to_json(run_json(plan)), encoding="utf-8")
+        (building / "environment.json").write_text(to_json(environment_json()), encoding="utf-8")
+        if plan.code.patch:
+            (building / "uncommitted.patch").write_bytes(plan.code.patch)
+        journal.append("run_started", host=os.uname().nodename, pid=os.getpid(), cases=len(plan.prepared))
+        sync_filesystem(building)
+        os.rename(building, plan.run_dir)
+        sync_folder(parent)
+    except BaseException:
+        shutil.rmtree(building, ignore_errors=True)
+        raise
+    return plan, journal
+
+
+def reserve_name(plan: Plan) -> tuple[Plan, Path]:
+    """A run directory's name that nobody has, held by a folder with a dot-name; the next free second if taken."""
+    moment = datetime.strptime(plan.run_dir.name[:15], "%Y%m%d_%H%M%S")
+    while True:
+        final = plan.run_dir.with_name(f"{moment:%Y%m%d_%H%M%S}_{plan.code.label}")
+        building = final.with_name(f".{final.name}.building")
+        with suppress(FileExistsError):
+            building.mkdir()
+            if not any(final.parent.glob(f"{moment:%Y%m%d_%H%M%S}_*")):
+                break
+            building.rmdir()
+        moment += timedelta(seconds=1)
+    if final != plan.run_dir:
+        cases = [prepared.case for prepared in plan.prepared.values()]
+        plan = replace(plan, run_dir=final, prepared=prepare(cases, final))
+    return plan, building
+
+
+def sweep_unfinished(parent: Path) -> None:
+    """Remove what a crash left half built; a folder whose builder is alive is locked, or just made."""
+    for folder in parent.glob(".*.building"):
+        with suppress(SuiteError, OSError):
+            if time.time() - folder.stat().st_mtime < 10:
+                continue
+            if (folder / "journal.jsonl").exists():
+                with (folder / "journal.jsonl").open("rb") as journal:
+                    own(journal.fileno(), folder / "journal.jsonl")
+            shutil.rmtree(folder)
+
+
+def reopen_run(plan: Plan, resumed: Resumed) -> tuple[Plan, Journal]:
+    """Own a run directory again: lock it, repair the journal's end, record the new pass."""
+    path, number = plan.run_dir, resumed.number
+    adopted = not resumed.record.run  # made by the simple original of this file
+    journal = Journal(path / "journal.jsonl", create=adopted)
+    try:
+        if journal.events != list(resumed.record.events):
+            raise SuiteError([f"{path} was changed by another runner just now: try again."], EXIT_LOCKED)
+        end_survivors(path, resumed)
+        # What names other files comes after them: a crash in between must leave a run that can be resumed.
+        write_case_folders(path, [plan.prepared[variant] for variant in resumed.added])
+        patch_name = "uncommitted.patch" if adopted else f"uncommitted-{number}.patch"
+        if plan.code.patch:
+            write_whole(path / patch_name, plan.code.patch)
+        sync_filesystem(path)
+        if adopted:
+            write_whole(path / "environment.json", to_json(environment_json()).encode())
+            write_whole(path / "run.json", to_json(run_json(plan) | {"adopted": True}).encode())
+        journal.append(
+            "run_resumed", number=number, host=os.uname().nodename, pid=os.getpid(), python=sys.version.split()[0],
+            code=plan.code.record(patch_name), only=list(plan.options.only), note=plan.options.note,
+            cases_added=list(resumed.added), cases_gone=list(resumed.gone),
+        )  # fmt: skip
+        journal.commit()
+    except BaseException:
+        journal.close()
+        raise
+    return plan, journal
+
+
+def end_survivors(run_dir: Path, resumed: Resumed) -> None:
+    """Kill what the attempts of a killed runner left running here: two processes must not share a folder."""
+    for event in resumed.record.events:
+        interrupted = event["event"] == "attempt_started" and resumed.statuses.get(event["variant"]) == "interrupted"
+        if interrupted and event.get("host") == os.uname().nodename:
+            shown = subprocess.run(
+                ["ps", "-o", "args=", "-ww", "-p", str(event["pid"])], capture_output=True, text=True
+            )
+            # The pid may be somebody else's by now; the case's own folder among its arguments is proof.
+            if f"--output_dir {run_dir / event['variant']} " in f"{shown.stdout.strip()} ":
+                with suppress(ProcessLookupError, PermissionError):
+                    os.killpg(event["pid"], signal.SIGKILL)
+
+
+def write_case_folders(run_dir: Path, prepared: Iterable[Prepared]) -> None:
+    for case in prepared:
+        folder = run_dir / case.case.variant_name
+        folder.mkdir(exist_ok=True)  # a resume that died may have begun it
+        (folder / "config.json").write_bytes(case.config_json.encode())
+
+
+def run_json(plan: Plan) -> dict[str, Any]:
+    """What was asked, of which code, and where."""
+    suite, options = plan.suite, plan.options
+    return {
+        "format_version": FORMAT_VERSION,
+        "experiment": suite.experiment,
+        "mode": suite.mode,
+        "description": suite.description,
+        "tags": list(suite.tags),
+        "note": options.note,
+        "started_at": now(),
+        "suite": {"path": str(suite.file), **file_facts(suite.file, None)} if suite.file else None,
+        "entry_point": {"path": str(plan.entry_point), **file_facts(plan.entry_point, None)},
+        "command": [sys.executable, *sys.argv],
+        "current_folder": os.getcwd(),
+        "project_root": str(plan.root),
+        "results_dir": str(plan.results_dir),
+        "results_dir_target": str(plan.results_dir.resolve()),
+        "host": os.uname().nodename,
+        "pid": os.getpid(),
+        "runner": {"version": __version__, **file_facts(Path(__file__), None)},
+        "code": plan.code.record("uncommitted.patch"),
+        "parallelism": plan.parallelism,
+        "only": list(options.only),
+        "set": list(options.set),
+        "debug": options.debug,
+        "environment_set": environment_set(plan),
+        "environment_names": sorted(suite.env),
+        "cases": [
+            {
+                "variant": variant,
+                "config_sha256": hashlib.sha256(prepared.config_json.encode()).hexdigest(),
+                "config_class": type(prepared.case.config).__qualname__,
+                "environment_names": sorted(prepared.case.env),
+            }
+            for variant, prepared in plan.prepared.items()
+        ],
+    }
+
+
+TELLING_NAMES = re.compile(
+    r"^(CUDA|NVIDIA|ROCR|HIP|OMP|MKL|OPENBLAS|NUMEXPR|PYTHON|VIRTUAL_ENV|CONDA|SLURM|RAY|HF|TRANSFORMERS|TORCH|NCCL|JAX|"
+    r"XLA|TF|WANDB|MLFLOW|INSPECT|OPENAI|ANTHROPIC|GOOGLE|AZURE|AWS|HTTPS?_PROXY)|_API_KEY$",
+    re.IGNORECASE,
+)
+
+
+def environment_json() -> dict[str, Any]:
+    """The machine and the packages; of the environment only names that may matter, never values."""
+    from importlib.metadata import distributions
+
+    packages = {dist.metadata["Name"]: dist.version for dist in distributions() if dist.metadata["Name"]}
+    uname = os.uname()
+    return {
+        "python": {"version": sys.version, "executable": sys.executable, "prefix": sys.prefix},
+        "packages": dict(sorted(packages.items(), key=lambda item: item[0].lower())),
+        "host": uname.nodename,
+        "system": {"name": uname.sysname, "release": uname.release, "machine": uname.machine},
+        "cpus": os.cpu_count(),
+        "usable_cpus": usable_cpus(),
+        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        "gpus": gpus(),
+        "environment_names": sorted(name for name in os.environ if TELLING_NAMES.search(name)),
+    }
+
+
+def gpus() -> list[dict[str, str]]:
+    """What `nvidia-smi` says; nothing where there is none."""
+    fields = ("index", "name", "uuid", "memory.total", "driver_version")
+    command = ["nvidia-smi", f"--query-gpu={','.join(fields)}", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, stdin=subprocess.DEVNULL)
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    lines = done.stdout.splitlines() if done.returncode == 0 else []
+    return [dict(zip(fields, line.split(", "), strict=False)) for line in lines]
+
+
+def usable_cpus() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+COMPACT = json.JSONEncoder(separators=(",", ":"))
+
+
+class Journal:
+    """The append-only record of a run, and the lock that makes this runner its owner.
+
+    The kernel frees the lock when the runner ends, however it ends.
+
+    Raises:
+        SuiteError: Another runner owns the run (exit code 75), or a finished line is damaged.
+    """
+
+    def __init__(self, path: Path, *, create: bool = False) -> None:
+        flags = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | (os.O_CREAT if create else 0)
+        self.path = path
+        self.listener: Callable[[Mapping[str, Any]], None] | None = None
+        self.descriptor = os.open(path, flags, 0o666)
+        try:
+            own(self.descriptor, path)
+            self.events = read_journal(path)
+            self.cut_unfinished_line()
+        except BaseException:
+            self.close()
+            raise
+
+    def cut_unfinished_line(self) -> None:
+        """Text after the last newline was never finished; the next event must not be glued to it."""
+        content = self.path.read_bytes()
+        if not content.endswith(b"\n") and content:
+            os.ftruncate(self.descriptor, content.rfind(b"\n") + 1)
+
+    def append(self, event: str, **values: Any) -> None:
+        """Write one event; it is on disk after the next `commit()`."""
+        line = {"event": event, "time": now(), **values}
+        write_all(self.descriptor, COMPACT.encode(line).encode() + b"\n")
+        # What a case wrote is only for readers; a long run must not hold it in memory.
+        self.events.append({name: value for name, value in line.items() if name != "files"})
+        if self.listener is not None:
+            self.listener(line)
+
+    def commit(self) -> None:
+        """Bring events, and the files of the cases that they report, to the disk."""
+        sync_filesystem(self.descriptor)
+
+    def close(self) -> None:
+        os.close(self.descriptor)
+
+
+def own(journal: int, path: Path) -> None:
+    """Lock a run's journal; the lock goes with the descriptor.
+
+    Raises:
+        SuiteError: Another runner has it (exit code 75).
+    """
+    try:
+        fcntl.flock(journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise SuiteError([f"{path.parent} belongs to another runner{owner(path)}."], EXIT_LOCKED) from None
+
+
+EVENT_KEYS = {"attempt_started": ("variant", "attempt"), "case_ended": ("variant", "status"), "run_resumed": ("code",)}
+
+
+def read_journal(path: Path) -> list[dict[str, Any]]:
+    """The finished events, oldest first.
+
+    Raises:
+        SuiteError: If a finished line is no event.
+    """
+    *finished, _unfinished = path.read_bytes().split(b"\n")
+    events: list[dict[str, Any]] = []
+    for number, line in enumerate(finished, start=1):
+        try:
+            event = json.loads(line)
+            events.append({name: value for name, value in event.items() if name != "files"})
+            needed = EVENT_KEYS.get(event["event"], ())
+            if not all(key in event for key in needed):
+                raise KeyError(needed)
+        except (ValueError, KeyError, AttributeError, TypeError):
+            raise SuiteError([f"{path}, line {number} is no event: {line[:60]!r}. Nothing was changed."]) from None
+    return events
+
+
+def owner(journal: Path) -> str:
+    """Who started the pass that a run is in."""
+    with suppress(SuiteError, OSError):
+        for event in reversed(read_journal(journal)):
+            if event["event"] in ("run_started", "run_resumed"):
+                return f" (pid {event.get('pid')} on {event.get('host')}, since {event.get('time')})"
+    return ""
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A file that holds one JSON object.
+
+    Raises:
+        SuiteError: If it doesn't.
+    """
+    try:
+        value = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise SuiteError([f"{path} can't be read: {error}"]) from error
+    if not isinstance(value, dict):
+        raise SuiteError([f"{path} is not a JSON object."])
+    return cast(dict[str, Any], value)
+
+
+def to_json(value: Any) -> str:
+    return json.dumps(value, indent=2) + "\n"
+
+
+def now() -> str:
+    """UTC, ISO 8601, milliseconds."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Replace a file so that readers, and a crash at any moment, find the old or the new one whole."""
+    temporary = path.with_name(f".{path.name}.writing")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+    try:
+        write_all(descriptor, content)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    os.replace(temporary, path)
+    sync_folder(path.parent)
+
+
+def write_all(descriptor: int, content: bytes) -> None:
+    view = memoryview(content)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_filesystem(place: Path | int) -> None:
+    """Bring a whole file system to the disk: one call, where a sync per file costs milliseconds each."""
+    import ctypes
+
+    descriptor = place if isinstance(place, int) else os.open(place, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        library = ctypes.CDLL(None, use_errno=True)
+        if not hasattr(library, "syncfs"):
+            os.sync()
+        elif library.syncfs(descriptor) != 0:
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    finally:
+        if not isinstance(place, int):
+            os.close(descriptor)
+
+
+# --- Running ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One process of a case.
+
+    Attributes:
+        log: Its standard output and error; None if it has the terminal (`--debug`).
+        earlier_logs: In Inspect mode, unfinished logs in the case's folder that other attempts left.
+    """
+
+    variant: str
+    number: int
+    pid: int
+    started: float
+    folder: Path
+    log: Path | None
+    earlier_logs: frozenset[Path] = frozenset()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an attempt ended.
+
+    Attributes:
+        cause: Why it failed, in words; empty if it succeeded.
+    """
+
+    attempt: Attempt
+    status: str
+    cause: str
+    duration_s: float
+
+
+class Execution:
+    """One pass over the cases of a run: launch, wait, record, report, until nothing is left or a signal comes."""
+
+    def __init__(self, plan: Plan, journal: Journal, console: Console) -> None:
+        self.plan, self.journal, self.console = plan, journal, console
+        self.queue = deque(plan.to_run)
+        self.parallelism = plan.parallelism
+        self.environment = child_environment(plan)
+        self.attempts = Counter(plan.resumed.attempts if plan.resumed else {})
+        self.publisher = Publisher(plan, journal) if plan.suite.mode == "inspect" else None
+        self.unreported: list[Outcome] = []
+        self.next_commit = 0.0
+        self.stopping_since: float | None = None
+        self.failed = False
+
+    def run(self) -> int:
+        """Run to the end; the exit code."""
+        with Signals(foreground=bool(self.plan.options.debug)) as signals, Children(signals) as children:
+            self.signals, self.children = signals, children
+            self.fill()
+            while self.queue or children.running or (self.publisher and self.publisher.busy):
+                outcomes = [self.record_end(*ended) for ended in children.wait(self.patience())]
+                self.fill()  # before files are read: a free place is time lost
+                if self.publisher:
+                    outcomes = self.publisher.published(outcomes)
+                for outcome in outcomes:
+                    self.end_case(outcome)
+                self.commit(only_if_due=True)
+                self.console.tick(children.running)
+                self.heed_signals()
+            self.commit()
+            exit_code = 128 + signals.received[0] if signals.received else EXIT_FAILED if self.failed else 0
+            self.journal.append("run_ended", exit_code=exit_code)
+            self.commit()
+        return exit_code
+
+    def fill(self) -> None:
+        """Launch as many cases as there are places."""
+        while self.queue and len(self.children.running) < self.parallelism and not self.signals.received:
+            self.launch(self.queue.popleft())
+
+    def patience(self) -> float:
+        """Seconds to wait for an event before something else is due."""
+        unsaid = self.unreported or self.console.untold
+        if unsaid or self.console.moving or self.stopping_since or (self.publisher and self.publisher.busy):
+            return 0.1
+        return 1.0
+
+    def launch(self, variant: str) -> None:
+        """Start the next attempt of a case."""
+        plan, prepared = self.plan, self.plan.prepared[variant]
+        number = self.attempts[variant] + 1
+        folder = plan.run_dir / variant
+        while (folder / f"attempt-{number}.log").exists():  # its runner died before it could write the attempt down
+            number += 1
+        log_path = None if plan.options.debug else folder / f"attempt-{number}.log"
+        log.debug("%s: starting attempt %d", variant, number)
+        earlier = self.publisher.staged_before(variant, folder) if self.publisher else frozenset[Path]()
+        try:
+            pid = start_process(
+                entry_command(plan.entry_point) + prepared.arguments,
+                plan.root,
+                self.case_environment(prepared),
+                log_path,
+            )
+        except OSError as error:
+            if error.errno in NO_ROOM and self.children.running:  # go on with fewer
+                log.debug("%s: %s, retried later", variant, error)
+                self.parallelism = len(self.children.running)
+                self.queue.appendleft(variant)
+                return
+            self.attempts[variant] = number
+            attempt = Attempt(variant, number, 0, time.monotonic(), folder, None)
+            self.end_case(Outcome(attempt, "failed", f"could not be started: {error}", 0.0))
+            return
+        self.attempts[variant] = number
+        attempt = Attempt(variant, number, pid, time.monotonic(), folder, log_path, earlier)
+        self.children.add(attempt)
+        self.journal.append(
+            "attempt_started", variant=variant, attempt=number, pid=pid, host=os.uname().nodename,
+            commit=plan.code.commit, dirty=plan.code.dirty, tree=plan.code.tree,
+        )  # fmt: skip
+
+    def case_environment(self, prepared: Prepared) -> dict[bytes, bytes]:
+        folder = str(self.plan.run_dir / prepared.case.variant_name)
+        staging = {"INSPECT_LOG_DIR": folder, "INSPECT_LOG_FORMAT": "eval"} if self.publisher else {}
+        return self.environment | encoded({**staging, **prepared.case.env})
+
+    def record_end(self, attempt: Attempt, wait_status: int, usage: Usage) -> Outcome:
+        """Write down how a process ended; in Inspect mode the case's logs then have the last word."""
+        exit_code = os.waitstatus_to_exitcode(wait_status)
+        duration_s = time.monotonic() - attempt.started
+        status = "succeeded" if exit_code == 0 else "cancelled" if self.signals.received else "failed"
+        ended = {"signal": -exit_code} if exit_code < 0 else {"exit_code": exit_code}
+        self.journal.append(
+            "attempt_ended", variant=attempt.variant, attempt=attempt.number, status=status, **ended,
+            duration_s=round(duration_s, 6), **usage,
+        )  # fmt: skip
+        self.console.attempt_ended(attempt)
+        return Outcome(attempt, status, cause_of(exit_code, stopped=bool(self.signals.received)), duration_s)
+
+    def end_case(self, outcome: Outcome) -> None:
+        """Write down how a case ended; it is reported once that is on disk."""
+        attempt = outcome.attempt
+        self.journal.append(
+            "case_ended", variant=attempt.variant, status=outcome.status, attempts=attempt.number,
+            cause=outcome.cause, files=files_of(attempt.folder),
+        )  # fmt: skip
+        self.failed = self.failed or outcome.status != "succeeded"
+        self.unreported.append(outcome)
+
+    def commit(self, only_if_due: bool = False) -> None:
+        """Bring what happened to the disk, then say it. Cases share a sync, so that it stays a tenth of the time."""
+        nothing_to_say = not (self.unreported or self.console.untold)
+        if only_if_due and (nothing_to_say or time.monotonic() < self.next_commit):
+            return
+        started = time.monotonic()
+        self.journal.commit()
+        self.next_commit = time.monotonic() + max(0.2, 10 * (time.monotonic() - started))
+        self.console.tell()
+        for outcome in self.unreported:
+            self.console.case_ended(outcome)
+        self.unreported.clear()
+
+    def heed_signals(self) -> None:
+        """First signal: start nothing more, ask every case to end. Second one, or after the grace: kill."""
+        if not self.signals.received:
+            return
+        if self.stopping_since is None:
+            self.stopping_since = time.monotonic()
+            name = signal.Signals(self.signals.received[0]).name
+            self.queue.clear()
+            self.journal.append("run_cancelled", signal=self.signals.received[0])
+            self.console.stopping(name, len(self.children.running))
+            self.children.signal_all(signal.SIGINT if self.publisher else signal.SIGTERM)
+        elif len(self.signals.received) > 1 or time.monotonic() - self.stopping_since > GRACE_S:
+            self.children.signal_all(signal.SIGKILL)
+
+
+NO_ROOM = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)  # too many processes or descriptors
+
+Usage = dict[str, float]
+
+
+class Children:
+    """The processes of running attempts. Whatever happens to the runner's code, none is left running."""
+
+    def __init__(self, signals: Signals) -> None:
+        self.running: dict[int, Attempt] = {}
+        self.descriptors: dict[int, int] = {}
+        self.selector = selectors.DefaultSelector()
+        self.signals = signals
+        if signals.wakeup is not None:
+            self.selector.register(signals.wakeup, selectors.EVENT_READ)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.signal_all(signal.SIGKILL)
+        while self.running:
+            self.wait(0.1)
+        self.selector.close()
+
+    def add(self, attempt: Attempt) -> None:
+        self.running[attempt.pid] = attempt
+        if hasattr(os, "pidfd_open"):  # Linux; elsewhere `wait` looks every 50 ms
+            self.descriptors[attempt.pid] = os.pidfd_open(attempt.pid)
+            self.selector.register(self.descriptors[attempt.pid], selectors.EVENT_READ, attempt.pid)
+
+    def wait(self, timeout_s: float) -> list[tuple[Attempt, int, Usage]]:
+        """The attempts that ended, with wait status and resources; returns early if a signal came."""
+        if len(self.descriptors) < len(self.running):
+            timeout_s = min(timeout_s, 0.05)
+        ready = [key.data for key, _ in self.selector.select(timeout_s)]
+        if None in ready:
+            self.signals.drain()
+        candidates = [pid for pid in ready if pid is not None] if self.descriptors else list(self.running)
+        return [ended for pid in candidates if (ended := self.reap(pid))]
+
+    def reap(self, pid: int) -> tuple[Attempt, int, Usage] | None:
+        if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+            return None
+        attempt = self.running.pop(pid)
+        if attempt.log is not None:
+            # What it left running in its group ends with it. Before the wait, while the pid can't be anybody else's.
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(pid, signal.SIGKILL)
+        _, wait_status, used = os.wait4(pid, 0)
+        if pid in self.descriptors:
+            self.selector.unregister(self.descriptors[pid])
+            os.close(self.descriptors.pop(pid))
+        unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes
+        usage = {"user_cpu_s": round(used.ru_utime, 6), "system_cpu_s": round(used.ru_stime, 6)}
+        return attempt, wait_status, {**usage, "max_rss_bytes": used.ru_maxrss * unit}
+
+    def signal_all(self, number: int) -> None:
+        for pid, attempt in self.running.items():
+            with suppress(ProcessLookupError, PermissionError):
+                (os.kill if attempt.log is None else os.killpg)(pid, number)
+
+
+class Signals:
+    """Collects the signals that stop a run. What was ignored at the start, as under nohup, stays ignored."""
+
+    STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+    def __init__(self, foreground: bool) -> None:
+        self.received: list[int] = []
+        self.foreground = foreground
+        self.previous: dict[int, Any] = {}
+        self.wakeup: int | None = None
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is not threading.main_thread():
+            return self  # Python allows handlers in the main thread only
+        self.wakeup, self.wakeup_writer = os.pipe()
+        os.set_blocking(self.wakeup, False)
+        os.set_blocking(self.wakeup_writer, False)
+        self.previous_wakeup = signal.set_wakeup_fd(self.wakeup_writer, warn_on_full_buffer=False)
+        for number in self.STOPPING:
+            if signal.getsignal(number) != signal.SIG_IGN:
+                self.previous[number] = signal.signal(number, self.receive)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.wakeup is None:
+            return
+        for number, handler in self.previous.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(self.previous_wakeup)
+        os.close(self.wakeup)
+        os.close(self.wakeup_writer)
+
+    def receive(self, number: int, _frame: FrameType | None) -> None:
+        if not (self.foreground and number == signal.SIGINT):  # the case on the terminal gets its own
+            self.received.append(number)
+
+    def drain(self) -> None:
+        with suppress(BlockingIOError):
+            while self.wakeup is not None and os.read(self.wakeup, 4096):
+                pass
+
+
+def entry_command(entry_point: Path) -> list[str]:
+    return [sys.executable, str(entry_point)] if entry_point.suffix == ".py" else [str(entry_point)]
+
+
+def start_process(command: list[str], folder: Path, environment: Mapping[bytes, bytes], log_path: Path | None) -> int:
+    """Start a process with its output in a file and a session of its own; on the terminal if there is no file."""
+    if log_path is None:
+        return detach(subprocess.Popen(command, cwd=folder, env=environment))
+    # Straight into the file: a pipe would stop a case that outlives its runner, or fill up while we are busy.
+    output = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o666)
+    try:
+        return detach(
+            subprocess.Popen(
+                command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                start_new_session=True,
+            )
+        )  # fmt: skip
+    except OSError:
+        log_path.unlink()
+        raise
+    finally:
+        os.close(output)
+
+
+def detach(process: subprocess.Popen[bytes]) -> int:
+    """The pid of a process that `Children` waits for, not `subprocess`."""
+    process.returncode = 0
+    return process.pid
+
+
+def child_environment(plan: Plan) -> dict[bytes, bytes]:
+    """What every case gets; encoded once, for a process start would encode all of it each time."""
+    return encoded({**os.environ, **environment_set(plan), **plan.suite.env})
+
+
+def encoded(environment: Mapping[str, str]) -> dict[bytes, bytes]:
+    return {os.fsencode(name): os.fsencode(value) for name, value in environment.items()}
+
+
+def environment_set(plan: Plan) -> dict[str, str]:
+    """Variables that the runner adds to every case's environment."""
+    threads = str(max(1, usable_cpus() // plan.parallelism))
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+    # Unbuffered, or the log of a killed case is empty. One library's threads per core, or cases fight for them.
+    added = {"PYTHONUNBUFFERED": "1", "PYTHONPATH": os.pathsep.join(importable_folders())}
+    added |= {name: threads for name in names if name not in os.environ}
+    return {name: value for name, value in added.items() if name not in plan.suite.env}
+
+
+def importable_folders() -> list[str]:
+    """The suite's own entries of `sys.path`: what the suite can import, its entry points can."""
+    everyones = [sysconfig.get_path("stdlib"), *site.getsitepackages(), site.getusersitepackages()]
+    version = f"python{sys.version_info.major}{sys.version_info.minor}.zip"
+    folders = [Path(os.path.abspath(entry)) for entry in sys.path]
+    return [
+        str(folder)
+        for folder in dict.fromkeys(folders)
+        if not any(folder.is_relative_to(other) for other in everyones)
+        and folder.name != version
+        and os.pathsep not in str(folder)
+    ]
+
+
+def cause_of(exit_code: int, stopped: bool) -> str:
+    """Why a process failed, in words; empty if it did not."""
+    if exit_code >= 0:
+        return f"exit code {exit_code}" if exit_code else ""
+    with suppress(ValueError):
+        name = signal.Signals(-exit_code).name
+        return f"killed by {name}" + (" (out of memory?)" if name == "SIGKILL" and not stopped else "")
+    return f"killed by signal {-exit_code}"
+
+
+def files_of(folder: Path) -> dict[str, dict[str, Any]]:
+    """Size of every file that a case left, by path in its folder; sha256 up to 16 MB each and 256 MB together."""
+    found: dict[str, dict[str, Any]] = {}
+    room = 256_000_000  # half a second of hashing: no other case is looked after meanwhile
+    for parent, _, names in os.walk(folder):
+        for path in (os.path.join(parent, name) for name in sorted(names)):
+            with suppress(FileNotFoundError, PermissionError):
+                facts = file_facts(path, limit=min(room, 16_000_000))
+                room -= facts["size_bytes"] if "sha256" in facts else 0
+                found[path[len(str(folder)) + 1 :]] = facts
+    return found
+
+
+# --- Inspect mode ----------------------------------------------------------------------------------------------------
+
+STAMP = "--stamp-logs"
+"""Runs this file as the helper that writes metadata into logs; importing Inspect takes seconds and 90 MB."""
+
+
+class Publisher:
+    """Judges the logs of ended attempts, has them stamped, and moves them to the experiment's folder.
+
+    A case's logs are staged in its folder until they are final. One helper at a time stamps all that wait.
+    """
+
+    def __init__(self, plan: Plan, journal: Journal) -> None:
+        self.plan, self.journal = plan, journal
+        self.waiting: list[Outcome] = []
+        self.stamping: list[Outcome] = []
+        self.helper: subprocess.Popen[bytes] | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether an ended attempt is not published yet."""
+        return bool(self.waiting or self.stamping)
+
+    def published(self, ended: Iterable[Outcome]) -> list[Outcome]:
+        """Take what ended, and give the outcomes whose logs have reached their place since the last call."""
+        self.waiting.extend(ended)
+        if self.helper is not None:
+            if self.helper.poll() is None:
+                return []
+            if self.helper.returncode:
+                log.warning("metadata could not be written into some logs (%s)", self.plan.run_dir / ".stamp.log")
+            self.helper = None
+        done, self.stamping, self.waiting = self.stamping, self.waiting, []
+        requests = [request for outcome in self.stamping for request in self.stamp_requests(outcome)]
+        if requests:
+            self.helper = self.start_helper(requests)
+        else:
+            done, self.stamping = done + self.stamping, []
+        return [self.publish(outcome) for outcome in done]
+
+    def stamp_requests(self, outcome: Outcome) -> list[dict[str, Any]]:
+        """Which metadata which log lacks."""
+        plan, variant = self.plan, outcome.attempt.variant
+        facts = {
+            "experiment": plan.suite.experiment, "variant": variant, "run": plan.run_dir.name,
+            "commit": plan.code.commit, "dirty": plan.code.dirty,
+            "config": json.loads(plan.prepared[variant].config_json),
+        }  # fmt: skip
+        requests: list[dict[str, Any]] = []
+        for path, header in final_logs(outcome.attempt):
+            missing = {name: value for name, value in facts.items() if name not in header.metadata}
+            if missing:
+                requests.append({"path": str(path), "metadata": missing})
+        return requests
+
+    def start_helper(self, requests: list[dict[str, Any]]) -> subprocess.Popen[bytes]:
+        with tempfile.TemporaryFile() as stdin, (self.plan.run_dir / ".stamp.log").open("ab") as output:
+            stdin.write(json.dumps(requests).encode())
+            stdin.seek(0)
+            # -P: in a package, this file's neighbours may be named like modules of the standard library.
+            command = [sys.executable, "-P", str(Path(__file__).resolve()), STAMP]
+            # A session of its own: Ctrl-C must not stop it half-way through a log.
+            return subprocess.Popen(command, stdin=stdin, stdout=output, stderr=output, start_new_session=True)
+
+    def publish(self, outcome: Outcome) -> Outcome:
+        """Move an attempt's final logs to their flat names; what earlier attempts left no longer counts."""
+        attempt, plan = outcome.attempt, self.plan
+        finished = final_logs(attempt)
+        names = [f"{plan.code.short}_{attempt.variant}_{header.task_id}.eval" for _, header in finished]
+        logs = [
+            {"file": name, "status": header.status, "error": header.error}
+            for name, (_, header) in zip(names, finished, strict=True)
+        ]
+        try:
+            problems = self.set_aside_others(attempt, finished) if finished else []
+            # Before they move: a runner that dies in between has recorded what the next attempt must set aside.
+            self.journal.append("logs_published", variant=attempt.variant, attempt=attempt.number, logs=logs)
+            for name, (path, _) in zip(names, finished, strict=True):
+                os.replace(path, plan.experiment_dir / name)
+            if finished:
+                sync_folder(plan.experiment_dir)
+        except OSError as error:  # must not end the other cases
+            problems = [f"a log could not be published and lies in {attempt.folder}: {error}"]
+        return judged(outcome, logs, problems)
+
+    def staged_before(self, variant: str, folder: Path) -> frozenset[Path]:
+        """Unfinished logs of earlier attempts, which the next one may continue if the code is the same.
+
+        Others are set aside: a log must not mix code, and a finished one would not be evaluated again.
+        """
+        staged = list(folder.rglob("*.eval"))
+        if staged:
+            started = [e for e in self.journal.events if e["event"] == "attempt_started" and e["variant"] == variant]
+            same_code = bool(started) and started[-1]["tree"] == self.plan.code.tree is not None
+            for path in staged:
+                if not same_code or read_log_header(path):
+                    set_aside(path, path.parent)
+        return frozenset(folder.rglob("*.eval"))
+
+    def set_aside_others(self, attempt: Attempt, finished: Sequence[tuple[Path, LogHeader]]) -> list[str]:
+        """Leave only an attempt's own final logs for listings to find: a case counts once.
+
+        Returns:
+            What is wrong: logs that the attempt began, and no retry of its own finished.
+        """
+        others = set(attempt.folder.rglob("*.eval")) - {path for path, _ in finished}
+        for path in others:
+            set_aside(path, path.parent)
+        for event in self.journal.events:
+            if event["event"] == "logs_published" and event["variant"] == attempt.variant:
+                for entry in event["logs"]:
+                    set_aside(self.plan.experiment_dir / entry["file"], attempt.folder)
+        task_ids = [header.task_id for _, header in finished]
+        names = sorted(path.name for path in others - attempt.earlier_logs)
+        return [f"log {name} was not finished" for name in names if not any(task_id in name for task_id in task_ids)]
+
+
+def set_aside(path: Path, folder: Path) -> None:
+    """Rename a log so that no listing finds it and nothing is overwritten; it may be gone."""
+    target, number = folder / f"{path.name}.superseded", 1
+    while target.exists():
+        number += 1
+        target = folder / f"{path.name}.superseded-{number}"
+    with suppress(FileNotFoundError):
+        path.rename(target)
+
+
+def judged(outcome: Outcome, logs: Sequence[Mapping[str, Any]], problems: Sequence[str]) -> Outcome:
+    """What an attempt's logs make of its outcome: Inspect exits with 0 whatever happened."""
+    if outcome.status == "cancelled":
+        return outcome
+    causes = [outcome.cause] if outcome.cause else []
+    causes += [f"log {entry['file']} has status {entry['status']}" for entry in logs if entry["status"] != "success"]
+    causes += problems
+    if not logs:
+        causes.append("no finished .eval log")
+    cancelled = any(entry["status"] == "cancelled" for entry in logs)
+    status = "cancelled" if cancelled else "failed" if causes else "succeeded"
+    return replace(outcome, status=status, cause="; ".join(causes))
+
+
+@dataclass(frozen=True)
+class LogHeader:
+    """What decides about a finished log of Inspect; `status` is success, error or cancelled."""
+
+    status: str
+    task_id: str
+    error: str | None
+    metadata: Mapping[str, Any]
+
+
+def final_logs(attempt: Attempt) -> list[tuple[Path, LogHeader]]:
+    """The logs that an attempt finished, with their headers; of a task that it retried, the last."""
+    paths = sorted(attempt.folder.rglob("*.eval"), key=lambda path: path.stat().st_mtime_ns)
+    headers = ((path, read_log_header(path)) for path in paths)
+    return list({header.task_id: (path, header) for path, header in headers if header is not None}.values())
+
+
+def read_log_header(path: Path) -> LogHeader | None:
+    """The header of a finished log, without importing Inspect; None while it isn't finished.
+
+    A log is a zip file whose `header.json`, written last, holds status and metadata.
+    """
+    with suppress(ImportError):  # comes with Inspect: zstandard for zipfile, part of Python from 3.14
+        import zipfile_zstd  # noqa: F401  # pyright: ignore[reportMissingTypeStubs, reportUnusedImport]
+    try:
+        with zipfile.ZipFile(path) as archive:
+            header: dict[str, Any] = json.loads(archive.read("header.json"))
+        evaluation: dict[str, Any] = header["eval"]
+        error: dict[str, Any] = header.get("error") or {}
+        metadata: dict[str, Any] = evaluation.get("metadata") or {}
+        found = LogHeader(str(header["status"]), str(evaluation["task_id"]), error.get("message"), dict(metadata))
+    except Exception as reason:  # a damaged file can raise nearly anything, from zlib.error to RecursionError
+        log.debug("%s is not final: %s", path, reason)
+        return None
+    return found if found.status != "started" else None
+
+
+def stamp_logs(requests: Iterable[Mapping[str, Any]]) -> None:
+    """Write metadata into the headers of logs, with a note of who wrote it."""
+    from inspect_ai.log import MetadataEdit, ProvenanceData, edit_eval_log, read_eval_log, write_eval_log
+
+    author = ProvenanceData(author="experiment_runner", reason="what the runner knows of the case")
+    failed = False
+    for request in requests:
+        try:
+            header = read_eval_log(request["path"], header_only=True)
+            edited = edit_eval_log(header, [MetadataEdit(metadata_set=request["metadata"])], author)
+            write_eval_log(edited, request["path"], header_only=True)
+        except Exception:  # the other logs can still have theirs
+            traceback.print_exc()
+            failed = True
+    if failed:
+        sys.exit(1)
+
+
+# --- Console ---------------------------------------------------------------------------------------------------------
+
+
+class Console:
+    """What is shown while a run goes on: plain lines, a live view on a terminal, or JSON for programs.
+
+    A closed pipe (`| head -1`) or a lost terminal changes neither the run nor its exit code.
+    """
+
+    def __init__(self, plan: Plan, options: Options) -> None:
+        self.plan, self.options = plan, options
+        self.closed = False
+        self.started = time.monotonic()
+        self.next_tick = 0.0
+        self.done: Counter[str] = Counter()
+        self.failures: list[Outcome] = []
+        self.offsets: dict[int, int] = {}
+        self.untold: list[Mapping[str, Any]] = []
+        self.encoding = sys.stdout.encoding or "utf-8"
+        terminal = sys.stdout.isatty() and not options.json
+        self.rich = rich_console() if terminal else None
+        follow = options.follow if options.follow is not None else terminal and plan.parallelism == 1
+        self.follow = follow and not (options.json or options.quiet or options.debug)
+        self.live = live_display(self) if self.rich and not (self.follow or options.quiet or options.debug) else None
+
+    @property
+    def moving(self) -> bool:
+        """Whether something changes on the screen even if nothing happens."""
+        return self.follow or (self.live is not None and self.live.is_started)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.live is not None:
+            self.show(self.live.stop)
+
+    def line(self, text: str = "", style: str = "") -> None:
+        """Print a line, above the live view if there is one."""
+        text = text.encode(self.encoding, "backslashreplace").decode(self.encoding)
+        if self.rich is not None:
+            rich = self.rich
+            self.show(lambda: rich.print(text, style=style or None, soft_wrap=True))
+        else:
+            self.show(lambda: print(text, flush=True))
+
+    def show(self, write: Callable[[], object]) -> None:
+        """Write to a terminal or pipe that may go away at any time."""
+        if self.closed:
+            return
+        try:
+            write()
+        except OSError:
+            self.closed = True
+            with suppress(OSError):  # the interpreter's own flush at exit must not fail either
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+    def say(self, text: str = "", style: str = "") -> None:
+        """A line for people."""
+        if not (self.options.json or self.options.quiet):
+            self.line(text, style)
+
+    def tell(self) -> None:
+        """The journal's new events for programs, once they are on disk."""
+        for event in self.untold:
+            self.line(json.dumps(event))
+        self.untold.clear()
+
+    def show_plan(self) -> None:
+        """What a run would do, and how its configs differ."""
+        plan, mode = self.plan, self.plan.suite.mode
+        configs = {variant: json.loads(prepared.config_json) for variant, prepared in plan.prepared.items()}
+        if self.options.json:
+            for variant in plan.to_run:
+                self.line(json.dumps({"event": "planned", "variant": variant, "config": configs[variant]}))
+            return
+        self.notes()
+        self.say(f"Would run {len(plan.to_run)} experiments ({mode} mode, parallelism={plan.parallelism}):")
+        self.say(f"Run directory: {plan.run_dir}")
+        varying = varying_fields(list(configs.values()))
+        for variant in plan.to_run:
+            target = plan.run_dir / variant
+            if mode == "inspect":
+                target = plan.experiment_dir / f"{plan.code.short}_{variant}_*.eval"
+            values = " ".join(f"{name}={json.dumps(configs[variant].get(name))[:60]}" for name in varying)
+            self.say(
+                f"  {variant} -> {os.path.relpath(target, plan.results_dir.parent)}" + f"   {values}" * bool(values)
+            )
+
+    def start(self, plan: Plan, journal: Journal) -> None:
+        """The head of a run."""
+        self.plan = plan
+        if self.options.json:
+            self.line(json.dumps({**journal.events[-1], "run_dir": str(plan.run_dir)}))
+            journal.listener = self.untold.append
+        verb = "Resuming" if plan.resumed else "Running"
+        self.notes()
+        count, mode = len(plan.to_run), plan.suite.mode
+        self.say(f"{verb} {count} experiments ({mode} mode, parallelism={plan.parallelism})", "bold")
+        self.say(f"Run directory: {plan.run_dir}")
+        if self.live is not None:
+            self.show(self.live.start)
+
+    def notes(self) -> None:
+        """What should be known before the start."""
+        plan, code = self.plan, self.plan.code
+        if code.problem:
+            self.say(f"Note: the code can't be recorded fully: {code.problem}", "yellow")
+        if code.left_out:
+            names = ", ".join(str(entry["path"]) for entry in code.left_out[:5])
+            more = f" and {len(code.left_out) - 5} more" if len(code.left_out) > 5 else ""
+            self.say(
+                f"Note: uncommitted.patch is not complete (patch_complete: false): without {names}{more}.", "yellow"
+            )
+        if self.options.parallelism is None and len(plan.to_run) > PARALLELISM_LIMIT:
+            self.say(f"Note: {PARALLELISM_LIMIT} cases at a time; -p N or -p all changes that.")
+        if plan.resumed is None:
+            return
+        resumed = plan.resumed
+        succeeded = sum(status == "succeeded" for status in resumed.statuses.values())
+        self.say(f"Resuming from: {plan.run_dir} ({succeeded} of {len(plan.prepared)} cases have succeeded)")
+        if resumed.code_changed:
+            before = last_code(resumed.record).get("label")
+            self.say(
+                f"Note: other code than before: {before} then, {code.label} now. Each attempt records its own.",
+                "yellow",
+            )
+        for text, variants in (("new, added", resumed.added), ("no longer in the suite, left alone", resumed.gone)):
+            if variants:
+                self.say(f"Note: {text}: {', '.join(variants)}")
+        for note in resumed.notes:
+            self.say(f"Note: {note}")
+
+    def case_ended(self, outcome: Outcome) -> None:
+        """One line for a case whose end is on disk."""
+        self.done[outcome.status] += 1
+        variant = outcome.attempt.variant
+        if outcome.status == "succeeded":
+            self.say(f"[OK] {variant} ({outcome.duration_s:.1f} s)", "green")
+            return
+        if outcome.status == "failed":
+            self.failures.append(outcome)
+        word = "FAILED" if outcome.status == "failed" else outcome.status.upper()
+        told = f"[{word}] {variant}: {outcome.cause} ({outcome.duration_s:.1f} s)"
+        self.say(told, "red")
+        if self.options.quiet and self.options.as_command:
+            print(told.encode("utf-8", "backslashreplace").decode(), file=sys.stderr)
+
+    def tick(self, running: Mapping[int, Attempt]) -> None:
+        """Refresh what moves, ten times a second at most: drawing costs more than a short case."""
+        if not self.moving or time.monotonic() < self.next_tick:
+            return
+        self.next_tick = time.monotonic() + 0.1
+        if self.live is not None:
+            live = self.live
+            status = self.status(running).encode(self.encoding, "replace").decode(self.encoding)
+            self.show(lambda: live.update(status, refresh=True))
+        if self.follow:
+            for attempt in running.values():
+                self.show_output(attempt)
+
+    def attempt_ended(self, attempt: Attempt) -> None:
+        """The rest of what a case wrote."""
+        if self.follow:
+            self.show_output(attempt, to_the_end=True)
+            self.offsets.pop(attempt.pid, None)
+
+    def status(self, running: Mapping[int, Attempt]) -> str:
+        """The live view: counts, time, and the cases that have run longest; readable with 2 cases and with 2,000."""
+        total, ended = len(self.plan.to_run), sum(self.done.values())
+        elapsed = time.monotonic() - self.started
+        eta = f", about {clock(elapsed / ended * (total - ended))} left" if ended and ended < total else ""
+        failed = f", {self.done['failed']} failed" if self.done["failed"] else ""
+        filled = 30 * ended // max(1, total)
+        bar = "━" * filled + "╌" * (30 - filled)
+        lines = [f"{bar} {ended}/{total} done, {len(running)} running{failed}  {clock(elapsed)}{eta}"]
+        longest = sorted(running.values(), key=lambda attempt: attempt.started)
+        lines += [f"  {clock(time.monotonic() - attempt.started)}  {attempt.variant}" for attempt in longest[:8]]
+        if len(longest) > 8:
+            lines.append(f"  … and {len(longest) - 8} more")
+        return "\n".join(lines)
+
+    def show_output(self, attempt: Attempt, to_the_end: bool = False) -> None:
+        """The lines that a case has written since the last look, each with its variant in front."""
+        if attempt.log is None:
+            return
+        offset = self.offsets.get(attempt.pid, 0)
+        with attempt.log.open("rb") as file:
+            file.seek(offset)
+            new = file.read(None if to_the_end else 1 << 20)
+        complete = len(new) if to_the_end or len(new) == 1 << 20 else new.rfind(b"\n") + 1
+        self.offsets[attempt.pid] = offset + complete
+        for text in new[:complete].decode(errors="replace").removesuffix("\n").split("\n") if complete else ():
+            self.say(f"[{attempt.variant}] {harmless(text)}")
+
+    def stopping(self, name: str, running: int) -> None:
+        self.say(
+            f"{name}: stopping {running} running cases ({GRACE_S:.0f} s at most; Ctrl-C again kills them now)", "yellow"
+        )
+
+    def summarise(self, plan: Plan, statuses: Mapping[str, str]) -> None:
+        """The end of a run: counts, every failure with its cause, and how to go on."""
+        if self.live is not None:
+            self.show(self.live.stop)
+        counts = Counter(statuses.values())
+        resume = f"{suite_command(plan)} --resume {shlex.quote(os.path.relpath(plan.run_dir))}"
+        others = ", ".join(f"{count} {status}" for status, count in counts.items() if status != "succeeded")
+        self.say(f"Completed: {counts['succeeded']}/{len(statuses)} succeeded" + f" ({others})" * bool(others), "bold")
+        for outcome in self.failures[:20]:
+            attempt = outcome.attempt
+            self.say(f"\n{attempt.variant}: {outcome.cause}", "red")
+            for text in last_lines(attempt.log):
+                self.say(f"    {text}")
+            if attempt.log:
+                self.say(f"  log:   {attempt.log}")
+            if self.options.as_command:
+                self.say(f"  alone: {resume} --debug {shlex.quote(attempt.variant)}")
+        if len(self.failures) > 20:
+            self.say(f"\n… and {len(self.failures) - 20} more failures")
+        if plan.resumed and plan.to_run:
+            events = plan.resumed.record.events
+            trees = {str(event.get("tree")) for event in events if event["event"] == "attempt_started"}
+            if plan.resumed.code_changed or len(trees | {str(plan.code.tree)}) > 1:
+                self.say("Note: this run mixes code: its attempts did not all run the same.", "yellow")
+        if counts["succeeded"] < len(statuses):
+            self.say(f"\nTo go on: {resume if self.options.as_command else f'resume={str(plan.run_dir)!r}'}")
+
+
+def suite_command(plan: Plan) -> str:
+    """How a person calls the suite again, for the same results folder and with the same `--set`."""
+    command = sys.orig_argv[: len(sys.orig_argv) - len(sys.argv) + 1]
+    if plan.options.results_dir:
+        command += ["--results-dir", plan.options.results_dir]
+    chosen = plan.resumed.record.run.get("set", ()) if plan.resumed else plan.options.set
+    return shlex.join([*command, *(f"--set={text}" for text in chosen)])
+
+
+def varying_fields(configs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Names of the fields that differ between configs, the output folder aside."""
+    names = dict.fromkeys(name for config in configs for name in config if name != "output_dir")
+    return [name for name in names if len({json.dumps(config.get(name)) for config in configs}) > 1]
+
+
+def last_lines(path: Path | None, count: int = 5) -> list[str]:
+    """The end of a log, with control characters made harmless."""
+    if path is None:
+        return []
+    with suppress(OSError), path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - 8192))
+        lines = [line for line in file.read().decode(errors="replace").splitlines() if line.strip()]
+        return [harmless(line)[:200] for line in lines[-count:]]
+    return []
+
+
+def harmless(text: str) -> str:
+    """A line of output as a terminal would leave it: after the last carriage return, without control characters."""
+    return "".join(c if c.isprintable() else " " for c in text.rstrip("\r").rpartition("\r")[2])
+
+
+def clock(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def open_standard_streams() -> None:
+    """Put /dev/null where a standard stream is closed, or the next file opened would be taken for it."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
+
+
+def rich_console() -> Any:
+    from rich.console import Console as RichConsole
+
+    # Names and logs are shown as they are: "[red]" is no colour in them, and ":x:" no picture.
+    return RichConsole(markup=False, emoji=False, highlight=False)
+
+
+def live_display(console: Console) -> Any:
+    from rich.live import Live
+
+    # Refreshed by the one loop: no thread of its own.
+    return Live("", console=console.rich, auto_refresh=False, transient=True)
+
+
+# --- Command line ----------------------------------------------------------------------------------------------------
+
+
+Flag = typer.Option
+PARALLELISM_HELP = f"Cases at a time, or 'all'. By default all of them, up to {PARALLELISM_LIMIT}."
+
+
+def command_line(suite: Suite) -> None:
+    """Read the flags of a suite, run it, exit."""
+    open_standard_streams()
+    markup = "rich" if sys.stdout.isatty() else None
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=markup)
+    help_text = f"{suite.description or suite.experiment}\n\n{HELP}"
+
+    @app.command(help=help_text, context_settings={"help_option_names": ["-h", "--help"]})
+    def _(
+        dry_run: Annotated[bool, Flag("--dry-run", help="Check everything, show the plan, write nothing.")] = False,
+        parallelism: Annotated[str, Flag("-p", "--parallelism", metavar="N", help=PARALLELISM_HELP)] = "",
+        resume: Annotated[str | None, Flag(metavar="RUN_DIR", help="Run what has not succeeded; or 'latest'.")] = None,
+        only: Annotated[list[str], Flag(metavar="PATTERN", help="Only such variants; may be repeated.")] = [],  # noqa: B006
+        set_: Annotated[list[str], Flag("--set", metavar="FIELD=VALUE", help="Change a field everywhere.")] = [],  # noqa: B006
+        note: Annotated[str, Flag(metavar="TEXT", help="Recorded with the run.")] = "",
+        results_dir: Annotated[str | None, Flag(metavar="DIR", help="Where results go instead of results/.")] = None,
+        same_code: Annotated[bool, Flag("--same-code", help="Refuse to resume with other code.")] = False,
+        debug: Annotated[str | None, Flag(metavar="VARIANT", help="One case on the terminal: breakpoint().")] = None,
+        follow: Annotated[bool | None, Flag("--follow/--no-follow", help="Show what cases print, as it comes.")] = None,
+        describe: Annotated[bool, Flag("--describe", help="The suite as one JSON object; runs nothing.")] = False,
+        as_json: Annotated[bool, Flag("--json", help="One JSON object per line, for programs.")] = False,
+        quiet: Annotated[bool, Flag("--quiet", "-q", help="Print nothing but failures.")] = False,
+        verbose: Annotated[bool, Flag("-v", "--verbose", help="Git calls, arguments, scheduling; to stderr.")] = False,
+    ) -> None:  # fmt: skip
+        if verbose:
+            logging.basicConfig(level=logging.DEBUG, stream=sys.stderr, format="%(message)s")
+        at_once = int(parallelism) if re.fullmatch(r"-?\d+", parallelism) else parallelism or None
+        options = Options(
+            parallelism=cast(int | Literal["all"] | None, at_once), dry_run=dry_run, resume=resume, only=tuple(only),
+            set=tuple(set_), note=note, results_dir=results_dir, same_code=same_code, debug=debug, follow=follow,
+            quiet=quiet, json=as_json, as_command=True,
+        )  # fmt: skip
+        if describe:
+            print(json.dumps(description_of(suite, options), indent=2), flush=True)
+        else:
+            sys.exit(run(suite, options).exit_code)
+
+    app()
+
+
+@contextmanager
+def problems_end_the_program() -> Generator[None]:
+    """A user's mistake, or the disk's, is a message and an exit code; `-v` shows where an error came from."""
+    try:
+        yield
+    except SuiteError as error:
+        exit_code, problems = error.exit_code, error.problems
+    except OSError as error:
+        log.debug("", exc_info=True)
+        exit_code, problems = EXIT_FAILED, (f"{error.filename or 'the output'}: {error.strerror}",)
+    else:
+        return
+    for problem in problems:
+        print(f"{Path(sys.argv[0]).name}: {problem}".encode("utf-8", "backslashreplace").decode(), file=sys.stderr)
+    sys.exit(exit_code)
+
+
+HELP = """Every case runs as a process of its own. Its config is saved before it starts, its output goes to
+attempt-1.log, and everything lies in results/{experiment}/{time}_{commit}/{variant}/.
+
+Examples: --dry-run (look first), -p 4 (four at a time), --only 'gpt-4*' (some of them),
+--set num_samples=5 (a quick try), --resume latest (after a crash, or a fixed bug), --debug VARIANT (step into one)."""
+
+
+def description_of(suite: Suite, options: Options) -> dict[str, Any]:
+    """A suite as data: what it would run, and the JSON Schema of its configs."""
+    plan = make_plan(suite, options)
+    classes = {type(case.config) for case in suite.cases}
+    return {
+        "experiment": suite.experiment,
+        "description": suite.description,
+        "tags": list(suite.tags),
+        "mode": suite.mode,
+        "entry_point": str(plan.entry_point),
+        "cases": [
+            {
+                "variant": variant,
+                "config_class": type(plan.prepared[variant].case.config).__qualname__,
+                "config": {
+                    k: v for k, v in json.loads(plan.prepared[variant].config_json).items() if k != "output_dir"
+                },
+            }
+            for variant in plan.to_run
+        ],
+        "config_schemas": {cls.__qualname__: cast(Any, cls).model_json_schema() for cls in classes},
+    }
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == [STAMP]:
+        stamp_logs(json.load(sys.stdin))
+    else:
+        sys.exit("Suites import this file: `from experiment_runner import ExperimentCase, run_experiments_cli`.")

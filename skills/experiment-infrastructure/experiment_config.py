@@ -1,0 +1,1 @@
+../../experiment_config.py

@@ -1,0 +1,709 @@
+"""Inspect mode: real evaluations by a model of the test's own, published, read by Inspect, resumed."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import zipfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Finished, Project, clean_environment, wait_for
+
+from experiment_runner import read_log_header
+
+# An evaluation takes seconds of a core, and others may be using it.
+DEADLINE_S = 300.0
+CASE_FACTS = {"experiment", "variant", "run", "commit", "dirty", "config"}
+LOG_NAME = re.compile(r"(?P<hash>[0-9a-f]{7,})_(?P<variant>.+)_(?P<id>[0-9A-Za-z]{22})\.eval")
+
+# A model that answers, breaks, or waits in its second sample, without any network.
+LOCAL = """\
+import asyncio, os, signal
+from pathlib import Path
+from inspect_ai import Task, eval, eval_retry, eval_set, task
+from inspect_ai.dataset import MemoryDataset, Sample
+from inspect_ai.model import GenerateConfig, ModelAPI, ModelOutput, ModelUsage, modelapi
+from inspect_ai.scorer import match
+from inspect_ai.solver import generate
+
+VERSION = 1
+
+@modelapi(name="local")
+class Local(ModelAPI):
+    def __init__(self, model_name, base_url=None, api_key=None, config=GenerateConfig()):
+        super().__init__(model_name, base_url, api_key, [], config)
+
+    async def generate(self, input, tools, tool_choice, config):
+        if self.model_name == "broken" and "MODEL_WORKS" not in os.environ:
+            raise RuntimeError("no model today")
+        if VERSION == 1 and input[-1].text == "second":
+            if self.model_name == "killed":
+                os.kill(os.getpid(), signal.SIGKILL)
+            if self.model_name == "interrupted":
+                os.kill(os.getpid(), signal.SIGINT)
+                await asyncio.sleep(600)
+            if self.model_name == "waiting":
+                Path(os.environ["INSPECT_LOG_DIR"], "evaluating").touch()
+                await asyncio.sleep(600)
+        output = ModelOutput.from_content(self.model_name, f"by code {VERSION}")
+        output.usage = ModelUsage(input_tokens=1, output_tokens=1, total_tokens=2)
+        return output
+
+    async def count_text_tokens(self, text):
+        return 1
+
+@task
+def addition(name="addition"):
+    samples = [Sample(id=word, input=word, target="x") for word in ("first", "second")]
+    return Task(dataset=MemoryDataset(samples), solver=generate(), scorer=match(), name=name)
+
+def run(model="good", tasks=1, **options):
+    chosen = [addition(f"addition{number}") for number in range(tasks)]
+    return eval(chosen, model=f"local/{model}", display="none", max_samples=1, **options)
+
+def run_set(model, log_dir):
+    return eval_set(addition(), model=f"local/{model}", display="none", max_samples=1, log_buffer=1, log_dir=log_dir)
+"""
+
+NO_HEADERS = (
+    *("[]", "{}", "null", "ä", "[" * 100_000),
+    *('{"status": "success"}', '{"status": "success", "eval": []}', '{"status": "started", "eval": {"task_id": "x"}}'),
+    '{"status": "success", "eval": {"task_id": "x", "metadata": 5}}',
+)
+
+# What Inspect's own functions make of a folder of logs.
+READ = """\
+import json, sys
+from inspect_ai.log import list_eval_logs, read_eval_log
+found = []
+for info in list_eval_logs(sys.argv[1]):
+    header, whole = read_eval_log(info, header_only=True), read_eval_log(info)
+    found.append({
+        "path": info.name.removeprefix("file://"), "status": header.status, "task_id": header.eval.task_id,
+        "metadata": whole.metadata, "error": header.error and header.error.message,
+        "answers": [sample.output.completion for sample in whole.samples],
+    })
+print(json.dumps(found))
+"""
+
+RETRY = """\
+import json, sys
+import local
+from inspect_ai import eval_retry
+log = eval_retry(sys.argv[1], log_dir=sys.argv[2], display="none")[0]
+print(json.dumps({"status": log.status, "task_id": log.eval.task_id, "path": log.location}))
+"""
+
+# One process leaves a log of every kind; the last one unfinished, since it is killed.
+MAKE_LOGS = """\
+import os, shutil, sys
+import local
+names = ("experiment", "variant", "run", "commit", "dirty", "config")
+known = {"metadata": dict.fromkeys(names, "from the entry point")}
+for name, options in {
+    "success": known, "other": known, "bare": {}, "error": {"model": "broken", **known},
+    "cancelled": {"model": "interrupted", **known},
+}.items():
+    local.run(log_dir=name, **options)
+os.environ["MODEL_WORKS"] = "yes"
+local.eval_retry(os.path.join("error", os.listdir("error")[0]), log_dir="retried", display="none")
+local.run(log_dir="unfinished", model="killed")
+"""
+
+
+@dataclass(frozen=True)
+class Lab:
+    """Where Inspect may write its own files."""
+
+    env: dict[str, str]
+
+    def run(self, project: Project, *arguments: str, **env: str) -> Finished:
+        """Run a project's suite to its end."""
+        return self.finish(self.start(project, *arguments, **env))
+
+    def start(self, project: Project, *arguments: str, **env: str) -> subprocess.Popen[str]:
+        """Start a project's suite."""
+        return project.start(*arguments, env={**self.env, **env})
+
+    def finish(self, process: subprocess.Popen[str]) -> Finished:
+        """Wait for a suite to end."""
+        stdout, stderr = process.communicate(timeout=DEADLINE_S)
+        return Finished(process.returncode, stdout, stderr)
+
+    def python(self, *arguments: str, folder: Path, **env: str) -> str:
+        """What a Python process of its own prints; it can import what lies in its folder."""
+        done = subprocess.run(
+            [sys.executable, *arguments], cwd=folder, env={**clean_environment(), **self.env, **env},
+            stdout=subprocess.PIPE, timeout=DEADLINE_S, check=True, text=True,
+        )  # fmt: skip
+        return done.stdout
+
+    def listed(self, folder: Path) -> list[dict[str, Any]]:
+        """The logs that Inspect finds in a folder and below, sorted by path."""
+        found = json.loads(self.python("-c", READ, str(folder), folder=folder))
+        return sorted(found, key=lambda log: log["path"])
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
+    """A place for Inspect's traces, buffers and caches, away from the user's."""
+    folder = tmp_path_factory.mktemp("inspect")
+    return Lab({"XDG_DATA_HOME": str(folder / "data"), "XDG_CACHE_HOME": str(folder / "cache")})
+
+
+@pytest.fixture(scope="module")
+def new_project(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Project]]:
+    """Makes projects with a committed `local.py` that live as long as this file's tests."""
+    made: list[Project] = []
+
+    def make(name: str) -> Project:
+        project = Project(tmp_path_factory.mktemp(name) / "project")
+        shutil.copytree(template, project.root, symlinks=True)
+        project.write("local.py", LOCAL)
+        commit(project, "Add a model")
+        made.append(project)
+        return project
+
+    yield make
+    for project in made:
+        project.close()
+
+
+def commit(project: Project, message: str) -> str:
+    """Commit all that there is; the short commit."""
+    project.git("add", ".")
+    project.git("commit", "-q", "-m", message)
+    return project.git("rev-parse", "--short", "HEAD")
+
+
+def experiment_dir(project: Project) -> Path:
+    return project.root / "results" / "exp"
+
+
+def run_dir(project: Project) -> Path:
+    """The only run of a project."""
+    (found,) = (path for path in (experiment_dir(project) / ".runs").iterdir() if not path.name.startswith("."))
+    return found
+
+
+def published(project: Project) -> dict[str, list[Path]]:
+    """The flat logs of every variant."""
+    found: dict[str, list[Path]] = {}
+    for path in sorted(experiment_dir(project).glob("*.eval")):
+        match = LOG_NAME.fullmatch(path.name)
+        assert match, path.name
+        found.setdefault(match["variant"], []).append(path)
+    return found
+
+
+def listable(project: Project) -> list[Path]:
+    """Every file that a recursive listing of logs finds, as Inspect's do."""
+    return sorted((project.root / "results").rglob("*.eval"))
+
+
+# --- A run with every kind of case, in a dirty tree ------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Made:
+    """A finished run, and what Inspect finds in its experiment's folder."""
+
+    project: Project
+    finished: Finished
+    short: str
+    logs: list[dict[str, Any]]
+
+    def logs_of(self, variant: str) -> list[dict[str, Any]]:
+        """The logs whose names say that they are a variant's."""
+        return [log for log in self.logs if f"_{variant}_" in Path(log["path"]).name]
+
+
+CASES = {
+    "plain": "import local; local.run()",
+    "told": "import local; local.run(log_dir=config['output_dir'], metadata={'variant': 'mine', 'extra': 1})",
+    "several": "import local; local.run(tasks=2)",
+    "silent": "pass",
+    "broken": "import local; local.run('broken')",
+    "liar": "import local; local.run(); sys.exit(3)",
+}
+
+
+@pytest.fixture(scope="module")
+def made(lab: Lab, new_project: Callable[[str], Project]) -> Made:
+    """A run of all `CASES` with changes that are not committed."""
+    project = new_project("made")
+    short = project.git("rev-parse", "--short", "HEAD")
+    record = "Path('imported.txt').write_text(str('inspect_ai' in sys.modules))"
+    before = f"import atexit, sys\nfrom pathlib import Path\natexit.register(lambda: {record})"
+    project.suite(CASES, more="mode='inspect'", before=before)
+    finished = lab.run(project, "-p", "2")
+    return Made(project, finished, short, lab.listed(experiment_dir(project)))
+
+
+def test_experiment_folder_holds_flat_logs_and_dot_names_only(made: Made) -> None:
+    """Logs are named {git_hash}_{variant}_{task_id}.eval, without -dirty in a dirty tree; beside them lies .runs."""
+    assert run_dir(made.project).name.endswith(f"{made.short}-dirty")
+    expected = {f"{made.short}_{log['metadata']['variant']}_{log['task_id']}.eval" for log in made.logs}
+    expected = {name.replace("_mine_", "_told_") for name in expected}
+    names = {path.name for path in experiment_dir(made.project).iterdir()}
+    assert names == expected | {".runs"}
+    counts = Counter({variant: len(paths) for variant, paths in published(made.project).items()})
+    assert counts == {"plain": 1, "told": 1, "several": 2, "broken": 1, "liar": 1}
+
+
+def test_record_lies_in_the_dot_folder(made: Made) -> None:
+    """A run's record is complete, outside of the flat folder, and has no log that a listing would count twice."""
+    folder = run_dir(made.project)
+    assert json.loads((folder / "run.json").read_text())["mode"] == "inspect"
+    assert made.project.events(run_dir=folder)[-1]["event"] == "run_ended"
+    for variant, code in CASES.items():
+        assert json.loads((folder / variant / "config.json").read_text())["do"] == code
+        assert (folder / variant / "attempt-1.log").is_file()
+    assert list(folder.rglob("*.eval")) == []
+
+
+def test_status_of_a_case_is_that_of_its_logs(made: Made) -> None:
+    """Exit code 0 makes no success of a failed evaluation or of no log, nor a log's success one of exit code 3."""
+    ends = {event["variant"]: event for event in made.project.events("case_ended", run_dir(made.project))}
+    assert {variant: end["status"] for variant, end in ends.items()} == {
+        "plain": "succeeded", "told": "succeeded", "several": "succeeded",
+        "silent": "failed", "broken": "failed", "liar": "failed",
+    }  # fmt: skip
+    assert ends["silent"]["cause"] == "no finished .eval log"
+    (broken,) = published(made.project)["broken"]
+    assert ends["broken"]["cause"] == f"log {broken.name} has status error"
+    assert ends["liar"]["cause"] == "exit code 3"
+    assert made.finished.code == 1
+    assert f"[FAILED] broken: log {broken.name} has status error" in made.finished.stdout
+
+
+def test_journal_names_published_logs(made: Made) -> None:
+    """The journal tells of every published log, its status, and Inspect's own error."""
+    events = made.project.events("logs_published", run_dir(made.project))
+    told = {log["file"]: (log["status"], log["error"]) for event in events for log in event["logs"]}
+    assert told == {Path(log["path"]).name: (log["status"], log["error"]) for log in made.logs}
+    assert any(error and "no model today" in error for _, error in told.values())
+
+
+def test_case_facts_are_in_every_log(made: Made) -> None:
+    """Variant, commit, dirty, run, experiment and config are stamped; what the entry point said stays."""
+    code = json.loads((run_dir(made.project) / "run.json").read_text())["code"]
+    for variant in published(made.project):
+        for log in made.logs_of(variant):
+            metadata = log["metadata"]
+            assert metadata["variant"] == ("mine" if variant == "told" else variant)
+            assert metadata["commit"] == code["commit"]
+            assert metadata["dirty"] is True
+            assert metadata["run"] == run_dir(made.project).name
+            assert metadata["experiment"] == "exp"
+            assert metadata["config"] == json.loads((run_dir(made.project) / variant / "config.json").read_text())
+    assert made.logs_of("told")[0]["metadata"]["extra"] == 1
+
+
+def test_stamping_leaves_samples_alone(made: Made) -> None:
+    """A stamped log still has both of its samples."""
+    assert [log["answers"] for log in made.logs if log["status"] == "success"] == [["by code 1"] * 2] * 5
+
+
+def test_runner_never_imports_inspect(made: Made) -> None:
+    """A suite's own process publishes logs without Inspect."""
+    assert (made.project.root / "imported.txt").read_text() == "False"
+
+
+def test_headers_agree_with_inspect(made: Made) -> None:
+    """The runner reads of every log what Inspect reads."""
+    assert len(made.logs) == 6
+    for log in made.logs:
+        header = read_log_header(Path(log["path"]))
+        assert header is not None
+        assert (header.status, header.task_id, header.error) == (log["status"], log["task_id"], log["error"])
+
+
+def test_inspect_command_lists_published_logs(made: Made, lab: Lab) -> None:
+    """`inspect log list --json` finds every published log, with the task's name and id."""
+    folder = experiment_dir(made.project)
+    command = ("-m", "inspect_ai", "log", "list", "--json", "--log-dir", str(folder))
+    entries = json.loads(lab.python(*command, folder=folder))
+    found = {(Path(entry["name"]).name, entry["task_id"]) for entry in entries}
+    assert found == {(Path(log["path"]).name, log["task_id"]) for log in made.logs}
+
+
+def test_published_failed_log_can_be_retried(made: Made, lab: Lab, tmp_path: Path) -> None:
+    """Inspect's `eval_retry` completes a published failed log, as the same task."""
+    (broken,) = made.logs_of("broken")
+    arguments = ("-c", RETRY, broken["path"], str(tmp_path))
+    retried = json.loads(lab.python(*arguments, folder=made.project.root, MODEL_WORKS="yes"))
+    assert (retried["status"], retried["task_id"]) == ("success", broken["task_id"])
+
+
+# --- A case killed, a case interrupted, the code changed, a resume ---------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Interrupted:
+    """A run that was stopped by Ctrl-C and resumed with other code."""
+
+    project: Project
+    stopped: Finished
+    statuses_when_stopped: dict[str, str]
+    logs_when_stopped: list[Path]
+    headers_when_stopped: dict[str, str | None]
+    resumed: Finished
+    short: tuple[str, str]
+    logs: list[dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def interrupted(lab: Lab, new_project: Callable[[str], Project]) -> Interrupted:
+    """Three cases: one done, one killed in an eval set, one that evaluates when SIGINT comes; then new code."""
+    project = new_project("interrupted")
+    cases = {
+        "done": "import local; local.run()",
+        "killed": "import local; local.run_set('waiting', config['output_dir'])",
+        "waiting": "import local; local.run('waiting')",
+    }
+    project.suite(cases, more="mode='inspect'")
+    short = commit(project, "Add a suite")
+    process = lab.start(project)
+    folder = wait_for(lambda: next((experiment_dir(project) / ".runs").glob("2*"), None), "a run", DEADLINE_S)
+    for variant in ("killed", "waiting"):
+        wait_for((folder / variant / "evaluating").exists, f"the evaluation of {variant}", DEADLINE_S)
+    pids = {event["variant"]: event["pid"] for event in project.events("attempt_started", folder)}
+    os.kill(pids["killed"], signal.SIGKILL)
+    wait_for(lambda: project.statuses(folder).keys() == {"done", "killed"}, "the end of two cases", DEADLINE_S)
+    process.send_signal(signal.SIGINT)
+    stopped = lab.finish(process)
+    statuses, logs = project.statuses(folder), listable(project)
+    headers = {str(path): header and header.status for path in logs for header in [read_log_header(path)]}
+    project.write("local.py", LOCAL.replace("VERSION = 1\n", "VERSION = 2\n"))
+    newer = commit(project, "Repair the model")
+    resumed = lab.run(project, "--resume", "latest")
+    found = lab.listed(project.root / "results")
+    return Interrupted(project, stopped, statuses, logs, headers, resumed, (short, newer), found)
+
+
+def test_interrupt_lets_inspect_close_its_log(interrupted: Interrupted) -> None:
+    """Ctrl-C reaches the case as SIGINT: its log is final, published, and no success; the exit code is 130."""
+    assert interrupted.stopped.code == 130, interrupted.stopped.stderr
+    assert interrupted.statuses_when_stopped == {"done": "succeeded", "killed": "failed", "waiting": "cancelled"}
+    statuses = {
+        match["variant"]: interrupted.headers_when_stopped[str(path)]
+        for path in interrupted.logs_when_stopped
+        if (match := LOG_NAME.fullmatch(path.name))
+    }
+    assert statuses == {"done": "success", "waiting": "cancelled"}
+
+
+def test_killed_case_leaves_an_unfinished_log_in_staging(interrupted: Interrupted) -> None:
+    """What kill -9 leaves is no result: it stays in the case's folder, and the case failed."""
+    (unfinished,) = (path for path in interrupted.logs_when_stopped if ".runs" in path.parts)
+    assert unfinished.parent == run_dir(interrupted.project) / "killed"
+    assert interrupted.headers_when_stopped[str(unfinished)] is None
+    ends = interrupted.project.events("case_ended", run_dir(interrupted.project))
+    (cause,) = (end["cause"] for end in ends if end["variant"] == "killed" and end["status"] == "failed")
+    assert cause.startswith("killed by SIGKILL")
+
+
+def test_resume_completes_killed_and_interrupted_cases(interrupted: Interrupted) -> None:
+    """A resume runs what did not succeed, and nothing else."""
+    assert interrupted.resumed.code == 0, interrupted.resumed.stdout
+    folder = run_dir(interrupted.project)
+    assert set(interrupted.project.statuses(folder).values()) == {"succeeded"}
+    started = Counter(event["variant"] for event in interrupted.project.events("attempt_started", folder))
+    assert started == {"done": 1, "killed": 2, "waiting": 2}
+
+
+def test_listing_finds_one_log_per_case_after_a_resume(interrupted: Interrupted) -> None:
+    """Inspect's recursive listing of all results counts each case once; earlier logs still exist."""
+    folder = experiment_dir(interrupted.project)
+    assert {Path(log["path"]).parent for log in interrupted.logs} == {folder}
+    variants = Counter(log["metadata"]["variant"] for log in interrupted.logs)
+    assert variants == {"done": 1, "killed": 1, "waiting": 1}
+    assert {log["status"] for log in interrupted.logs} == {"success"}
+    superseded = Counter(path.parent.name for path in folder.rglob("*.eval.superseded"))
+    assert superseded == {"killed": 1, "waiting": 1}
+
+
+def test_log_of_an_attempt_carries_its_own_commit(interrupted: Interrupted) -> None:
+    """After a change of code, the name and the metadata of a second attempt's log say the new commit."""
+    first, second = interrupted.short
+    assert first != second
+    for log in interrupted.logs:
+        short = first if log["metadata"]["variant"] == "done" else second
+        assert Path(log["path"]).name.startswith(f"{short}_")
+        assert log["metadata"]["commit"].startswith(short)
+
+
+def test_log_never_mixes_code(interrupted: Interrupted) -> None:
+    """An eval set that would go on with the samples of older code starts afresh."""
+    answers = {log["metadata"]["variant"]: set(log["answers"]) for log in interrupted.logs}
+    assert answers == {"done": {"by code 1"}, "killed": {"by code 2"}, "waiting": {"by code 2"}}
+
+
+# --- Real logs, left by cheap cases ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def logs(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Logs by kind: success, other, bare (no metadata), error, retried (the same task), cancelled, unfinished."""
+    folder = tmp_path_factory.mktemp("logs")
+    (folder / "local.py").write_text(LOCAL)
+    with pytest.raises(subprocess.CalledProcessError) as killed:
+        lab.python("-c", MAKE_LOGS, folder=folder)
+    assert killed.value.returncode == -signal.SIGKILL
+    kinds = ("success", "other", "bare", "error", "retried", "cancelled", "unfinished")
+    return {kind: next((folder / kind).glob("*.eval")) for kind in kinds}
+
+
+def leaves(*kinds: str) -> str:
+    """The code of a case that leaves copies of logs in its folder; `LEAVE` changes which.
+
+    The last one left comes first in the order of names.
+    """
+    return (
+        "import shutil\n"
+        f"for number, kind in enumerate(os.environ.get('LEAVE', {' '.join(kinds)!r}).split()):\n"
+        "    source = Path(os.environ[kind])\n"
+        "    shutil.copy(source, folder / f'{9 - number}_{source.name}')\n"
+    )
+
+
+def run_with(lab: Lab, logs: dict[str, Path], project: Project, *arguments: str, **env: str) -> Finished:
+    """Run a suite whose cases know where the logs lie."""
+    return lab.run(project, *arguments, **{kind: str(path) for kind, path in logs.items()}, **env)
+
+
+def header_status(path: Path) -> str | None:
+    header = read_log_header(path)
+    return header and header.status
+
+
+def test_each_kind_of_log_is_told_apart(logs: dict[str, Path]) -> None:
+    """Success, error and cancelled are final; a log whose process was killed is not."""
+    assert {kind: header_status(path) for kind, path in logs.items()} == {
+        "success": "success", "other": "success", "bare": "success", "error": "error", "retried": "success",
+        "cancelled": "cancelled", "unfinished": None,
+    }  # fmt: skip
+
+
+def test_no_header_of_what_is_no_finished_log(logs: dict[str, Path], tmp_path: Path) -> None:
+    """A truncated file, an empty one, a foreign zip, a folder and nothing at all are no finished logs."""
+    content = logs["success"].read_bytes()
+    path = tmp_path / "x.eval"
+    for size in range(0, len(content), 61):
+        path.write_bytes(content[:size])
+        assert read_log_header(path) is None, size
+    for foreign in NO_HEADERS:
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("header.json", foreign)
+        assert read_log_header(path) is None, foreign[:40]
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("other.txt", "x")
+    assert read_log_header(path) is None
+    assert read_log_header(tmp_path) is None
+    assert read_log_header(tmp_path / "missing.eval") is None
+
+
+def test_damaged_log_is_no_accident(logs: dict[str, Path], tmp_path: Path) -> None:
+    """Whatever bytes are damaged, reading a header raises nothing, and what it reads is right."""
+    content, path = logs["success"].read_bytes(), tmp_path / "x.eval"
+    sound = read_log_header(logs["success"])
+    unreadable = 0
+    for position in range(0, len(content), 7):
+        path.write_bytes(content[:position] + bytes([content[position] ^ 0xFF]) + content[position + 1 :])
+        header = read_log_header(path)
+        assert header in (None, sound), position
+        unreadable += header is None
+    assert unreadable > 10
+
+
+def test_complete_metadata_needs_no_helper(lab: Lab, logs: dict[str, Path], project: Project) -> None:
+    """Where the entry point said everything, no helper starts, and the log keeps its bytes."""
+    project.suite({"a": leaves("success")}, more="mode='inspect'")
+    finished = run_with(lab, logs, project)
+    assert finished.code == 0, finished.stdout + finished.stderr
+    assert not (run_dir(project) / ".stamp.log").exists()
+    assert published(project)["a"][0].read_bytes() == logs["success"].read_bytes()
+
+
+def test_failed_helper_loses_no_log(lab: Lab, logs: dict[str, Path], project: Project, tmp_path: Path) -> None:
+    """If metadata can't be stamped, the log is published as it is, and a warning says so."""
+    broken = "import sys\nif sys.orig_argv[-1] == '--stamp-logs':\n    sys.modules['inspect_ai'] = None\n"
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(broken)
+    project.suite({"a": leaves("bare")}, more="mode='inspect'")
+    finished = run_with(lab, logs, project, PYTHONPATH=str(tmp_path / "site"))
+    assert finished.code == 0
+    assert project.statuses(run_dir(project)) == {"a": "succeeded"}
+    assert published(project)["a"][0].read_bytes() == logs["bare"].read_bytes()
+    assert "metadata could not be written" in finished.stderr
+    assert "inspect_ai" in (run_dir(project) / ".stamp.log").read_text()
+
+
+def test_helper_stamps_what_it_can(lab: Lab, logs: dict[str, Path], project: Project, tmp_path: Path) -> None:
+    """A log that Inspect refuses, or a package's module `types` beside the runner, does not stop the stamping."""
+    with zipfile.ZipFile(tmp_path / "odd.eval", "w") as archive:
+        archive.writestr("header.json", json.dumps({"status": "success", "eval": {"task_id": "x" * 22}}))
+    project.write("package/__init__.py", "")
+    project.write("package/types.py", "raise ImportError('not the standard library')\n")
+    (project.root / "experiment_runner.py").rename(project.root / "package" / "experiment_runner.py")
+    suite = project.suite({"a": leaves("odd", "bare")}, more="mode='inspect'")
+    suite.write_text(suite.read_text().replace("from experiment_runner", "from package.experiment_runner"))
+    finished = run_with(lab, {**logs, "odd": tmp_path / "odd.eval"}, project)
+    assert finished.code == 0, finished.stdout + finished.stderr
+    assert "metadata could not be written" in finished.stderr
+    odd, bare = sorted(published(project)["a"], key=lambda path: "x" * 22 not in path.name)
+    assert odd.read_bytes() == (tmp_path / "odd.eval").read_bytes()
+    assert stamped(bare) >= CASE_FACTS
+
+
+def stamped(path: Path) -> set[str]:
+    """The names of metadata that an edit added to a log."""
+    importlib.import_module("zipfile_zstd")  # teaches zipfile the compression of logs
+    with zipfile.ZipFile(path) as archive:
+        header = json.loads(archive.read("header.json"))
+    return {name for update in header["log_updates"] for edit in update["edits"] for name in edit["metadata_set"]}
+
+
+def test_later_attempt_supersedes_earlier_logs(lab: Lab, logs: dict[str, Path], project: Project) -> None:
+    """Once a later attempt publishes, all logs of earlier ones exist under names that no listing finds."""
+    project.suite({"a": leaves("error", "success"), "b": leaves("success")}, more="mode='inspect'")
+    assert run_with(lab, logs, project).code == 1
+    assert {variant: len(paths) for variant, paths in published(project).items()} == {"a": 2, "b": 1}
+    first = {path.name: path.read_bytes() for path in published(project)["a"]}
+    untouched = published(project)["b"][0].stat()
+    assert run_with(lab, logs, project, "--resume", "latest", LEAVE="other").code == 0
+    assert [path.read_bytes() for path in published(project)["a"]] == [logs["other"].read_bytes()]
+    assert len(listable(project)) == 2
+    aside = {path.name: path.read_bytes() for path in (run_dir(project) / "a").glob("*.superseded")}
+    assert aside == {f"{name}.superseded": content for name, content in first.items()}
+    assert published(project)["b"][0].stat() == untouched
+
+
+def test_attempt_that_publishes_nothing_supersedes_nothing(lab: Lab, logs: dict[str, Path], project: Project) -> None:
+    """A second attempt without a finished log leaves the first one's in place."""
+    project.suite({"a": leaves("error")}, more="mode='inspect'")
+    run_with(lab, logs, project)
+    before = listable(project)
+    assert run_with(lab, logs, project, "--resume", "latest", LEAVE="unfinished").code == 1
+    assert set(before) < set(listable(project))
+    assert published(project)["a"] == before
+
+
+def test_retry_of_the_same_task_overwrites_nothing(lab: Lab, logs: dict[str, Path], project: Project) -> None:
+    """A second attempt that retries a task gives its log the same name; the first log is kept aside, every time."""
+    project.suite({"a": leaves("error")}, more="mode='inspect'")
+    assert run_with(lab, logs, project).code == 1
+    assert run_with(lab, logs, project, "--resume", "latest").code == 1
+    assert run_with(lab, logs, project, "--resume", "latest", LEAVE="retried").code == 0
+    (path,) = listable(project)
+    assert path.read_bytes() == logs["retried"].read_bytes()
+    aside = sorted((run_dir(project) / "a").glob("*.superseded*"))
+    assert [file.name.removeprefix(path.name) for file in aside] == [".superseded", ".superseded-2"]
+    assert {file.read_bytes() for file in aside} == {logs["error"].read_bytes()}
+
+
+def test_last_log_of_a_task_decides(lab: Lab, logs: dict[str, Path], project: Project) -> None:
+    """An entry point that retries its own failed evaluation succeeds, and its case counts once."""
+    project.suite({"a": leaves("error", "retried")}, more="mode='inspect'")
+    finished = run_with(lab, logs, project)
+    assert finished.code == 0, finished.stdout
+    (path,) = listable(project)
+    assert path.read_bytes() == logs["retried"].read_bytes()
+    (aside,) = run_dir(project).rglob("*.superseded")
+    assert aside.read_bytes() == logs["error"].read_bytes()
+
+
+def test_unfinished_log_beside_a_finished_one_is_a_failure(lab: Lab, logs: dict[str, Path], project: Project) -> None:
+    """A case that lost one of its evaluations half-way has not succeeded, whatever its exit code."""
+    project.suite({"a": leaves("success", "unfinished")}, more="mode='inspect'")
+    assert run_with(lab, logs, project).code == 1
+    (end,) = project.events("case_ended", run_dir(project))
+    assert end["cause"] == f"log 8_{logs['unfinished'].name} was not finished"
+
+
+def test_cancelled_log_is_never_a_success(lab: Lab, logs: dict[str, Path], project: Project) -> None:
+    """Inspect returns normally from an evaluation that somebody cancelled: the case is cancelled all the same."""
+    project.suite({"a": leaves("cancelled")}, more="mode='inspect'")
+    assert run_with(lab, logs, project).code == 1
+    assert project.statuses(run_dir(project)) == {"a": "cancelled"}
+
+
+@pytest.mark.parametrize(
+    ("last_event", "moved"),
+    [("attempt_started", False), ("attempt_ended", False), ("logs_published", False), ("logs_published", True)],
+)
+def test_crash_of_the_runner_counts_no_case_twice(
+    lab: Lab, logs: dict[str, Path], project: Project, last_event: str, moved: bool
+) -> None:
+    """Wherever the runner dies between a log's end and the case's, a resume leaves one log of the case."""
+    project.suite({"a": leaves("success")}, more="mode='inspect'")
+    commit(project, "Add a suite")
+    assert run_with(lab, logs, project).code == 0
+    folder = run_dir(project)
+    if not moved:
+        os.replace(published(project)["a"][0], folder / "a" / logs["success"].name)
+    lines = (folder / "journal.jsonl").read_text().splitlines(keepends=True)
+    end = next(number for number, line in enumerate(lines) if json.loads(line)["event"] == last_event)
+    (folder / "journal.jsonl").write_text("".join(lines[: end + 1]))
+    finished = run_with(lab, logs, project, "--resume", "latest", LEAVE="other")
+    assert finished.code == 0, finished.stdout
+    (path,) = listable(project)
+    assert path.read_bytes() == logs["other"].read_bytes()
+    (aside,) = folder.rglob("*.superseded")
+    assert aside.read_bytes() == logs["success"].read_bytes()
+
+
+def test_unfinished_log_of_the_same_code_may_be_continued(lab: Lab, logs: dict[str, Path], project: Project) -> None:
+    """A second attempt of the same code finds what the first one left; of other code, it finds nothing."""
+    code = "print('found', len(list(folder.glob('*.eval')))); " + leaves("unfinished")
+    project.suite({"a": code}, more="mode='inspect'")
+    commit(project, "Add a suite")
+    run_with(lab, logs, project)
+    run_with(lab, logs, project, "--resume", "latest")
+    project.write("more.py", "")
+    run_with(lab, logs, project, "--resume", "latest", LEAVE="success")
+    printed = [(run_dir(project) / "a" / f"attempt-{number}.log").read_text() for number in (1, 2, 3)]
+    assert printed == ["found 0\n", "found 1\n", "found 0\n"]
+    assert len(listable(project)) == 1
+
+
+def test_entry_point_may_remove_its_earlier_logs(lab: Lab, logs: dict[str, Path], project: Project) -> None:
+    """An eval set clears up the logs of earlier attempts itself; nothing breaks."""
+    code = "[path.unlink() for path in folder.glob('*.eval')]; " + leaves("unfinished")
+    project.suite({"a": code}, more="mode='inspect'")
+    commit(project, "Add a suite")
+    run_with(lab, logs, project)
+    finished = run_with(lab, logs, project, "--resume", "latest", LEAVE="success")
+    assert finished.code == 0, finished.stdout + finished.stderr
+    assert [path.read_bytes() for path in listable(project)] == [logs["success"].read_bytes()]
+
+
+def test_log_that_cannot_be_published_is_kept(lab: Lab, logs: dict[str, Path], project: Project) -> None:
+    """If a log can't reach its place, its case fails and says where the log lies; the other cases go on."""
+    project.suite({"a": leaves("success"), "b": leaves("success")}, more="mode='inspect'")
+    short = commit(project, "Add a suite")
+    header = read_log_header(logs["success"])
+    assert header is not None
+    obstacle = experiment_dir(project) / f"{short}_a_{header.task_id}.eval"
+    (obstacle / "full").mkdir(parents=True)
+    assert run_with(lab, logs, project).code == 1
+    ends = {event["variant"]: event for event in project.events("case_ended", run_dir(project))}
+    assert {variant: end["status"] for variant, end in ends.items()} == {"a": "failed", "b": "succeeded"}
+    assert str(run_dir(project) / "a") in ends["a"]["cause"]
+    assert [path.read_bytes() for path in (run_dir(project) / "a").glob("*.eval")] == [logs["success"].read_bytes()]
+    shutil.rmtree(obstacle)
+    assert run_with(lab, logs, project, "--resume", "latest").code == 0
+    assert {variant: len(paths) for variant, paths in published(project).items()} == {"a": 1, "b": 1}
+    assert len(listable(project)) == 2

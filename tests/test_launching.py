@@ -1,0 +1,718 @@
+"""Runs: their layout, the processes of their cases, what is recorded, and how they are stopped."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import Project, alive, wait_for
+
+RUN_NAME = re.compile(r"\d{8}_\d{6}_[0-9a-f]{7,}(-dirty)?")
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+CPUS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+FOREVER = "(folder / 'pid').write_text(str(os.getpid())); time.sleep(600)"
+STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); " + FOREVER
+
+
+def files(folder: Path) -> set[str]:
+    """The files of a folder, by path in it."""
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir()}
+
+
+def pid_of(project: Project, variant: str) -> int:
+    """The pid that a case has written down."""
+
+    def written() -> int:
+        found = [path.read_text() for path in project.root.glob(f"results/exp/2*/{variant}/pid")]
+        return int(found[0]) if found and found[0] else 0
+
+    return wait_for(written, f"the start of {variant}")
+
+
+# --- The run directory -----------------------------------------------------------------------------------------------
+
+
+def test_layout(project: Project) -> None:
+    """A run directory holds exactly the files of the format, and nothing lies beside it."""
+    project.suite({"a": "(folder / 'results.json').write_text('{}')", "b": "print('x')"})
+    assert project.run().code == 0
+    assert files(project.root / "results") == {
+        f"exp/{project.run_dir.name}/{name}"
+        for name in (
+            *("run.json", "environment.json", "journal.jsonl", "uncommitted.patch"),
+            *("a/config.json", "a/attempt-1.log", "a/results.json", "b/config.json", "b/attempt-1.log"),
+        )
+    }
+    assert RUN_NAME.fullmatch(project.run_dir.name)
+    assert project.run_dir.name.endswith("-dirty")
+    project.git("commit", "-qam", "Second")
+    assert project.run().code == 0
+    assert RUN_NAME.fullmatch(project.run_dir.name)
+    assert not project.run_dir.name.endswith("-dirty")
+    assert not (project.run_dir / "uncommitted.patch").exists()
+
+
+def test_all_configs_are_written_before_the_first_launch(project: Project) -> None:
+    """The first case finds run.json, environment.json and the configs of all others."""
+    look = "print(sorted(str(p.relative_to(folder.parent)) for p in folder.parent.rglob('*.json')))"
+    project.suite({"a": look, **{f"c{number}": "" for number in range(20)}})
+    assert project.run("-p", "1").code == 0
+    seen = (project.run_dir / "a" / "attempt-1.log").read_text()
+    expected = ["a/config.json", *(f"c{n}/config.json" for n in range(20)), "environment.json", "run.json"]
+    assert seen.strip() == str(sorted(expected))
+
+
+def test_config_json_is_the_whole_config(project: Project) -> None:
+    """config.json holds every field, the output folder included."""
+    project.suite("[ExperimentCase('a', Config(x=3))]")
+    assert project.run().code == 0
+    saved = json.loads((project.run_dir / "a" / "config.json").read_text())
+    assert saved == {"output_dir": str(project.run_dir / "a"), "seed": 42, "do": "", "x": 3, "name": "n"}
+
+
+def test_starts_in_one_second_get_directories_of_their_own(project: Project) -> None:
+    """Four runners started at once make four run directories, each complete."""
+    started = [project.start() for _ in range(4)]
+    finished = [project.finish(process) for process in started]
+    assert [done.code for done in finished] == [0] * 4
+    said = {line for done in finished for line in done.lines if line.startswith("Run directory: ")}
+    assert said == {f"Run directory: {path}" for path in project.runs()}
+    assert len(said) == 4
+    for path in project.runs():
+        assert files(path) >= {"run.json", "environment.json", "journal.jsonl", "a/attempt-1.log", "b/attempt-1.log"}
+        assert json.loads((path / "a" / "config.json").read_text())["output_dir"] == str(path / "a")
+
+
+def test_run_json(project: Project) -> None:
+    """run.json says what was asked, of which code, by which runner, and where."""
+    project.suite({"a": "", "b": ""}, more="tags=['t1', 't2']")
+    assert project.run("--note", "why", "--set", "x=5", "-p", "1").code == 0
+    run = json.loads((project.run_dir / "run.json").read_text())
+    assert run["format_version"] == 1
+    assert (run["experiment"], run["mode"], run["description"]) == ("exp", "standard", "What the suite is about.")
+    assert (run["tags"], run["note"], run["set"], run["parallelism"]) == (["t1", "t2"], "why", ["x=5"], 1)
+    assert run["project_root"] == str(project.root)
+    assert run["results_dir"] == str(project.root / "results")
+    assert run["code"]["commit"] == project.git("rev-parse", "HEAD")
+    assert run["code"]["dirty"] is True
+    for key, name in (("suite", "suite.py"), ("entry_point", "work.py"), ("runner", "experiment_runner.py")):
+        assert run[key]["sha256"] == hashlib.sha256((project.root / name).read_bytes()).hexdigest()
+    assert run["runner"]["version"]
+    assert [case["variant"] for case in run["cases"]] == ["a", "b"]
+    config = (project.run_dir / "a" / "config.json").read_bytes()
+    assert run["cases"][0]["config_sha256"] == hashlib.sha256(config).hexdigest()
+    assert run["cases"][0]["config_class"] == "Config"
+
+
+def test_environment_json(project: Project) -> None:
+    """environment.json names Python, packages and machine, and of the environment only names."""
+    assert project.run(env={"FAKE_API_KEY": "s3cret", "HF_HOME": "/s3cret"}).code == 0
+    environment = json.loads((project.run_dir / "environment.json").read_text())
+    assert environment["python"]["version"] == sys.version
+    assert environment["packages"]["pydantic"]
+    assert environment["host"] == os.uname().nodename
+    assert environment["memory_bytes"] > 0
+    assert environment["cpus"] == os.cpu_count()
+    assert {"FAKE_API_KEY", "HF_HOME"} <= set(environment["environment_names"])
+    assert "s3cret" not in (project.run_dir / "environment.json").read_text()
+
+
+def test_journal_events(project: Project) -> None:
+    """The journal tells each case's steps in order, with the fields that the format promises."""
+    project.suite({"a": "(folder / 'deep').mkdir(); (folder / 'deep' / 'f').write_bytes(b'123')", "b": "sys.exit(3)"})
+    assert project.run("-p", "1").code == 1
+    events = project.events()
+    told = {variant: [event for event in events if event.get("variant") == variant] for variant in ("a", "b")}
+    for of_case in told.values():
+        assert [event["event"] for event in of_case] == ["attempt_started", "attempt_ended", "case_ended"]
+    assert len(events) == 8
+    assert (events[0]["event"], events[-1]["event"]) == ("run_started", "run_ended")
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", event["time"]) for event in events)
+    assert [event["time"] for event in events] == sorted(event["time"] for event in events)
+    started, ended, case = told["b"]
+    assert started["attempt"] == 1
+    assert started["host"] == os.uname().nodename
+    assert started["commit"] == project.git("rev-parse", "HEAD")
+    assert started["dirty"] is True
+    assert isinstance(started["pid"], int)
+    assert (ended["status"], ended["exit_code"]) == ("failed", 3)
+    assert "signal" not in ended
+    assert 0 < ended["duration_s"] < 60
+    assert ended["user_cpu_s"] + ended["system_cpu_s"] > 0
+    assert 1_000_000 < ended["max_rss_bytes"] < 1_000_000_000
+    assert (case["status"], case["attempts"], case["cause"]) == ("failed", 1, "exit code 3")
+    written = told["a"][2]["files"]
+    assert written.keys() == {"config.json", "attempt-1.log", os.path.join("deep", "f")}
+    assert written[os.path.join("deep", "f")] == {"size_bytes": 3, "sha256": hashlib.sha256(b"123").hexdigest()}
+    assert events[-1]["exit_code"] == 1
+
+
+def test_large_files_have_a_size_only(project: Project) -> None:
+    """Up to 16 MB a file's sha256 is recorded, beyond that its size; a link is not followed."""
+    code = "(folder / 'big').write_bytes(bytes(16_000_001)); (folder / 'fits').write_bytes(bytes(16_000_000)); "
+    project.suite({"a": code + "(folder / 'link').symlink_to('/dev/zero')"})
+    assert project.run().code == 0
+    (ended,) = project.events("case_ended")
+    assert ended["files"]["big"] == {"size_bytes": 16_000_001}
+    assert ended["files"]["fits"]["sha256"] == hashlib.sha256(bytes(16_000_000)).hexdigest()
+    assert ended["files"]["link"] == {"size_bytes": len("/dev/zero")}
+
+
+# --- Where results go ------------------------------------------------------------------------------------------------
+
+
+def test_results_dir_option_is_relative_to_the_current_folder(project: Project, tmp_path: Path) -> None:
+    """`--results-dir` moves the whole tree; both spellings are recorded."""
+    (tmp_path / "here").mkdir()
+    done = project.run("--results-dir", "out", cwd=tmp_path / "here")
+    assert done.code == 0
+    (run_dir,) = (tmp_path / "here" / "out" / "exp").iterdir()
+    assert json.loads((run_dir / "run.json").read_text())["results_dir"] == str(tmp_path / "here" / "out")
+    assert not (project.root / "results").exists()
+
+
+def test_results_dir_of_the_project(project: Project, tmp_path: Path) -> None:
+    """`[tool.suitecase] results_dir` moves the tree, relative to the project root."""
+    project.write("pyproject.toml", '[tool.suitecase]\nresults_dir = "kept/here"\n')
+    assert project.run(cwd=tmp_path).code == 0
+    (run_dir,) = (project.root / "kept" / "here" / "exp").iterdir()
+    assert (run_dir / "journal.jsonl").exists()
+    assert not (project.root / "results").exists()
+
+
+def test_results_may_be_a_link(project: Project, tmp_path: Path) -> None:
+    """`results` may be a link to a scratch disk; where it led is recorded."""
+    (tmp_path / "scratch").mkdir()
+    (project.root / "results").symlink_to(tmp_path / "scratch")
+    assert project.run().code == 0
+    (run_dir,) = (tmp_path / "scratch" / "exp").iterdir()
+    run = json.loads((run_dir / "run.json").read_text())
+    assert run["results_dir"] == str(project.root / "results")
+    assert run["results_dir_target"] == str(tmp_path / "scratch")
+    assert run["code"]["dirty"] is False
+
+
+def test_results_lie_in_the_project_root(project: Project, tmp_path: Path) -> None:
+    """Whatever folder one starts from, results and the cases' current folder are the project root's."""
+    project.suite({"a": "print(os.getcwd())"}, path="experiments/x/suite.py")
+    done = project.run(suite="experiments/x/suite.py", cwd=tmp_path, env={"PYTHONPATH": str(project.root)})
+    assert done.code == 0, done.stderr
+    assert (project.run_dir / "a" / "attempt-1.log").read_text() == f"{project.root}\n"
+
+
+# --- The process of a case -------------------------------------------------------------------------------------------
+
+
+def test_output_is_kept_raw(project: Project) -> None:
+    """Standard output and error reach the log in order, byte for byte."""
+    code = "os.write(1, bytes(range(256)) * 10); os.write(2, b'\\xff\\r\\x1b[31m'); os.write(1, b'no newline')"
+    project.suite({"a": code})
+    assert project.run().code == 0
+    log = (project.run_dir / "a" / "attempt-1.log").read_bytes()
+    assert log == bytes(range(256)) * 10 + b"\xff\r\x1b[31m" + b"no newline"
+
+
+def test_much_output_does_not_stall(project: Project) -> None:
+    """200 kB on each stream and a line of 10 MB pass, whole."""
+    code = "sys.stdout.write('x' * 200_000); sys.stderr.write('y' * 200_000); sys.stdout.write('z' * 10_000_000)"
+    project.suite({"a": code})
+    assert project.run("--follow").code == 0
+    log = (project.run_dir / "a" / "attempt-1.log").read_bytes()
+    assert [log.count(letter) for letter in (b"x", b"y", b"z")] == [200_000, 200_000, 10_000_000]
+
+
+def test_standard_input_is_empty(project: Project) -> None:
+    """A case that asks a question fails at once instead of waiting, even if the runner has an input."""
+    project.suite(
+        {"a": "assert os.readlink('/proc/self/fd/0') == '/dev/null'\ntry: input()\nexcept EOFError: print('end')"}
+    )
+    done = project.run(stdin=subprocess.PIPE)
+    assert done.code == 0
+    assert (project.run_dir / "a" / "attempt-1.log").read_text() == "end\n"
+
+
+def test_a_case_has_no_descriptors_of_the_runner(project: Project) -> None:
+    """A case inherits its three standard streams and nothing else."""
+    project.suite({"a": "print(sorted(os.listdir('/proc/self/fd')))"})
+    assert project.run().code == 0
+    assert (project.run_dir / "a" / "attempt-1.log").read_text() == "['0', '1', '2', '3']\n"  # 3 reads the list
+
+
+def test_what_the_suite_can_import_its_entry_points_can(project: Project, tmp_path: Path) -> None:
+    """Entries of the suite's sys.path reach the case, in order, and the standard library doesn't."""
+    for name in ("first", "second", "site-packages", "added"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / f"in_{name.replace('-', '_')}.py").write_text("")
+        (tmp_path / name / "shared.py").write_text(f"PLACE = {name!r}\n")
+    path = os.pathsep.join([str(tmp_path / "first"), str(tmp_path / "second"), str(tmp_path / "site-packages")])
+    modules = "in_first, in_second, in_site_packages, in_added, shared, config, json"
+    project.suite(
+        {"a": f"import {modules}; print(shared.PLACE); print(os.environ['PYTHONPATH'])"},
+        path="deep/suite.py",
+        before=f"import {modules}",
+    )
+    suite = project.root / "deep" / "suite.py"
+    suite.write_text(
+        f"import sys; sys.path[1:1] = [{str(project.root)!r}, {str(tmp_path / 'added')!r}]\n" + suite.read_text()
+    )
+    done = project.run(suite="deep/suite.py", env={"PYTHONPATH": path})
+    assert done.code == 0, done.stdout + done.stderr
+    place, told = (project.run_dir / "a" / "attempt-1.log").read_text().splitlines()
+    assert place == "added"
+    assert told.split(os.pathsep)[:6] == [
+        *(str(project.root / "deep"), str(project.root), str(tmp_path / "added")),
+        *path.split(os.pathsep),
+    ]
+    assert not any(os.path.exists(os.path.join(entry, "json", "decoder.py")) for entry in told.split(os.pathsep))
+
+
+def test_a_killed_case_has_its_log(project: Project) -> None:
+    """What a case printed before it was killed is in its log, though it never flushed."""
+    project.suite({"a": "print('before'); os.kill(os.getpid(), 9)"})
+    done = project.run()
+    assert done.code == 1
+    assert (project.run_dir / "a" / "attempt-1.log").read_text() == "before\n"
+    (ended,) = project.events("attempt_ended")
+    assert ended["signal"] == 9
+    assert "exit_code" not in ended
+    assert "[FAILED] a: killed by SIGKILL" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("code", "cause"),
+    [
+        ("os.kill(os.getpid(), 11)", "killed by SIGSEGV"),
+        ("os.kill(os.getpid(), 15)", "killed by SIGTERM"),
+        ("os.kill(os.getpid(), 40)", "killed by signal 40"),
+        ("os._exit(139)", "exit code 139"),
+        ("os._exit(255)", "exit code 255"),
+        ("raise KeyError('x')", "exit code 1"),
+    ],
+)
+def test_signals_and_exit_codes_are_told_apart(project: Project, code: str, cause: str) -> None:
+    """A case killed by a signal is reported as such, and one that exits with 139 as that."""
+    project.suite({"a": code})
+    assert project.run().code == 1
+    (ended,) = project.events("case_ended")
+    assert ended["status"] == "failed"
+    assert ended["cause"].startswith(cause)
+
+
+PRINT_THREADS = f"print(*(os.environ.get(name) for name in {THREADS}))"
+
+
+@pytest.mark.parametrize(
+    ("at_once", "threads"), [("1", CPUS), ("2", max(1, CPUS // 2)), ("64", 1 if CPUS < 128 else 2)]
+)
+def test_threads(project: Project, at_once: str, threads: int) -> None:
+    """Numeric libraries get the CPUs divided by the cases that run at once, and at least one."""
+    project.suite({f"c{number:02}": PRINT_THREADS if number == 0 else "" for number in range(int(at_once))})
+    assert project.run("-p", at_once).code == 0
+    assert (project.run_dir / "c00" / "attempt-1.log").read_text() == " ".join([str(threads)] * 4) + "\n"
+    told = json.loads((project.run_dir / "run.json").read_text())["environment_set"]
+    assert {name: told[name] for name in THREADS} == dict.fromkeys(THREADS, str(threads))
+    assert told["PYTHONUNBUFFERED"] == "1"
+
+
+def test_threads_of_the_user_stay(project: Project) -> None:
+    """Thread variables that the user or the suite set are left alone, and not recorded as ours."""
+    project.suite(
+        f"[ExperimentCase('a', Config(do={PRINT_THREADS!r}), env={{'MKL_NUM_THREADS': '7'}})]",
+        more="env={'OPENBLAS_NUM_THREADS': '8'}",
+    )
+    assert project.run(env={"OMP_NUM_THREADS": "9"}).code == 0
+    assert (project.run_dir / "a" / "attempt-1.log").read_text() == f"9 8 7 {CPUS}\n"
+    told = json.loads((project.run_dir / "run.json").read_text())["environment_set"]
+    assert "OMP_NUM_THREADS" not in told
+    assert "OPENBLAS_NUM_THREADS" not in told
+
+
+def test_variables_of_cases_and_runs(project: Project) -> None:
+    """`env=` of the run reaches every case, that of a case wins there; names are recorded, values nowhere."""
+    code = "sys.exit(0 if os.environ['A'] == config['name'] and len(os.environ['B']) == 8 else 1)"
+    project.suite(
+        f"[ExperimentCase('one', Config(do={code!r}, name='one'), env={{'A': os.environ['ONE']}}),"
+        f" ExperimentCase('two', Config(do={code!r}, name='two'))]",
+        more="env={'A': os.environ['TWO'], 'B': os.environ['BEE']}",
+        before="import os",
+    )
+    done = project.run(env={"ONE": "one", "TWO": "two", "BEE": "b-s3cret"})
+    assert done.code == 0, done.stdout
+    run = json.loads((project.run_dir / "run.json").read_text())
+    assert run["environment_names"] == ["A", "B"]
+    assert [case["environment_names"] for case in run["cases"]] == [["A"], []]
+    kept = [path for path in project.run_dir.rglob("*") if path.is_file()]
+    assert len(kept) == 8
+    assert all(b"s3cret" not in path.read_bytes() for path in kept)
+
+
+def test_entry_point_that_is_no_python(project: Project) -> None:
+    """An executable file of any language runs, with the same arguments."""
+    script = project.write("work.sh", '#!/bin/sh\necho "$1"; test -f "$2/config.json" && echo found\n')
+    script.chmod(0o755)
+    project.suite({"a": "", "b": ""}, entry_point="work.sh")
+    assert project.run().code == 0
+    assert (project.run_dir / "a" / "attempt-1.log").read_text() == "--output_dir\nfound\n"
+
+
+def test_entry_point_that_cannot_start(project: Project) -> None:
+    """A case whose interpreter is missing fails with the reason, and the others still get their turn."""
+    script = project.write("work.sh", "#!/no/such/interpreter\n")
+    script.chmod(0o755)
+    project.suite({"a": "", "b": ""}, entry_point="work.sh")
+    done = project.run()
+    assert done.code == 1
+    assert project.statuses() == {"a": "failed", "b": "failed"}
+    assert "could not be started: [Errno 2]" in done.stdout
+    script.write_text("#!/bin/sh\nexit 0\n")
+    assert project.run("--resume", "latest").code == 0
+    assert project.statuses() == {"a": "succeeded", "b": "succeeded"}
+
+
+def test_grandchildren_end_with_their_case(project: Project) -> None:
+    """What a case left running in the background is gone when the run is over, and nothing waited for it."""
+    code = "import subprocess; p = subprocess.Popen(['sleep', '600']); (folder / 'pid').write_text(str(p.pid))"
+    project.suite({"a": code})
+    started = time.monotonic()
+    assert project.run().code == 0
+    assert time.monotonic() - started < 30
+    wait_for(lambda: not alive(pid_of(project, "a")), "the end of the grandchild", 2)
+
+
+# --- How many at once ------------------------------------------------------------------------------------------------
+
+COUNT = """\
+(folder.parent / f'{folder.name}.on').write_text('')
+most = 0
+end = time.monotonic() + 0.4
+while time.monotonic() < end:
+    most = max(most, len(list(folder.parent.glob('*.on'))))
+    time.sleep(0.01)
+(folder.parent / f'{folder.name}.on').unlink()
+print(most)
+"""
+
+
+@pytest.mark.parametrize("at_once", [1, 3])
+def test_parallelism(project: Project, at_once: int) -> None:
+    """With -p N, N cases run at once and never more."""
+    project.suite({f"c{number}": COUNT for number in range(7)})
+    assert project.run("-p", str(at_once)).code == 0
+    seen = [int((project.run_dir / f"c{number}" / "attempt-1.log").read_text()) for number in range(7)]
+    assert max(seen) == at_once
+
+
+def crowd(project: Project, count: int) -> None:
+    """A suite whose cases end once that many of them have started; cheap ones, since they wait in a shell."""
+    script = project.write(
+        "work.sh",
+        f'#!/bin/sh\n: > "$2/here"\nwhile [ $(ls "$2"/../*/here | wc -l) -lt {min(count, 66)} ]; do sleep 0.2; done\n',
+    )
+    script.chmod(0o755)
+    project.suite(f"[ExperimentCase(f'c{{i}}', Config(x=i)) for i in range({count})]", entry_point="work.sh")
+
+
+def test_all_at_once(project: Project) -> None:
+    """`-p all` lifts the limit of 64: 66 cases that wait for each other all end."""
+    crowd(project, 66)
+    done = project.run("-p", "all")
+    assert done.code == 0
+    assert "parallelism=66)" in done.stdout
+    assert "cases at a time" not in done.stdout
+
+
+def test_limit_of_64(project: Project) -> None:
+    """Without -p, no more than 64 cases run at once, and the header says so."""
+    project.suite({f"c{number}": "" for number in range(66)})
+    done = project.run("--dry-run")
+    assert "Note: 64 cases at a time; -p N or -p all changes that." in done.lines
+    assert "parallelism=64)" in done.stdout
+    assert "Note" not in project.run("--dry-run", "-p", "64").stdout
+    project.suite({f"c{number}": "" for number in range(64)})
+    assert "Note" not in project.run("--dry-run").stdout
+
+
+def test_the_limit_holds(project: Project) -> None:
+    """65 cases: the 65th starts only when another one has ended."""
+    crowd(project, 65)
+    process = project.start()
+    wait_for(lambda: len(list(project.root.glob("results/exp/2*/*/here"))) >= 64, "64 cases")
+    started = project.events("attempt_started")
+    assert len(started) == 64
+    descriptors = len(os.listdir(f"/proc/{process.pid}/fd")) if os.path.isdir("/proc") else 0
+    assert descriptors <= 15 + 3 * 64
+    process.send_signal(signal.SIGTERM)
+    assert project.finish(process).code == 143
+    assert len(project.events("attempt_started")) == 64
+
+
+def test_few_descriptors(project: Project) -> None:
+    """With room for 40 descriptors and 60 cases at once, all end well, with fewer at a time."""
+    project.suite({f"c{number}": "time.sleep(0.05)" for number in range(60)})
+    done = project.run("-p", "all", before=["sh", "-c", 'ulimit -n 40; exec "$@"', "sh"])
+    assert done.code == 0, done.stdout + done.stderr
+    assert set(project.statuses().values()) == {"succeeded"}
+    assert len(project.statuses()) == 60
+
+
+# --- Exit codes and signals ------------------------------------------------------------------------------------------
+
+
+def test_exit_codes(project: Project) -> None:
+    """0 if all cases succeeded, 1 if some failed."""
+    assert project.run().code == 0
+    project.suite({"a": "", "b": "sys.exit(7)"})
+    done = project.run()
+    assert done.code == 1
+    assert "Completed: 1/2 succeeded (1 failed)" in done.lines
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_signals_stop_everything(project: Project, number: signal.Signals, code: int) -> None:
+    """A signal stops the running cases, starts no more, and is the exit code; the journal says what became of each."""
+    project.suite({"done": "", "a": FOREVER, "b": FOREVER, "later": ""})
+    process = project.start("-p", "2")
+    pids = [pid_of(project, "a"), pid_of(project, "b")]
+    started = time.monotonic()
+    process.send_signal(number)
+    done = project.finish(process)
+    assert time.monotonic() - started < 8
+    assert done.code == code
+    assert not any(map(alive, pids))
+    assert project.statuses() == {"done": "succeeded", "a": "cancelled", "b": "cancelled"}
+    (cancelled,) = project.events("run_cancelled")
+    assert cancelled["signal"] == number
+    assert project.events()[-1]["event"] == "run_ended"
+    assert project.events()[-1]["exit_code"] == code
+    assert f"{number.name}: stopping 2 running cases" in done.stdout
+    assert "Completed: 1/4 succeeded (2 cancelled, 1 pending)" in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def test_ctrl_c_on_the_process_group(project: Project) -> None:
+    """Ctrl-C reaches the runner alone: cases get SIGTERM from it, not a KeyboardInterrupt of their own."""
+    project.suite({"a": "import signal; signal.signal(signal.SIGTERM, lambda *_: sys.exit('was asked')); " + FOREVER})
+    process = project.start(start_new_session=True)
+    pid_of(project, "a")
+    os.killpg(process.pid, signal.SIGINT)
+    assert project.finish(process).code == 130
+    log = (project.run_dir / "a" / "attempt-1.log").read_text()
+    assert "was asked" in log
+    assert "KeyboardInterrupt" not in log
+
+
+def test_a_second_signal_kills_at_once(project: Project) -> None:
+    """A case that ignores SIGTERM is killed by a second Ctrl-C."""
+    project.suite({"a": STUBBORN})
+    process = project.start()
+    pid = pid_of(project, "a")
+    process.send_signal(signal.SIGINT)
+    wait_for(lambda: project.events("run_cancelled"), "the first signal's effect")
+    assert alive(pid)
+    started = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    assert project.finish(process).code == 130
+    assert time.monotonic() - started < 5
+    assert not alive(pid)
+    assert project.statuses() == {"a": "cancelled"}
+
+
+def test_stubborn_cases_are_killed_after_the_grace(project: Project) -> None:
+    """A case that ignores SIGTERM, and its child, are dead soon after the grace of ten seconds."""
+    child = "import subprocess; p = subprocess.Popen(['sh', '-c', \"trap '' TERM; sleep 600; sleep 600\"]); "
+    project.suite({"a": child + "(folder / 'child').write_text(str(p.pid)); " + STUBBORN})
+    process = project.start()
+    pid = pid_of(project, "a")
+    started = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    assert project.finish(process).code == 143
+    assert 9 < time.monotonic() - started < 15
+    child_pid = int((project.run_dir / "a" / "child").read_text())
+    wait_for(lambda: not alive(pid) and not alive(child_pid), "the end of the case and its child", 2)
+    (ended,) = project.events("attempt_ended")
+    assert (ended["status"], ended["signal"]) == ("cancelled", 9)
+
+
+def test_cases_that_end_well_when_asked_have_succeeded(project: Project) -> None:
+    """A case that saves its work on SIGTERM and exits with 0 has succeeded, though the run was stopped."""
+    project.suite({"a": "import signal; signal.signal(signal.SIGTERM, lambda *_: sys.exit(0)); " + FOREVER})
+    process = project.start()
+    pid_of(project, "a")
+    process.terminate()
+    assert project.finish(process).code == 143
+    assert project.statuses() == {"a": "succeeded"}
+
+
+def test_nohup(project: Project) -> None:
+    """Under nohup a hang-up is ignored, and the run goes on to its end."""
+    project.suite({"a": "(folder / 'pid').write_text('1')\nwhile not Path('go').exists(): time.sleep(0.02)"})
+    process = project.start(before=["nohup"])
+    pid_of(project, "a")
+    process.send_signal(signal.SIGHUP)
+    project.write("go", "")
+    assert project.finish(process).code == 0
+
+
+def test_started_in_the_background(project: Project) -> None:
+    """A shell's background job has SIGINT ignored: SIGTERM still stops it."""
+    project.suite({"a": FOREVER})
+    process = project.start(before=["sh", "-c", "trap '' INT; exec \"$@\"", "sh"])
+    pid = pid_of(project, "a")
+    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGTERM)
+    assert project.finish(process).code == 143
+    assert project.events("run_cancelled")[0]["signal"] == signal.SIGTERM
+    assert not alive(pid)
+
+
+# --- Broken surroundings ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("arguments", [[], ["--json"], ["--follow"]], ids=["plain", "json", "follow"])
+@pytest.mark.parametrize(("last", "code"), [("", 0), ("sys.exit(1)", 1)], ids=["well", "failing"])
+def test_closed_pipe(project: Project, arguments: list[str], last: str, code: int) -> None:
+    """A reader that goes away, as `| head -1` does, changes neither the run nor its exit code."""
+    project.suite({"a": "print('x')\nwhile not Path('go').exists(): time.sleep(0.02)", "b": "print('y')", "c": last})
+    process = project.start("-p", "1", *arguments)
+    assert process.stdout is not None
+    assert process.stdout.readline()
+    process.stdout.close()
+    project.write("go", "")
+    assert process.wait(timeout=60) == code
+    assert process.stderr is not None
+    assert process.stderr.read() == ""
+    assert len(project.statuses()) == 3
+
+
+@pytest.mark.parametrize("closing", [">&-", "2>&-", "<&-", "<&- >&- 2>&-", ">/dev/full"])
+def test_closed_streams(project: Project, closing: str) -> None:
+    """A runner without standard streams, or with a full disk behind them, runs everything to its right exit code."""
+    project.suite({"a": "print('hello')", "b": "sys.exit(1)"})
+    done = project.run(before=["sh", "-c", f'exec "$@" {closing}', "sh"])
+    assert done.code == 1, done.stderr
+    assert done.stderr == ""
+    assert project.statuses() == {"a": "succeeded", "b": "failed"}
+    assert (project.run_dir / "a" / "attempt-1.log").read_text() == "hello\n"
+    assert project.run_dir.joinpath("journal.jsonl").read_text().count("\n") == len(project.events())
+
+
+@pytest.mark.parametrize(
+    "env", [{"LC_ALL": "C"}, {"LC_ALL": "POSIX"}, {"PYTHONIOENCODING": "ascii"}, {"PYTHONIOENCODING": "latin-1"}]
+)
+def test_narrow_encodings(project: Project, env: dict[str, str]) -> None:
+    """Names and output that the terminal's encoding lacks are shown escaped, and nothing fails for it."""
+    project.suite({"naïve-模型": "", "bad-é": "sys.stdout.buffer.write('ü 模\\n'.encode()); sys.exit(1)"})
+    done = project.run(env=env)
+    assert done.code == 1, done.stderr
+    assert done.stderr == ""
+    assert "Completed: 1/2 succeeded" in done.stdout
+    assert project.statuses() == {"naïve-模型": "succeeded", "bad-é": "failed"}
+    assert project.run("--dry-run", env=env).code == 0
+
+
+def test_half_a_character_of_output(project: Project) -> None:
+    """Bytes that are no text are no problem for the summary nor for --follow."""
+    project.suite({"a": "os.write(1, b'\\xff\\xfe\\x00 \\x1b]0;title\\x07 end\\n'); sys.exit(1)"})
+    done = project.run("--follow")
+    assert done.code == 1
+    assert "end" in done.stdout
+
+
+def test_a_suite_may_be_a_module(project: Project) -> None:
+    """Started with -m, a suite runs, and its cases can import what it can."""
+    project.suite({"a": "import config"}, path="package/suite.py")
+    project.write("package/__init__.py", "")
+    process = subprocess.run(
+        [sys.executable, "-m", "package.suite"],
+        cwd=project.root,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert process.returncode == 0, process.stderr
+    assert project.statuses() == {"a": "succeeded"}
+
+
+def test_run_experiments(project: Project) -> None:
+    """`run_experiments` returns where the run lies, every status, the counts and the exit code."""
+    suite = project.suite({"a": "", "b": "sys.exit(1)", "c": ""})
+    text = suite.read_text().replace("run_experiments_cli(cases", "s = run_experiments(only=['a', 'b'], cases=cases")
+    text = text.replace("'work.py', 'exp', )", "entry_point='work.py', experiment_name='exp', quiet=True, note='why')")
+    suite.write_text(
+        text + "import json\nprint(json.dumps([str(s.run_dir), dict(s.statuses), s.exit_code, dict(s.counts)]))\n"
+    )
+    done = project.run()
+    assert (done.code, done.stderr) == (0, "")
+    statuses = {"a": "succeeded", "b": "failed", "c": "pending"}
+    counts = {"succeeded": 1, "failed": 1, "pending": 1}
+    assert json.loads(done.stdout) == [str(project.run_dir), statuses, 1, counts]
+    assert json.loads((project.run_dir / "run.json").read_text())["note"] == "why"
+
+
+def test_run_experiments_in_a_thread(project: Project) -> None:
+    """Outside the main thread, where Python allows no signal handlers, a run works."""
+    suite = project.suite({"a": ""})
+    text = suite.read_text().replace("run_experiments_cli(cases", "f = lambda: run_experiments(cases")
+    suite.write_text(text + "import threading\nt = threading.Thread(target=f)\nt.start()\nt.join()\n")
+    done = project.run()
+    assert (done.code, done.stderr) == (0, "")
+    assert project.statuses() == {"a": "succeeded"}
+
+
+def test_a_case_that_can_not_start_does_not_slow_the_others(project: Project) -> None:
+    """An environment too large to start with fails its case alone, and no other case waits for a place."""
+    meet = """(folder.parent / ("here-" + folder.name)).touch()
+for _ in range(3000):
+    if len(list(folder.parent.glob("here-*"))) == 2:
+        break
+    time.sleep(0.01)
+else:
+    sys.exit(3)
+"""
+    cases = (
+        "[ExperimentCase('huge', Config(), {'X': 'a' * 200_000}),"
+        f" *(ExperimentCase(name, Config(do={meet!r})) for name in 'ab')]"
+    )
+    project.suite(cases)
+    done = project.run("-p", "2")
+    assert done.code == 1
+    assert "[FAILED] huge: could not be started: " in done.stdout
+    assert project.statuses() == {"huge": "failed", "a": "succeeded", "b": "succeeded"}
+
+
+def test_cases_from_a_generator(project: Project) -> None:
+    """Cases may come from any iterable, and all of them run."""
+    project.suite("(ExperimentCase(name, Config()) for name in 'abc')")
+    assert "Completed: 3/3 succeeded" in project.run().stdout
+
+
+def test_the_suite_is_no_entry_point(project: Project) -> None:
+    """One file for both is refused with the reason, before every case fails for it."""
+    project.suite({"a": ""}, entry_point="suite.py")
+    done = project.run()
+    assert done.code == 2
+    assert "is the suite itself" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "call",
+    ["run_experiments_cli(None, 'work.py', 'exp')", "run_experiments_cli([], None, 'exp')",
+     "run_experiments_cli([], 'work.py', 'exp', tags='abc')", "run_experiments_cli([], 'work.py', 'exp', env='x')"],
+)  # fmt: skip
+def test_arguments_of_wrong_types_are_messages(project: Project, call: str) -> None:
+    """A suite's own mistake is a sentence that names the argument."""
+    project.suite({"a": ""}, before=call)
+    done = project.run()
+    assert done.code == 2
+    assert ": give a" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,138 @@
+"""The two files work wherever they are put: installed from the wheel, or copied into somebody's repository."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SKILL = (ROOT / "skills/experiment-infrastructure/SKILL.md").read_text(encoding="utf-8")
+REFERENCE_FILES = ("experiment_config.py", "experiment_runner.py")
+CORE = ["pydantic", "pydantic-settings", "typer"]
+
+
+def run(*command: str | Path, folder: Path) -> str:
+    """What a command prints; it has to succeed."""
+    done = subprocess.run(
+        [str(part) for part in command],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def bare_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Python of a fresh environment with the three core packages, and what builds the user's project."""
+    folder = tmp_path_factory.mktemp("bare")
+    run(sys.executable, "-m", "venv", folder / "venv", folder=folder)
+    run(folder / "venv/bin/python", "-m", "pip", "install", "-q", *CORE, "hatchling", "editables", folder=folder)
+    return folder / "venv/bin/python"
+
+
+@contextmanager
+def installed(python: Path, *what: str | Path, name: str) -> Generator[None]:
+    """A distribution in the bare environment, for a while."""
+    pip = (python, "-m", "pip")
+    run(*pip, "install", "-q", "--no-deps", "--no-build-isolation", *what, folder=python.parent)
+    yield
+    run(*pip, "uninstall", "-q", "-y", name, folder=python.parent)
+
+
+def example_of_the_skill(root: Path, package: str = "") -> Path:
+    """The skill's suite and entry point, word for word but for the package that they import from; the suite's path."""
+    for block in re.findall(r"```python\n# (experiments/\S+)\n(.*?)```", SKILL, re.DOTALL):
+        path = root / block[0]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(re.sub(r"from (experiment_\w+)", rf"from {package}\1", block[1]), encoding="utf-8")
+    run("git", "init", "-q", folder=root)
+    return root / "experiments/my-experiment/suite_my_experiment.py"
+
+
+def test_wheel_holds_the_two_modules_and_the_package_and_runs_a_suite(tmp_path: Path, bare_python: Path) -> None:
+    """The wheel, in an environment with nothing else, gives top-level modules that run a suite from its own folder."""
+    run(
+        bare_python,
+        "-m",
+        "pip",
+        "wheel",
+        "-q",
+        "--no-deps",
+        "--no-build-isolation",
+        "-w",
+        tmp_path,
+        ROOT,
+        folder=tmp_path,
+    )
+    (wheel,) = tmp_path.glob("*.whl")
+    names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    assert names == {*REFERENCE_FILES, "suitecase/__init__.py", "suitecase/py.typed"}
+    suite = example_of_the_skill(tmp_path)
+    with installed(bare_python, wheel, name="suitecase"):
+        assert "Completed: 4/4 succeeded" in run(bare_python, suite.name, "-p", "2", folder=suite.parent)
+    assert len(list(tmp_path.glob("results/my-experiment/2*/*/results.json"))) == 4
+
+
+@pytest.mark.parametrize("package", ["", "my_project."])
+def test_copies_work_after_the_documented_step(tmp_path: Path, package: str, bare_python: Path) -> None:
+    """Copied to the top level or into a package, with the skill's `pyproject.toml` installed, and nothing else."""
+    pyproject = re.findall(r"```toml\n(.*?)```", SKILL, re.DOTALL)[0]
+    target = tmp_path / package.rstrip(".")
+    target.mkdir(exist_ok=True)
+    for name in REFERENCE_FILES:
+        shutil.copy(ROOT / name, target / name)
+        assert f'"{name}"' in pyproject
+    if package:
+        (target / "__init__.py").touch()
+        pyproject = re.sub(r"only-include = .*", f'packages = ["{package.rstrip(".")}"]', pyproject)
+    (tmp_path / "pyproject.toml").write_text(pyproject, encoding="utf-8")
+    suite = example_of_the_skill(tmp_path, package)
+    with installed(bare_python, "-e", tmp_path, name="my-project"):
+        assert "Completed: 4/4 succeeded" in run(bare_python, suite.name, "-p", "2", folder=suite.parent)
+
+
+@pytest.mark.parametrize("name", REFERENCE_FILES)
+def test_reference_files_stand_alone(name: str) -> None:
+    """They import neither each other nor suitecase, and of third parties only the core packages; Inspect lazily."""
+    imported: set[str] = set()
+    for node in ast.walk(ast.parse((ROOT / name).read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            imported |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0
+            imported.add(str(node.module).split(".")[0])
+    third_party = imported - set(sys.stdlib_module_names)
+    allowed = {package.replace("-", "_") for package in CORE} | {"rich", "inspect_ai", "zipfile_zstd"}
+    assert third_party <= allowed
+    loaded = run(sys.executable, "-c", f"import sys, {name[:-3]}; print(*sys.modules)", folder=ROOT).split()
+    assert not {"inspect_ai", "zipfile_zstd", "suitecase", "rich.console"}.intersection(loaded)
+
+
+@pytest.mark.parametrize(
+    ("module", "surface"),
+    [
+        ("experiment_config", {"BaseExperimentConfig", "ConfigError"}),
+        ("experiment_runner", {"ExperimentCase", "RunSummary", "SuiteError", "run_experiments", "run_experiments_cli"}),
+        ("suitecase", {"__version__"}),
+    ],
+)
+def test_public_surface(module: str, surface: set[str]) -> None:
+    """What is public is a list, every name on it exists and says what it is for."""
+    found = importlib.import_module(module)
+    assert set(found.__all__) == surface
+    assert found.__version__
+    assert all(getattr(found, name).__doc__ for name in surface if not name.startswith("__"))
