@@ -3,7 +3,7 @@
 Thousands of runs are too many to import pydantic and typer each time. A fork runs the suite's file exactly as
 `python suite.py` does; `Launcher` is the side of the campaign, and `serve` the process that it starts:
 
-    python preloaded.py PROJECT [MODULE ...]      requests on stdin, answers on stdout, one JSON text per line
+    python preloaded.py PROJECT FOLDER      requests on stdin, answers on stdout, one JSON text per line
 """
 
 from __future__ import annotations
@@ -80,10 +80,11 @@ class Launcher:
         self.environment = {**clean_environment(), **(env or {})}
         self.stderr = (folder / "launcher.err").open("wb")
         self.process = subprocess.Popen(
-            [python, __file__, str(project)], env=self.environment, cwd=project, text=True, bufsize=1,
+            [python, __file__, str(project), str(folder)], env=self.environment, cwd=project, text=True, bufsize=1,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.stderr, start_new_session=True,
         )  # fmt: skip
         self.answers: Queue[dict[str, Any]] = Queue()
+        self.is_ready = False
         threading.Thread(target=self.listen, daemon=True).start()
 
     def listen(self) -> None:
@@ -96,16 +97,27 @@ class Launcher:
         self, *arguments: str, suite: str = "suite.py", env: Mapping[str, str] | None = None, stopped: bool = False
     ) -> Started:
         """Fork a runner."""
+        self.wait_until_ready()
         request = {
             "argv": [str(self.project / suite), *arguments], "env": dict(env or {}), "stopped": stopped,
             "stdout": str(self.folder / "stdout"), "stderr": str(self.folder / "stderr"),
         }  # fmt: skip
         assert self.process.stdin is not None
         self.process.stdin.write(json.dumps(request) + "\n")
-        answer = self.answers.get(timeout=DEADLINE_S)
-        if "pid" not in answer:
-            raise RuntimeError(f"the launcher is gone: {(self.folder / 'launcher.err').read_text()[-2000:]}")
+        answer = self.answer()
         return Started(self, answer["pid"], Path(request["stdout"]), Path(request["stderr"]))
+
+    def wait_until_ready(self) -> None:
+        """Wait until everything is imported; a second launcher imports meanwhile."""
+        if not self.is_ready:
+            self.answer()
+            self.is_ready = True
+
+    def answer(self) -> dict[str, Any]:
+        answer = self.answers.get(timeout=DEADLINE_S)
+        if "gone" in answer:
+            raise RuntimeError(f"the launcher is gone: {(self.folder / 'launcher.err').read_text()[-2000:]}")
+        return answer
 
     def run(self, *arguments: str, **options: Any) -> Ended:
         """Run a suite to its end."""
@@ -199,7 +211,7 @@ def make_project(folder: Path, root: Path) -> Path:
 # --- The preloaded interpreter ---------------------------------------------------------------------------------------
 
 
-def serve(project: Path) -> None:
+def serve(project: Path, folder: Path) -> None:
     """Fork a runner for every line of standard input; say its pid, then how it ended."""
     sys.path.insert(0, str(project))
     # Numbers like 3 and 4 are what a runner gets for its own files, as it does when it is started from a shell.
@@ -208,7 +220,8 @@ def serve(project: Path) -> None:
     for number in (0, 1):
         os.dup2(null, number)
     os.close(null)
-    preload(project)
+    preload(project, folder / "modules")
+    print(json.dumps({"ready": True}), file=answers, flush=True)
     for line in requests:
         request = json.loads(line)
         pid = os.fork()
@@ -219,9 +232,8 @@ def serve(project: Path) -> None:
         print(json.dumps({"code": os.waitstatus_to_exitcode(status)}), file=answers, flush=True)
 
 
-def preload(project: Path) -> None:
-    """Import what a run imports, found out by one whole run: what is imported late counts too."""
-    seen = project / f".modules-{os.getpid()}"
+def preload(project: Path, seen: Path) -> None:
+    """Import what a run imports, found out by a whole run: what is imported late counts too."""
     for _ in range(2):
         pid = os.fork()
         if pid == 0:
@@ -318,6 +330,8 @@ def launchers(count: int, project: Path, folder: Path, python: str, **options: A
     try:
         for number in range(count):
             made.append(Launcher(project, folder / f"launcher-{number}", python, **options))
+        for launcher in made:
+            launcher.wait_until_ready()
         yield made
     finally:
         for launcher in made:
@@ -325,4 +339,4 @@ def launchers(count: int, project: Path, folder: Path, python: str, **options: A
 
 
 if __name__ == "__main__":
-    serve(Path(sys.argv[1]))
+    serve(Path(sys.argv[1]), Path(sys.argv[2]))

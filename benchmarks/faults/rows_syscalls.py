@@ -8,16 +8,21 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
 
-from benchmarks.faults.framework import Campaign, Outcome
+from benchmarks.faults import peer
+from benchmarks.faults.framework import Campaign, Outcome, skipped
 from benchmarks.faults.preloaded import Ended, Launcher, launchers, make_project, spread
 from benchmarks.faults.readback import Found, acknowledged, complaints, read_back, run_directories
+from benchmarks.faults.rows_failpoints import memory_folder
 from benchmarks.faults.strace import Point, Traced, points, trace
 
 ROOT = Path(__file__).resolve().parents[2]
+KILLED = "KILL of the runner at every mutating call, then --resume: nothing torn, lost, relabelled or done twice"
+REFUSED = "an error from any call: one line with path and cause, nothing torn, no false success, and --resume completes"
 NEVER = {"FIXED": "/nonexistent"}
 FIXED = {"FIXED": "/"}
 
@@ -110,13 +115,15 @@ class Lab:
         return traced
 
 
-def open_lab(campaign: Campaign, row: str) -> tuple[Path, Path]:
+def make_dirty_project(folder: Path) -> Path:
     """The project of a row, with code that differs from its commit, so that a patch is written too."""
-    folder = campaign.folder / row
-    folder.mkdir(parents=True)
     project = make_project(folder / "project", ROOT)
     (project / "notes.txt").write_text("not committed\n")
-    return folder, project
+    return project
+
+
+def opened_launchers(campaign: Campaign, folder: Path) -> AbstractContextManager[Sequence[Launcher]]:
+    return launchers(campaign.workers, make_dirty_project(folder), folder, campaign.python)
 
 
 def on_results(traced: Traced, *, reading: bool = False) -> list[Point]:
@@ -144,10 +151,11 @@ class Verdict:
 
 def killed_at_every_call(campaign: Campaign) -> Outcome:
     """F3: die at each mutating call of a pass, then resume without a fault."""
+    if shutil.which("strace") is None:
+        return skipped("F3", KILLED, "strace is not installed: NO KILL AT A CALL WAS TRIED")
     started = time.monotonic()
-    folder, project = open_lab(campaign, "F3")
     chance = campaign.random("F3")
-    with launchers(campaign.workers, project, folder, campaign.python) as made:
+    with memory_folder(campaign, "F3") as folder, opened_launchers(campaign, folder) as made:
         lab = Lab(campaign, folder, made)
         lists: list[list[tuple[Scenario, Point]]] = []
         for scenario in SCENARIOS[:3] if campaign.quick else SCENARIOS:
@@ -157,12 +165,8 @@ def killed_at_every_call(campaign: Campaign) -> Outcome:
             lists.append([(scenario, point) for point in found])
         tasks = interleaved(lists, 10_000)
         verdicts = spread(made, tasks, lambda launcher, task: die(lab, launcher, *task), teller(campaign, "F3", tasks))
-    shutil.rmtree(folder)
-    return outcome(
-        "F3",
-        "KILL of the runner at every mutating call, then --resume: nothing torn, lost, relabelled or done twice",
-        tasks, verdicts, started,
-    )  # fmt: skip
+        told = peer.under_strace(campaign, folder, "signal=KILL", range(1, 10))
+    return outcome("F3", KILLED, tasks, verdicts, started, told)
 
 
 def die(lab: Lab, launcher: Launcher, scenario: Scenario, point: Point) -> Verdict:
@@ -211,7 +215,7 @@ def teller(campaign: Campaign, row: str, tasks: Sequence[object]) -> Callable[[i
 
 
 def outcome(
-    row: str, promise: str, tasks: Sequence[tuple[Scenario, Point]], verdicts: Sequence[Verdict], started: float,
+    row: str, promise: str, tasks: Sequence[tuple[Scenario, Point]], verdicts: Sequence[Verdict], started: float, told: str,
     errors: Sequence[str] = (),
 ) -> Outcome:  # fmt: skip
     """A row's outcome. A point that was never reached was not tried; too many of them are a fault of the row."""
@@ -224,7 +228,7 @@ def outcome(
         bad.append(f"{missed} of {len(verdicts)} faults did not fire")
     return Outcome(
         row=row, promise=promise, tried=fired, held=fired - len([b for b in bad if ": " in b]), survivors_or_bad=bad,
-        fired=fired, seconds=time.monotonic() - started,
+        fired=fired, seconds=time.monotonic() - started, peer=told,
         detail={"points by scenario": dict(Counter(scenario.name for scenario, _ in tasks)), "not reached": missed},
     )  # fmt: skip
 
@@ -258,10 +262,11 @@ REFUSED_SCENARIOS = tuple(scenario for scenario in SCENARIOS if scenario.name in
 
 def refused_at_every_call(campaign: Campaign) -> Outcome:
     """F5: an error from each call of a pass in which every case would succeed, then a resume without the error."""
+    if shutil.which("strace") is None:
+        return skipped("F5", REFUSED, "strace is not installed: NO ERROR OF A CALL WAS TRIED")
     started = time.monotonic()
-    folder, project = open_lab(campaign, "F5")
     chance = campaign.random("F5")
-    with launchers(campaign.workers, project, folder, campaign.python) as made:
+    with memory_folder(campaign, "F5") as folder, opened_launchers(campaign, folder) as made:
         lab = Lab(campaign, folder, made)
         chosen: list[tuple[Scenario, Point, str]] = []
         for scenario in REFUSED_SCENARIOS:
@@ -272,12 +277,9 @@ def refused_at_every_call(campaign: Campaign) -> Outcome:
         kept = sorted(chance.sample(range(len(chosen)), min(limit, len(chosen))))
         tasks = [chosen[number] for number in kept]
         verdicts = spread(made, tasks, lambda launcher, task: refuse(lab, launcher, *task), teller(campaign, "F5", tasks))
-    shutil.rmtree(folder)
-    return outcome(
-        "F5",
-        "an error from any call: one line with path and cause, nothing torn, no false success, and --resume completes",
-        [(scenario, point) for scenario, point, _ in tasks], verdicts, started, [error for _, _, error in tasks],
-    )  # fmt: skip
+        told = peer.under_strace(campaign, folder, "error=ENOSPC", range(1, 10))
+    places = [(scenario, point) for scenario, point, _ in tasks]
+    return outcome("F5", REFUSED, places, verdicts, started, told, [error for _, _, error in tasks])
 
 
 def relevant(point: Point) -> bool:
