@@ -65,7 +65,18 @@ class Disk:
 
     def install(self) -> None:
         """Put the counting functions in place of the real ones, for the rest of this process."""
-        for name in ("replace", "rename", "mkdir", "unlink", "rmdir", "ftruncate", "fsync", "fdatasync", "link", "utime"):
+        for name in (
+            "replace",
+            "rename",
+            "mkdir",
+            "unlink",
+            "rmdir",
+            "ftruncate",
+            "fsync",
+            "fdatasync",
+            "link",
+            "utime",
+        ):
             setattr(os, name, self.counted(name, getattr(os, name)))
         os.remove = os.unlink
         # The kernel's syncfs is called through ctypes, behind Python's back.

@@ -52,7 +52,17 @@ def under_strace(campaign: Campaign, folder: Path, fault: str, numbers: Sequence
     """One fault at the n-th `write` of its worker thread, for each n. Its threads are followed, so `when` counts each."""
 
     def at(number: int) -> Callable[[Path], None]:
-        strace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=write", "-e", f"inject=write:{fault}:when={number}"]
+        strace = [
+            "strace",
+            "-f",
+            "-qq",
+            "-o",
+            "/dev/null",
+            "-e",
+            "trace=write",
+            "-e",
+            f"inject=write:{fault}:when={number}",
+        ]
 
         def attempt(run_dir: Path) -> None:
             runs([*strace, *command(campaign, run_dir)])

@@ -102,6 +102,8 @@ class Launcher:
             "argv": [str(self.project / suite), *arguments], "env": dict(env or {}), "stopped": stopped,
             "stdout": str(self.folder / "stdout"), "stderr": str(self.folder / "stderr"),
         }  # fmt: skip
+        for stream in ("stdout", "stderr"):  # what the last run said is not said by this one
+            Path(request[stream]).write_bytes(b"")
         assert self.process.stdin is not None
         self.process.stdin.write(json.dumps(request) + "\n")
         answer = self.answer()
@@ -215,7 +217,10 @@ def serve(project: Path, folder: Path) -> None:
     """Fork a runner for every line of standard input; say its pid, then how it ended."""
     sys.path.insert(0, str(project))
     # Numbers like 3 and 4 are what a runner gets for its own files, as it does when it is started from a shell.
-    requests, answers = os.fdopen(os.dup2(0, 100, inheritable=False)), os.fdopen(os.dup2(1, 101, inheritable=False), "w")
+    requests, answers = (
+        os.fdopen(os.dup2(0, 100, inheritable=False)),
+        os.fdopen(os.dup2(1, 101, inheritable=False), "w"),
+    )
     null = os.open(os.devnull, os.O_RDWR)
     for number in (0, 1):
         os.dup2(null, number)

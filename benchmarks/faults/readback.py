@@ -31,7 +31,9 @@ class Found:
     @property
     def successes(self) -> Counter[str]:
         """How often each case is recorded as succeeded."""
-        return Counter(e["variant"] for e in self.events if (e["event"], e.get("status")) == ("case_ended", "succeeded"))
+        return Counter(
+            e["variant"] for e in self.events if (e["event"], e.get("status")) == ("case_ended", "succeeded")
+        )
 
 
 def run_directories(results: Path) -> list[Path]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
+import struct
 import subprocess
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from glob import glob
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -17,8 +18,10 @@ from benchmarks.faults.preloaded import clean_environment, make_project, wait_un
 from benchmarks.faults.readback import run_directories
 
 ROOT = Path(__file__).resolve().parents[2]
-PROMISE = "a wrong or jumping clock: durations stay within 10 %, run directories are unique, the journal keeps its order"
-LIBRARIES = ("/usr/lib/*/faketime/libfaketimeMT.so.1", "/usr/lib*/faketime/libfaketimeMT.so.1", "/usr/local/lib/faketime/libfaketimeMT.so.1")
+PROMISE = (
+    "a wrong or jumping clock: durations stay within 10 %, run directories are unique, the journal keeps its order"
+)
+SOURCE = Path(__file__).with_name("wrong_clock.c")
 CASE_S = 1.0
 
 # The case itself lives by the true clock; `flaky` fails once, `endless` has to be stopped.
@@ -37,61 +40,61 @@ class SetUp:
     """A clock, and what runs meanwhile.
 
     Attributes:
-        clock: For libfaketime; jumps are what the clock is set to, one after another, while the case runs.
+        offset_s: By how much the clock is wrong from the start.
+        rate: Its seconds per true second.
+        jumps: What the offset is set to, one after another, while the case runs.
         flags: Of the suite; a set-up whose flag this runner doesn't know is left out, and said to be.
+        twice: Whether a second run or a resume follows.
     """
 
     name: str
-    clock: str
-    jumps: tuple[str, ...] = ()
+    offset_s: float = 0.0
+    rate: float = 1.0
+    jumps: tuple[float, ...] = ()
     variant: str = "plain"
     flags: tuple[str, ...] = ()
     duration_s: float = CASE_S
     twice: str = ""
 
 
+HOUR, DAY = 3_600.0, 86_400.0
 SET_UPS = (
-    SetUp("an hour behind", "-1h"),
-    SetUp("a day ahead", "+1d"),
-    SetUp("a thousand times too fast", "+0 x1000"),
-    SetUp("standing still", "2026-01-01 00:00:00"),
-    SetUp("an hour back in mid-run", "+0", ("-1h",)),
-    SetUp("a day ahead in mid-run", "+0", ("+1d",)),
-    SetUp("back and forth in mid-run", "+0", ("-1h", "+1d", "+0", "-1d")),
-    SetUp("two runs in one second", "2026-01-01 00:00:00", twice="start"),
-    SetUp("a resume an hour before its run", "+0", twice="resume"),
-    SetUp("an hour back during a timeout", "+0", ("-1h",), "endless", ("--timeout", "1.0")),
-    SetUp("a day ahead during a timeout", "+0", ("+1d",), "endless", ("--timeout", "1.0")),
-    SetUp("an hour back during a backoff", "+0", ("-1h",), "flaky", ("--max-attempts", "2", "--backoff", "1.0"), 0.0),
+    SetUp("an hour behind", -HOUR),
+    SetUp("an hour back in mid-run", jumps=(-HOUR,)),
+    SetUp("a thousand times too fast", rate=1_000),
+    SetUp("two runs in one second", rate=0, twice="start"),
+    SetUp("a day ahead", DAY),
+    SetUp("a day ahead in mid-run", jumps=(DAY,)),
+    SetUp("standing still", -DAY, rate=0),
+    SetUp("back and forth in mid-run", jumps=(-HOUR, DAY, 0, -DAY)),
+    SetUp("a resume an hour before its run", twice="resume"),
+    SetUp("an hour back during a timeout", 0, 1, (-HOUR,), "endless", ("--timeout", "1.0")),
+    SetUp("a day ahead during a timeout", 0, 1, (DAY,), "endless", ("--timeout", "1.0")),
+    SetUp("an hour back during a backoff", 0, 1, (-HOUR,), "flaky", ("--max-attempts", "2", "--backoff", "1.0"), 0.0),
 )
 
 
 @dataclass(frozen=True)
 class Clock:
-    """libfaketime, steered through a file."""
+    """A clock of `wrong_clock.c`."""
 
-    library: str
+    library: Path
     file: Path
+    base: float
 
-    def set(self, text: str) -> None:
-        fresh = self.file.with_suffix(".new")
-        fresh.write_text(text + "\n")
-        fresh.replace(self.file)
+    def set(self, offset_s: float, rate: float) -> None:
+        with self.file.open("r+b" if self.file.exists() else "wb") as file:  # in place: it is mapped
+            file.write(struct.pack("ddd", self.base, offset_s, rate))
 
     @property
     def environment(self) -> dict[str, str]:
-        # The monotonic clock of a real machine does not jump with the wall clock.
-        return {
-            "LD_PRELOAD": self.library, "FAKETIME_TIMESTAMP_FILE": str(self.file), "FAKETIME_NO_CACHE": "1",
-            "FAKETIME_DONT_FAKE_MONOTONIC": "1", "DONT_FAKE_MONOTONIC": "1",
-        }  # fmt: skip
+        return {"LD_PRELOAD": str(self.library), "CLOCK_FILE": str(self.file)}
 
 
 def wrong_clocks(campaign: Campaign) -> Outcome:
     """F8: twelve set-ups, one after another: their measure is time itself."""
-    libraries = [path for pattern in LIBRARIES for path in glob(pattern)]
-    if not libraries:
-        return skipped("F8", PROMISE, "libfaketime is not installed: NO WRONG CLOCK WAS TRIED")
+    if shutil.which("gcc") is None:
+        return skipped("F8", PROMISE, "gcc is not installed: NO WRONG CLOCK WAS TRIED")
     started = time.monotonic()
     bad: list[str] = []
     left_out: list[str] = []
@@ -100,13 +103,15 @@ def wrong_clocks(campaign: Campaign) -> Outcome:
         folder = Path(name)
         project = make_project(folder / "project", ROOT)
         (project / "work.sh").write_text(WORK)
-        clock = Clock(libraries[0], folder / "clock")
-        known = suite(campaign, project, clock, "--help").communicate()[0]
+        library = folder / "wrong_clock.so"
+        subprocess.run(["gcc", "-shared", "-fPIC", "-O1", "-o", library, SOURCE, "-ldl"], check=True)
+        known = suite(campaign, project, "--help").communicate()[0]
         for number, set_up in enumerate(SET_UPS[:4] if campaign.quick else SET_UPS):
             if missing := [flag for flag in set_up.flags if flag.startswith("--") and flag not in known]:
                 left_out.append(f"{set_up.name}: this runner has no {', '.join(missing)}")
                 campaign.progress(f"F8: NOT TRIED: {left_out[-1]}")
                 continue
+            clock = Clock(library, folder / f"clock-{number}", time.time())
             was_wrong, problems = try_clock(campaign, project, clock, set_up, folder / f"results-{number}")
             tried, fired = tried + 1, fired + was_wrong
             bad += [f"{set_up.name}: {'; '.join(problems)}"] if problems else []
@@ -118,21 +123,19 @@ def wrong_clocks(campaign: Campaign) -> Outcome:
     )  # fmt: skip
 
 
-def suite(campaign: Campaign, project: Path, clock: Clock, *arguments: str, **env: str) -> subprocess.Popen[str]:
+def suite(campaign: Campaign, project: Path, *arguments: str, **env: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [campaign.python, "suite.py", *arguments], cwd=project, env={**clean_environment(), **env},
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
 
 
-def try_clock(
-    campaign: Campaign, project: Path, clock: Clock, set_up: SetUp, results: Path
-) -> tuple[bool, list[str]]:
+def try_clock(campaign: Campaign, project: Path, clock: Clock, set_up: SetUp, results: Path) -> tuple[bool, list[str]]:
     """Whether the clock was seen to be wrong, and what it led to."""
-    clock.set(set_up.clock)
+    clock.set(set_up.offset_s, set_up.rate)
     started_at = time.time()
     arguments = ("--results-dir", str(results), *set_up.flags)
-    runner = suite(campaign, project, clock, *arguments, CASES=set_up.variant, **clock.environment)
+    runner = suite(campaign, project, *arguments, CASES=set_up.variant, **clock.environment)
     try:
         return observe(campaign, project, clock, set_up, results, arguments, runner, started_at)
     finally:
@@ -145,10 +148,13 @@ def observe(
     runner: subprocess.Popen[str], started_at: float,
 ) -> tuple[bool, list[str]]:  # fmt: skip
     if set_up.jumps:
-        wait_until(lambda: any("attempt_started" in text for text in journals(results)), "the start of the case")
+        wait_until(
+            lambda: any("attempt_started" in text for text in journals(results)) or runner.poll() is not None,
+            "the start of the case",
+        )
         for jump in set_up.jumps:
             time.sleep(CASE_S / (len(set_up.jumps) + 1) / 2)
-            clock.set(jump)
+            clock.set(jump, 1.0)
     output, _ = runner.communicate(timeout=60)
     took_s = time.time() - started_at
     wrong: list[str] = []
@@ -160,7 +166,8 @@ def observe(
     found = events(results)
     wrong += durations(found, set_up, took_s) + order(found)
     seen = [seconds(event["time"]) - started_at for event in found]
-    return any(not -5 < difference < took_s + 60 for difference in seen), wrong
+    stood_still = set_up.rate == 0 and len(set(seen)) == 1
+    return stood_still or any(not -5 < difference < took_s + 60 for difference in seen), wrong
 
 
 def second_pass(
@@ -168,13 +175,13 @@ def second_pass(
 ) -> list[str]:
     """A second run in the same second, or a resume by a clock that was set back."""
     if set_up.twice == "start":
-        again = suite(campaign, project, clock, *arguments, CASES=set_up.variant, **clock.environment)
+        again = suite(campaign, project, *arguments, CASES=set_up.variant, **clock.environment)
         output = again.communicate(timeout=60)[0]
         count, code = len(run_directories(results)), again.returncode
         return [] if (count, code) == (2, 0) else [f"{count} run directories, exit code {code}: {output[-300:]}"]
-    clock.set("-1h")
+    clock.set(-HOUR, 1.0)
     more = f"{set_up.variant},another"
-    again = suite(campaign, project, clock, *arguments, "--resume", "latest", CASES=more, **clock.environment)
+    again = suite(campaign, project, *arguments, "--resume", "latest", CASES=more, **clock.environment)
     output = again.communicate(timeout=60)[0]
     return [] if again.returncode == 0 else [f"the resume ended with {again.returncode}: {output[-300:]}"]
 
@@ -226,5 +233,3 @@ def order(found: Sequence[dict[str, Any]]) -> list[str]:
                 wrong.append(f"{event['event']} of {event['variant']} after {rank.get(key, 'nothing')}")
             rank[key] = event["event"]
     return wrong
-
-

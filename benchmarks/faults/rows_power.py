@@ -22,7 +22,9 @@ from benchmarks.faults.rows_failpoints import memory_folder
 from benchmarks.faults.rows_small_disk import unmount
 
 ROOT = Path(__file__).resolve().parents[2]
-PROMISE = "power cuts while a suite runs: no acknowledged result is lost or empty, nothing is torn, and --resume completes"
+PROMISE = (
+    "power cuts while a suite runs: no acknowledged result is lost or empty, nothing is torn, and --resume completes"
+)
 EXT4_IOC_SHUTDOWN = 0x8004587D  # _IOR('X', 125, __u32) of linux/ext4.h
 WITHOUT_FLUSHING_THE_LOG = 2
 VARIANTS = ("a", *(f"slow{number}" for number in range(1, 9)), "b")
@@ -170,7 +172,11 @@ def after_the_cut(launcher: Launcher, results: Path, stdout: str, said: set[str]
             wrong.append(f"acknowledged, and lost: {sorted(lost)}")
         for event in before.events:
             if event["event"] == "case_ended" and event["variant"] in said:
-                wrong += [text for name, facts in event["files"].items() if (text := changed(before.path / event["variant"] / name, facts["size_bytes"]))]
+                wrong += [
+                    text
+                    for name, facts in event["files"].items()
+                    if (text := changed(before.path / event["variant"] / name, facts["size_bytes"]))
+                ]
     again = launcher.run("--results-dir", str(results), *(("--resume", "latest") if runs else ()), env=ENVIRONMENT)
     if again.code != 0:
         return [*wrong, f"the next pass ended with {again.code}: {again.stderr.strip()[:300]}"]
@@ -212,5 +218,3 @@ def is_lost(file: Path) -> bool:
     with suppress(FileNotFoundError):
         return file.stat().st_size == 0
     return True
-
-

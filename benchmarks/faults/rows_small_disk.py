@@ -20,7 +20,9 @@ from benchmarks.faults.rows_failpoints import memory_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = Path(__file__).with_name("small_disk.c")
-PROMISE = "a disk of any size: non-zero exit with path and cause, nothing torn, and --resume completes once there is room"
+PROMISE = (
+    "a disk of any size: non-zero exit with path and cause, nothing torn, and --resume completes once there is room"
+)
 ENVIRONMENT = {"FIXED": "/", "CASES": "a,b,bad"}
 PLENTY = 1 << 40
 

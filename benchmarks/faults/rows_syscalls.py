@@ -128,7 +128,9 @@ def opened_launchers(campaign: Campaign, folder: Path) -> AbstractContextManager
 
 def on_results(traced: Traced, *, reading: bool = False) -> list[Point]:
     """The points from the first call on the results folder on; what git does before leaves nothing behind."""
-    first = next(number for number, line in enumerate(traced.lines) if "RESULTS" in line and not line.startswith("read"))
+    first = next(
+        number for number, line in enumerate(traced.lines) if "RESULTS" in line and not line.startswith("read")
+    )
     before = {str(point) for point in points(traced.lines[:first], reading=reading)}
     return [point for point in points(traced.lines, reading=reading) if str(point) not in before]
 
@@ -175,7 +177,9 @@ def die(lab: Lab, launcher: Launcher, scenario: Scenario, point: Point) -> Verdi
     try:
         ended = trace(launcher, results, scenario.arguments, scenario.environment, inject).ended
         if ended.code != -9:
-            return Verdict(fired=False, wrong="" if ended.code in (0, 1) else f"ended with {ended.code}: {ended.stderr}")
+            return Verdict(
+                fired=False, wrong="" if ended.code in (0, 1) else f"ended with {ended.code}: {ended.stderr}"
+            )
         return Verdict(fired=True, wrong="; ".join(after_death(launcher, results, scenario, ended.stdout)))
     finally:
         shutil.rmtree(results, ignore_errors=True)
@@ -235,7 +239,19 @@ def outcome(
 
 # --- F5: refused -----------------------------------------------------------------------------------------------------
 
-WRITING = ("mkdir", "openat", "write", "rename", "fsync", "syncfs", "fdatasync", "ftruncate", "link", "symlink", "chmod")
+WRITING = (
+    "mkdir",
+    "openat",
+    "write",
+    "rename",
+    "fsync",
+    "syncfs",
+    "fdatasync",
+    "ftruncate",
+    "link",
+    "symlink",
+    "chmod",
+)
 ERRORS: Mapping[str, tuple[str, ...]] = {
     "mkdir": ("ENOSPC", "EROFS", "EACCES", "EIO"),
     "openat": ("ENOSPC", "EIO", "EROFS", "EACCES", "EMFILE", "EINTR"),
@@ -256,8 +272,13 @@ ERRORS: Mapping[str, tuple[str, ...]] = {
     "pipe2": ("EMFILE",),
     "pidfd_open": ("EMFILE",),
 }
+LAUNCHING = ("vfork", "fork", "clone", "clone3", "pipe2", "pidfd_open")
 NO_ROOM = ("EMFILE", "EAGAIN")
-REFUSED_SCENARIOS = tuple(scenario for scenario in SCENARIOS if scenario.name in ("start in parallel", "resume after a kill", "resume that repairs and adds"))
+REFUSED_SCENARIOS = tuple(
+    scenario
+    for scenario in SCENARIOS
+    if scenario.name in ("start in parallel", "resume after a kill", "resume that repairs and adds")
+)
 
 
 def refused_at_every_call(campaign: Campaign) -> Outcome:
@@ -276,7 +297,9 @@ def refused_at_every_call(campaign: Campaign) -> Outcome:
         limit = 40 if campaign.quick else 420
         kept = sorted(chance.sample(range(len(chosen)), min(limit, len(chosen))))
         tasks = [chosen[number] for number in kept]
-        verdicts = spread(made, tasks, lambda launcher, task: refuse(lab, launcher, *task), teller(campaign, "F5", tasks))
+        verdicts = spread(
+            made, tasks, lambda launcher, task: refuse(lab, launcher, *task), teller(campaign, "F5", tasks)
+        )
         told = peer.under_strace(campaign, folder, "error=ENOSPC", range(1, 10))
     places = [(scenario, point) for scenario, point, _ in tasks]
     return outcome("F5", REFUSED, places, verdicts, started, told, [error for _, _, error in tasks])
@@ -286,7 +309,7 @@ def relevant(point: Point) -> bool:
     """Calls on the results, and those of a launch. Refused output, as of `print`, is nobody's promise."""
     if point.call not in ERRORS or "/stdout>" in point.about or "/stderr>" in point.about:
         return False
-    return "RESULTS" in point.about or point.call in ("vfork", "fork", "clone", "clone3", "pipe2", "pidfd_open")
+    return "RESULTS" in point.about or point.call in LAUNCHING
 
 
 def refuse(lab: Lab, launcher: Launcher, scenario: Scenario, point: Point, error: str) -> Verdict:
@@ -313,17 +336,18 @@ def refuse(lab: Lab, launcher: Launcher, scenario: Scenario, point: Point, error
 def after_refusal(traced: Traced, results: Path, scenario: Scenario, point: Point, error: str) -> list[str]:
     """What is wrong with how a pass took an error."""
     ended, wrong = traced.ended, list[str]()
+    at = traced.lines[traced.injected or 0]  # in this very pass; cases that run in parallel come in any order
     told = [line for line in (ended.stderr + ended.stdout).splitlines() if os.strerror(getattr(errno, error)) in line]
     if "Traceback" in ended.stderr:
         wrong.append(f"traceback: {ended.stderr.strip().splitlines()[-1][:200]}")
-    launch = point.call in ("vfork", "fork", "clone", "clone3", "pipe2", "pidfd_open") or "attempt-" in point.about
+    launch = point.call in LAUNCHING or "/dev/null" in at or ("attempt-" in at and "O_CREAT" in at)
     unharmed = error == "EINTR" or (error in NO_ROOM and launch)
     if ended.code == 0:
         runs = run_directories(results)
         whole = read_back(runs[-1])
         if set(whole.successes) != set(scenario.variants):
             wrong.append(f"exit code 0, and only {sorted(whole.successes)} are recorded as succeeded")
-        if point.call in WRITING and not unharmed and "O_RDONLY" not in point.about:
+        if point.call in WRITING and not unharmed and "O_RDONLY" not in at and "RESULTS" in at:
             wrong.append("exit code 0, as if nothing had happened")
     elif unharmed:
         wrong.append(f"exit code {ended.code}, though it could go on: {(told or [ended.stderr.strip()])[0][:200]}")
