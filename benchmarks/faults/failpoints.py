@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import experiment_runner as runner
-from benchmarks.faults.readback import Found, read_back, run_directories
+from .readback import Found, read_back, run_directories
 from experiment_config import BaseExperimentConfig
 from experiment_runner import ExperimentCase, Options, Plan, Suite, SuiteError
 

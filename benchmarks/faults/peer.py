@@ -8,8 +8,8 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.faults.framework import Campaign
-from benchmarks.faults.preloaded import clean_environment
+from .framework import Campaign
+from .preloaded import clean_environment
 
 SEED_SHAPE = Path(__file__).with_name("seed_shape.py")
 VARIANTS = ("a", "b", "c")

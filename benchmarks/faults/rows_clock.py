@@ -13,9 +13,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from benchmarks.faults.framework import Campaign, Outcome, skipped
-from benchmarks.faults.preloaded import clean_environment, make_project, wait_until
-from benchmarks.faults.readback import run_directories
+from .framework import Campaign, Outcome, skipped
+from .preloaded import clean_environment, make_project, wait_until
+from .readback import run_directories
 
 ROOT = Path(__file__).resolve().parents[2]
 PROMISE = (

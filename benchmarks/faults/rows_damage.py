@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.faults import peer
-from benchmarks.faults.framework import Campaign, Outcome
-from benchmarks.faults.preloaded import Ended, Launcher, launchers, make_project, spread
-from benchmarks.faults.readback import read_back, run_directories
-from benchmarks.faults.rows_failpoints import memory_folder
+from . import peer
+from .framework import Campaign, Outcome
+from .preloaded import Ended, Launcher, launchers, make_project, spread
+from .readback import read_back, run_directories
+from .rows_failpoints import memory_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 PROMISE = "a damaged run directory: repaired where that can be proved, or refused by name; never a failure called done"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from benchmarks.faults.framework import Row
-from benchmarks.faults.rows_clock import wrong_clocks
-from benchmarks.faults.rows_failpoints import died_at_every_change
-from benchmarks.faults.rows_power import power_cuts
-from benchmarks.faults.rows_small_disk import small_disks
-from benchmarks.faults.rows_syscalls import killed_at_every_call, refused_at_every_call
+from .framework import Row
+from .rows_clock import wrong_clocks
+from .rows_failpoints import died_at_every_change
+from .rows_power import power_cuts
+from .rows_small_disk import small_disks
+from .rows_syscalls import killed_at_every_call, refused_at_every_call
 
 ROWS: Mapping[str, Row] = {
     "F3": killed_at_every_call,

@@ -14,8 +14,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from benchmarks.faults.framework import Campaign, Outcome
-from benchmarks.faults.preloaded import clean_environment
+from .framework import Campaign, Outcome
+from .preloaded import clean_environment
 
 ROOT = Path(__file__).resolve().parents[2]
 PROMISE = "the runner's code dies at any change of the disk, inside a write too: old or new, never half, and it resumes"

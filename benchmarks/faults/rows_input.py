@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from benchmarks.faults.framework import Campaign, Outcome, Row, skipped
-from benchmarks.faults.preloaded import Launcher, clean_environment, launchers, make_project, spread
-from benchmarks.faults.rows_damage import damaged_runs
-from benchmarks.faults.rows_failpoints import memory_folder
+from .framework import Campaign, Outcome, Row, skipped
+from .preloaded import Launcher, clean_environment, launchers, make_project, spread
+from .rows_damage import damaged_runs
+from .rows_failpoints import memory_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 TESTS = ROOT / "tests"

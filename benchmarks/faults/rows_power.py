@@ -14,12 +14,12 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.faults import peer
-from benchmarks.faults.framework import Campaign, Outcome, skipped
-from benchmarks.faults.preloaded import Launcher, clean_environment, launchers, make_project, spread
-from benchmarks.faults.readback import acknowledged, complaints, read_back, run_directories
-from benchmarks.faults.rows_failpoints import memory_folder
-from benchmarks.faults.rows_small_disk import unmount
+from . import peer
+from .framework import Campaign, Outcome, skipped
+from .preloaded import Launcher, clean_environment, launchers, make_project, spread
+from .readback import acknowledged, complaints, read_back, run_directories
+from .rows_failpoints import memory_folder
+from .rows_small_disk import unmount
 
 ROOT = Path(__file__).resolve().parents[2]
 PROMISE = (

@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.faults import peer
-from benchmarks.faults.framework import Campaign, Outcome, skipped
-from benchmarks.faults.preloaded import Ended, Launcher, launchers, make_project, spread
-from benchmarks.faults.readback import complaints, read_back, run_directories
-from benchmarks.faults.rows_failpoints import memory_folder
+from . import peer
+from .framework import Campaign, Outcome, skipped
+from .preloaded import Ended, Launcher, launchers, make_project, spread
+from .readback import complaints, read_back, run_directories
+from .rows_failpoints import memory_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = Path(__file__).with_name("small_disk.c")

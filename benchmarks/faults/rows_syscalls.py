@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
 
-from benchmarks.faults import peer
-from benchmarks.faults.framework import Campaign, Outcome, skipped
-from benchmarks.faults.preloaded import Ended, Launcher, launchers, make_project, spread
-from benchmarks.faults.readback import Found, acknowledged, complaints, read_back, run_directories
-from benchmarks.faults.rows_failpoints import memory_folder
-from benchmarks.faults.strace import Point, Traced, points, trace
+from . import peer
+from .framework import Campaign, Outcome, skipped
+from .preloaded import Ended, Launcher, launchers, make_project, spread
+from .readback import Found, acknowledged, complaints, read_back, run_directories
+from .rows_failpoints import memory_folder
+from .strace import Point, Traced, points, trace
 
 ROOT = Path(__file__).resolve().parents[2]
 KILLED = "KILL of the runner at every mutating call, then --resume: nothing torn, lost, relabelled or done twice"

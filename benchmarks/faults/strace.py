@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.faults.preloaded import Ended, Launcher, wait_until
+from .preloaded import Ended, Launcher, wait_until
 
 CHANGING = (
     *("mkdir", "mkdirat", "open", "openat", "creat", "write", "pwrite64", "writev", "rename", "renameat", "renameat2"),
