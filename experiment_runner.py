@@ -14,6 +14,7 @@ any repository; configs come from `experiment_config.py`. It reads from top to b
     Code                      the commit, and the patch from it to the tree on disk
     The run directory         names, journal, durable writes
     Running                   one loop: launch, wait, record, report
+    Hooks                     what your own code is told of a run, and may answer
     Inspect mode              finished logs, stamped and published
     Console                   what a person, a pipe or a program sees
     Command line              the flags of a suite
@@ -30,6 +31,7 @@ import json
 import logging
 import os
 import re
+import reprlib
 import selectors
 import shlex
 import shutil
@@ -52,13 +54,16 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
+from enum import StrEnum
 from pathlib import Path
+from queue import SimpleQueue
 from types import FrameType, UnionType
 from typing import Annotated, Any, Generic, Literal, NoReturn, Protocol, Self, TypeVar, cast, get_args
 
 import typer
 
 __all__ = ["ExperimentCase", "RunSummary", "SuiteError", "run_experiments", "run_experiments_cli"]
+__all__ += ["ABORT", "RETRY", "SKIP", "Answer", "Hook", "HookRecord", "Refuse"]
 __version__ = "0.1.0"
 
 FORMAT_VERSION = 1
@@ -1747,6 +1752,312 @@ def files_of(folder: Path) -> dict[str, dict[str, Any]]:
                 room -= facts["size_bytes"] if "sha256" in facts else 0
                 found[path[len(str(folder)) + 1 :]] = facts
     return found
+
+
+# --- Hooks -----------------------------------------------------------------------------------------------------------
+
+
+class Answer(StrEnum):
+    """What a hook may have the runner do: run a failed case again, pass over a case, start nothing more."""
+
+    RETRY = "retry"
+    SKIP = "skip"
+    ABORT = "abort"
+
+
+RETRY, SKIP, ABORT = Answer.RETRY, Answer.SKIP, Answer.ABORT
+
+
+@dataclass(frozen=True)
+class Refuse:
+    """Answer of `before_run`: this run must not start, and why."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class HookRecord:
+    """What a hook is told. Everything from `variant` on is empty where a hook is about the whole run.
+
+    Attributes:
+        run: Name of the run directory.
+        counts: Cases by status so far.
+        attempt: Counted from 1, resumes included; 0 before the first.
+        status: How the attempt ended.
+        exit_code: Of the attempt; in `after_run`, of the run.
+        cause: Why it failed, in words.
+        resources: `user_cpu_s`, `system_cpu_s`, `max_rss_bytes`.
+        results: The case's `results.json`, if that is a JSON object.
+        log_tail: The last lines of the attempt's log.
+    """
+
+    run: str
+    run_dir: Path
+    experiment: str
+    counts: Mapping[str, int]
+    variant: str = ""
+    config: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    output_dir: Path | None = None
+    attempt: int = 0
+    status: str = ""
+    exit_code: int | None = None
+    signal: int | None = None
+    cause: str = ""
+    duration_s: float | None = None
+    resources: Mapping[str, float] = field(default_factory=dict[str, float])
+    results: Mapping[str, Any] | None = None
+    log_tail: str = ""
+
+
+class BeforeRun(Protocol):
+    """Once, before anything starts. A mapping (plain JSON) is recorded with the run."""
+
+    def before_run(self, record: HookRecord, /) -> Mapping[str, Any] | Refuse | None: ...
+
+
+class BeforeCase(Protocol):
+    """Before each attempt of a case: SKIP or ABORT."""
+
+    def before_case(self, record: HookRecord, /) -> Answer | None: ...
+
+
+class AfterCase(Protocol):
+    """After each attempt of a case, however it ended: RETRY, SKIP or ABORT."""
+
+    def after_case(self, record: HookRecord, /) -> Answer | None: ...
+
+
+class AfterRun(Protocol):
+    """Once, at the end of a run."""
+
+    def after_run(self, record: HookRecord, /) -> None: ...
+
+
+Hook = BeforeRun | BeforeCase | AfterCase | AfterRun
+"""An object with at least one of these methods. A number `hook_timeout_s` on it is its own limit for a call."""
+
+HOOK_ANSWERS = {"before_run": (), "before_case": (SKIP, ABORT), "after_case": (RETRY, SKIP, ABORT), "after_run": ()}
+Question = tuple[int, object, str, "HookRecord"]
+
+
+def strongest(answers: Iterable[object]) -> Answer | None:
+    """What several hooks' answers amount to: ABORT before SKIP before RETRY."""
+    given = [answer for answer in answers if isinstance(answer, Answer)]
+    return min(given, key=(ABORT, SKIP, RETRY).index, default=None)
+
+
+def hook_problems(hooks: object) -> list[str]:
+    """What is wrong with a list of hooks, one sentence each; empty if nothing is."""
+    listed = cast(Sequence[object], hooks)
+    if isinstance(hooks, str | bytes) or not isinstance(hooks, Sequence):
+        return [f"hooks is {reprlib.repr(listed)}: give a list of hooks."]
+    problems = [problem for at, hook in enumerate(listed) for problem in problems_of_hook(f"hooks[{at}]", hook)]
+    repeated = [at for at, hook in enumerate(listed) if any(hook is other for other in listed[:at])]
+    return problems + [f"hooks[{at}] is in the list already: give each hook once." for at in repeated]
+
+
+def problems_of_hook(place: str, hook: object) -> list[str]:
+    if isinstance(hook, type):
+        return [f"{place} is the class {hook.__name__}: give an instance, {hook.__name__}(…)."]
+    place = f"{place} ({hook_name(hook)})"
+    names = [name for name in dir(hook) if name[0] != "_" and name not in HOOK_ANSWERS]
+    near = {name: get_close_matches(name.lower(), HOOK_ANSWERS, n=1, cutoff=0.85) for name in names}
+    # A misspelt method would never be called, and nobody would notice.
+    problems = [f"{place} has {name}: did you mean {right[0]}?" for name, right in near.items() if right]
+    methods = {name: getattr(hook, name) for name in HOOK_ANSWERS if hasattr(hook, name)}
+    if not methods and not problems:
+        problems.append(f"{place} is no hook: it has none of {', '.join(HOOK_ANSWERS)}.")
+    for name, method in methods.items():
+        if not callable(method):
+            problems.append(f"{place}: {name} is {reprlib.repr(method)}, not a method.")
+        elif any(kind(method) for kind in NOT_PLAIN):
+            problems.append(f"{place}: {name} is a coroutine or generator function: make it a plain one.")
+        elif not takes_one_argument(method):
+            problems.append(f"{place}: {name} must take one argument, the record.")
+    limit = getattr(hook, "hook_timeout_s", 1)
+    if isinstance(limit, bool) or not isinstance(limit, int | float) or not 0 < limit <= threading.TIMEOUT_MAX:
+        problems.append(f"{place}: hook_timeout_s is {reprlib.repr(limit)}: give a number of seconds above 0.")
+    return problems
+
+
+NOT_PLAIN = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
+
+
+def takes_one_argument(method: Callable[..., object]) -> bool:
+    try:
+        inspect.signature(method).bind(None)
+    except TypeError:
+        return False
+    except ValueError:  # some functions written in C don't tell
+        pass
+    return True
+
+
+def hook_name(hook: object) -> str:
+    """The name of its class, or of a module that serves as a hook."""
+    return str(getattr(hook, "__name__", type(hook).__name__))
+
+
+def ask_hook(hook: object, method: str, record: HookRecord) -> tuple[object, str]:
+    """A hook's answer, or why there is none that counts. Raises nothing, whatever the hook does."""
+    try:
+        answer = getattr(hook, method)(record)
+        if answer is None:
+            return None, ""
+        if method == "before_run" and isinstance(answer, Refuse):
+            return Refuse(str(answer.reason)), ""
+        if method == "before_run" and isinstance(answer, Mapping):
+            # A copy: what is recorded later is what was returned.
+            return json.loads(json.dumps(dict(cast(Mapping[str, Any], answer)), allow_nan=False)), ""
+        # By value: a package's hook may have its Answer from another copy of this file.
+        if isinstance(answer, str) and answer in HOOK_ANSWERS[method]:
+            return Answer(answer), ""
+        allowed = " or ".join([*map(str.upper, HOOK_ANSWERS[method]), "nothing"])
+        return None, f"returned {reprlib.repr(answer)}; it may return {allowed}"
+    except BaseException as error:  # not even sys.exit() in a hook ends the thread that serves all of them
+        log.debug("hook %s.%s:\n%s", hook_name(hook), method, "".join(traceback.format_exception(error)))
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        place = f"{Path(frame.filename).name}, line {frame.lineno}"
+        return None, f"{traceback.format_exception_only(error)[-1].strip()} ({place})"
+
+
+@dataclass
+class HookCall:
+    """A call on its way: the hooks that are still to be asked, and what the others answered."""
+
+    method: str
+    record: HookRecord
+    then: Callable[[list[object]], None]
+    to_ask: deque[int]
+    answers: list[object] = field(default_factory=list[object])
+
+
+class HookCalls:
+    """Asks hooks one after the other on a thread, so that none can hold up or end the run.
+
+    A hook that overruns its limit is left behind, and not called again while it is still busy: no hook is ever called
+    by two threads at once. What `then` and `failed` raise is the owner's own and goes through.
+
+    Args:
+        timeout_s: Limit of one call of one hook.
+        wake: Called from the thread when an answer is there: `collect` is due. Must be quick.
+        failed: Called in the owner's thread with the hook's name, the method and the reason.
+    """
+
+    def __init__(
+        self, hooks: Sequence[object], timeout_s: float, wake: Callable[[], None],
+        failed: Callable[[str, str, str], None],
+    ) -> None:  # fmt: skip
+        self.hooks, self.timeout_s, self.wake, self.failed = list(hooks), timeout_s, wake, failed
+        self.having = {
+            method: [at for at, hook in enumerate(hooks) if callable(getattr(hook, method, None))]
+            for method in HOOK_ANSWERS
+        }
+        self.calls: deque[HookCall] = deque()
+        self.due: float | None = None  # on the monotonic clock: when the hook that is being asked overruns
+        self.asked = 0
+        self.ticket = 0
+        self.left_behind: dict[int, int] = {}
+        self.questions: SimpleQueue[Question | None] | None = None
+        self.answered: SimpleQueue[tuple[int, object, str]] = SimpleQueue()
+        self.open = threading.Lock()  # held while waking, so that no thread wakes an owner that is gone
+        self.closed = False
+
+    def wants(self, method: str) -> bool:
+        """Whether some hook has a method."""
+        return bool(self.having[method])
+
+    @property
+    def busy(self) -> bool:
+        """Whether some call has not been delivered yet."""
+        return bool(self.calls)
+
+    def call(self, method: str, record: HookRecord, then: Callable[[list[object]], None]) -> None:
+        """Ask every hook that has a method; `collect` passes what they answer to `then`, in the order of hooks.
+
+        Where no hook has it, `then` is called at once.
+        """
+        if not self.wants(method):
+            then([])
+            return
+        self.calls.append(HookCall(method, record, then, deque(self.having[method])))
+        self.ask()
+        if self.due is None:  # nobody could be asked: no answer will wake the owner
+            self.wake()
+
+    def collect(self) -> None:
+        """Deliver what is there, and leave behind what overran its limit."""
+        while not (self.closed or self.answered.empty()):
+            ticket, answer, reason = self.answered.get()
+            if self.left_behind.pop(ticket, None) is None:
+                self.settle(answer, reason)
+        if self.due is not None and time.monotonic() >= self.due:
+            self.left_behind[self.ticket] = self.asked
+            self.dismiss()
+            self.settle(None, f"gave no answer within {self.limit(self.asked):g} s and was left behind")
+        while self.calls and self.due is None and not self.calls[0].to_ask:
+            call = self.calls.popleft()
+            self.ask()
+            call.then(call.answers)
+
+    def limit(self, at: int) -> float:
+        return getattr(self.hooks[at], "hook_timeout_s", self.timeout_s)
+
+    def settle(self, answer: object, reason: str) -> None:
+        """Take the answer of the hook that was asked, and go on to the next."""
+        self.due = None
+        call = self.calls[0]
+        if answer is not None:
+            call.answers.append(answer)
+        if reason:
+            self.failed(hook_name(self.hooks[self.asked]), call.method, reason)
+        self.ask()
+
+    def ask(self) -> None:
+        """Put the next question to the thread, if it is free."""
+        while self.due is None and self.calls and self.calls[0].to_ask:
+            call = self.calls[0]
+            self.asked = call.to_ask.popleft()
+            name = hook_name(self.hooks[self.asked])
+            if self.asked in self.left_behind.values():
+                self.failed(name, call.method, "is still busy with an earlier call")
+                continue
+            try:
+                questions = self.questions = self.questions or self.employ()
+            except RuntimeError as error:
+                self.failed(name, call.method, str(error))
+                continue
+            self.ticket += 1
+            self.due = time.monotonic() + self.limit(self.asked)
+            questions.put((self.ticket, self.hooks[self.asked], call.method, call.record))
+
+    def employ(self) -> SimpleQueue[Question | None]:
+        """The questions of a new thread; it is a daemon: a hook that hangs must not keep the program from ending."""
+        questions: SimpleQueue[Question | None] = SimpleQueue()
+        threading.Thread(target=self.serve, args=(questions,), name="hooks", daemon=True).start()
+        return questions
+
+    def dismiss(self) -> None:
+        """Have the thread end after the question that it is at."""
+        if self.questions is not None:
+            self.questions.put(None)
+        self.questions = None
+
+    def serve(self, questions: SimpleQueue[Question | None]) -> None:
+        while question := questions.get():
+            ticket, hook, method, record = question
+            self.answered.put((ticket, *ask_hook(hook, method, record)))
+            with self.open:
+                if not self.closed:
+                    self.wake()
+
+    def close(self) -> None:
+        """Nobody is asked, and nobody woken, any more. Waits for no hook."""
+        with self.open:
+            self.closed = True
+        self.calls.clear()
+        self.due = None
+        self.dismiss()
 
 
 # --- Inspect mode ----------------------------------------------------------------------------------------------------
