@@ -828,9 +828,7 @@ def config_as_recorded(record: Record, variant: str, prepared: Prepared) -> str 
 
     The text holds the output folder, which was another one if the run was moved since.
     """
-    run = record.run
-    first_place = runs_folder(Path(run.get("results_dir", "")) / run["experiment"], run["mode"]) / record.path.name
-    for folder in (record.path, first_place):
+    for folder in (record.path, Path(record.run.get("run_dir", record.path))):
         _, config_json = prepared.case.config.to_arguments(str(folder / variant))
         if sha256_of(config_json.encode()) == record.sha256s.get(variant):
             return config_json
@@ -1095,7 +1093,7 @@ def file_facts(path: Path | str, limit: int | None) -> dict[str, Any]:
     status = os.lstat(path)
     if not stat.S_ISREG(status.st_mode) or (limit is not None and status.st_size > limit):
         return {"size_bytes": status.st_size}
-    with open(path, "rb") as file:
+    with open(path, "rb") as file, naming(path):
         return {"size_bytes": status.st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
 
 
@@ -1258,6 +1256,7 @@ def run_json(plan: Plan) -> dict[str, Any]:
         "command": [sys.executable, *sys.argv],
         "current_folder": os.getcwd(),
         "project_root": str(plan.root),
+        "run_dir": str(plan.run_dir),
         "results_dir": str(plan.results_dir),
         "results_dir_target": str(plan.results_dir.resolve()),
         "host": os.uname().nodename,
@@ -1690,7 +1689,7 @@ def living_owner(path: Path, time_there: Callable[[], float] | None) -> str:
     if known.get("place") and known["place"] == process_place():
         return text if start_time(known.get("pid")) == known.get("start_time") else ""
     # Elsewhere: another machine, this one before its last start, or a container that has pids of its own.
-    return text if time_there and time_there() - path.stat().st_mtime < STALE_S else ""
+    return text if time_there and time_there() - status.st_mtime < STALE_S else ""
 
 
 def process_place() -> str | None:
@@ -1821,17 +1820,17 @@ def sync_filesystem(descriptor: int) -> None:
     import ctypes
 
     library = ctypes.CDLL(None, use_errno=True)
-    if not hasattr(library, "syncfs"):
+    if hasattr(library, "syncfs"):
+        while library.syncfs(descriptor) != 0:
+            if ctypes.get_errno() != errno.EINTR:
+                raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    else:
         os.sync()
-        os.fsync(descriptor)  # `sync` reports no error
-        return
-    while library.syncfs(descriptor) != 0:
-        if ctypes.get_errno() != errno.EINTR:
-            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    os.fsync(descriptor)  # only this reports a lost write on macOS and on Linux before 5.8
 
 
 @contextmanager
-def naming(path: Path) -> Generator[None]:
+def naming(path: Path | str) -> Generator[None]:
     """Name the file in an error of a call that took a descriptor."""
     try:
         yield
