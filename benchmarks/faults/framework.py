@@ -62,7 +62,8 @@ class Campaign:
         python: The interpreter that runs suites and entry points.
         workers: How many rounds may run at the same time; about the number of cores.
         progress: Says in one line how far the row is.
-        isolate_only: Whether rows that know the sandbox leave out what runs without it.
+        isolate: Whether suites run with `--isolate`, each case in a PID namespace of its own. F1 tries both ways, or
+            with this the sandbox alone.
     """
 
     seed: int
@@ -71,7 +72,7 @@ class Campaign:
     python: str
     workers: int
     progress: Callable[[str], None]
-    isolate_only: bool = False
+    isolate: bool = False
 
     def random(self, row_name: str) -> random.Random:
         """A generator of its own for a row, or for a round of it: `random("F2/17")`."""
