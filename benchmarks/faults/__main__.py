@@ -50,6 +50,8 @@ def main() -> int:
     signal.signal(signal.SIGTERM, as_interrupt)
     outcomes: dict[str, Outcome] = {}
     console = Console(highlight=False)
+    if not console.is_terminal:  # a log may be wide
+        console.width = 160
     started = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix="suitecase-faults-")).resolve()
     try:
