@@ -126,7 +126,11 @@ def test_reference_files_stand_alone(name: str) -> None:
     ("module", "surface"),
     [
         ("experiment_config", {"BaseExperimentConfig", "ConfigError"}),
-        ("experiment_runner", {"ExperimentCase", "RunSummary", "SuiteError", "run_experiments", "run_experiments_cli"}),
+        (
+            "experiment_runner",
+            {"ExperimentCase", "RunSummary", "SuiteError", "run_experiments", "run_experiments_cli"}
+            | {"ABORT", "RETRY", "SKIP", "Answer", "Hook", "HookRecord", "Refuse"},
+        ),
         ("suitecase", {"__version__"}),
     ],
 )
