@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from .document import write_document
+from .document import figure, write_document
 from .framework import Campaign, Outcome, Row
 from .harness import ROOT, sweep
 
@@ -143,6 +143,9 @@ def show(console: Console, outcomes: dict[str, Outcome]) -> None:
             console.print(f"skipped {outcome.row}: {outcome.skipped}", style="yellow", markup=False)
         for note in notes_of(outcome):
             console.print(f"note: {note}", style="yellow", markup=False)
+        for name, value in outcome.detail.items():
+            if name not in ("matrix", "notes"):
+                console.print(f"{outcome.row} {name.replace('_', ' ')}: {figure(value)}", markup=False, soft_wrap=True)
     for outcome in outcomes.values():
         for bad in outcome.survivors_or_bad:
             console.print(f"broken: {bad}", style="red", markup=False, soft_wrap=True)

@@ -159,9 +159,11 @@ def throughput(campaign: Campaign) -> Outcome:
     for what, run in (("fresh run", fresh), (f"journal of {lines:,} lines", long)):
         checks += [
             Check(f"{what}: CPU per case", 1e3 * run.cpu_s / cases, OVERHEAD_LIMIT_MS, "ms"),
-            Check(f"{what}: wall per case over xargs", 1e3 * (run.wall_s - xargs_s) / cases, OVERHEAD_LIMIT_MS, "ms"),
             Check(f"{what}: cases not succeeded", cases - run.succeeded, 0, ""),
         ]
+        if not campaign.quick:  # a few cases don't outweigh the start-up, least of all on a busy machine
+            over_ms = 1e3 * (run.wall_s - xargs_s) / cases
+            checks.append(Check(f"{what}: wall per case over xargs", over_ms, OVERHEAD_LIMIT_MS, "ms"))
     detail = {
         "cases": cases, "wall_s": round(fresh.wall_s, 2), "xargs_s": round(xargs_s, 2),
         "wall_with_long_journal_s": round(long.wall_s, 2), "peak_mb": round(fresh.peak_mb),
@@ -319,10 +321,8 @@ def say(data):
 
 say(b"x" * 10_000_000 + b"\\n")  # one line
 say(b"".join(b"\\rstep %d of 1000000" % n for n in range(1_000_000)))
-total = 10_000_001 + 25_000_000
 while total < int(size):
     say(b"%d\\n" % rng.getrandbits(64) + block)
-    total += len(block)
 with open(sys.argv[2] + "/said", "w") as file:
     file.write(digest.hexdigest())
 """
