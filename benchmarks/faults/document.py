@@ -64,7 +64,10 @@ def git(*arguments: str) -> str:
 
 
 def table(outcomes: Mapping[str, Outcome]) -> str:
-    lines = ["| row | promise | held / tried | fault fired | seconds | seed-shaped runner |", "|---|---|---|---|---|---|"]
+    lines = [
+        "| row | promise | held / tried | fault fired | seconds | seed-shaped runner |",
+        "|---|---|---|---|---|---|",
+    ]
     for outcome in outcomes.values():
         if outcome.skipped:
             lines.append(f"| {outcome.row} | {outcome.promise} | skipped: {outcome.skipped} | | | |")
@@ -92,7 +95,9 @@ def kill_matrix(outcomes: Mapping[str, Outcome]) -> list[str]:
         for descendants, row in rows.items():
             texts = [row.get(runner, "") for runner in runners]
             lines.append(f"| {stimulus} | {descendants} | {' | '.join(texts)} |")
-    legend = "`*`: ended by the next `--resume`. `!`: something else broke, see above. Empty: not tried, or no such thing.\n"
+    legend = (
+        "`*`: ended by the next `--resume`. `!`: something else broke, see above. Empty: not tried, or no such thing.\n"
+    )
     return ["## The kill matrix: survivors / processes\n", "\n".join(lines) + "\n", legend]
 
 

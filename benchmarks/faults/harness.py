@@ -79,7 +79,9 @@ class TooLate(Exception):
     """Something that had to happen did not happen before its deadline."""
 
 
-def wait_for(condition: Callable[[], Any], what: str, deadline_s: float = START_DEADLINE_S, every_s: float = 0.02) -> Any:
+def wait_for(
+    condition: Callable[[], Any], what: str, deadline_s: float = START_DEADLINE_S, every_s: float = 0.02
+) -> Any:
     """Poll until a condition holds, and give its value.
 
     Raises:

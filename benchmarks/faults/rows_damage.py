@@ -20,6 +20,7 @@ from .rows_failpoints import memory_folder
 ROOT = Path(__file__).resolve().parents[2]
 PROMISE = "a damaged run directory: repaired where that can be proved, or refused by name; never a failure called done"
 ENVIRONMENT = {"FIXED": "/nonexistent", "CASES": "a,b,bad"}
+NOTHING = "nothing was damaged"
 RECORDS = ("journal.jsonl", "run.json", "a/config.json", "bad/config.json", "environment.json")
 CHECKED = ("journal.jsonl", "run.json", "a/config.json", "bad/config.json")
 
@@ -164,19 +165,20 @@ def damaged_runs(campaign: Campaign) -> Outcome:
         with launchers(campaign.workers, project, folder, campaign.python) as made:
             whole = folder / "whole"
             made[0].run("--results-dir", str(whole), "-p", "1", env=ENVIRONMENT)
-            chosen = damages(chance, 88 if campaign.quick else 1_001, run_directories(whole)[0])
+            chosen = damages(chance, 44 if campaign.quick else 1_030, run_directories(whole)[0])
 
             def told(done: int) -> None:
                 if done % 200 == 0:
                     campaign.progress(f"B3: {done} of {len(chosen)} damages")
 
             results = spread(made, chosen, lambda one, damage: try_damage(one, whole, folder, damage), told)
-        torn = [torn_results(campaign, folder, chance) for _ in range(20)]
+        torn = [torn_results(campaign, folder, chance) for _ in range(5 if campaign.quick else 20)]
         peers = peer.share_wrong(campaign, folder, torn)
     bad = [f"{damage}: {wrong}" for damage, (_, wrong) in zip(chosen, results, strict=True) if wrong]
+    tried = sum(did != NOTHING for did, _ in results)
     return Outcome(
-        row="B3", promise=PROMISE, tried=len(chosen), held=len(chosen) - len(bad), survivors_or_bad=bad,
-        fired=len(chosen), seconds=time.monotonic() - started, peer=peers,
+        row="B3", promise=PROMISE, tried=tried, held=tried - len(bad), survivors_or_bad=bad,
+        fired=tried, seconds=time.monotonic() - started, peer=peers,
         detail={
             "what resume did": dict(Counter(did for did, _ in results)),
             "damages by kind": dict(Counter(damage.kind for damage in chosen)),
@@ -192,7 +194,10 @@ def try_damage(launcher: Launcher, whole: Path, folder: Path, damage: Damage) ->
     was = {path: (run / path).read_bytes() for path in CHECKED}
     before = read_back(run)
     try:
+        intact = contents(run)
         damage.do(run)
+        if contents(run) == intact:
+            return NOTHING, ""
         spoilt = listing(results)
         ended = launcher.run("--results-dir", str(results), "--resume", str(run), env=ENVIRONMENT)
         if ended.code == 2:
@@ -207,6 +212,13 @@ def try_damage(launcher: Launcher, whole: Path, folder: Path, damage: Damage) ->
         return "went on", "; ".join(wrong)
     finally:
         shutil.rmtree(results, ignore_errors=True)
+
+
+def contents(run: Path) -> dict[str, bytes]:
+    """What is where; links and pipes by their names, which is enough to see that something was done."""
+    return {
+        str(path): path.read_bytes() if path.is_file() and not path.is_symlink() else b"" for path in run.rglob("*")
+    }
 
 
 def refusal(ended: Ended, results: Path, spoilt: dict[str, tuple[int, int]]) -> list[str]:

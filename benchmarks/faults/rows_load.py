@@ -42,7 +42,11 @@ class Check:
 
     @property
     def bad(self) -> str:
-        return "" if self.value <= self.limit else f"{self.name}: {self.value:.3g} {self.unit} > {self.limit:g} {self.unit}"
+        return (
+            ""
+            if self.value <= self.limit
+            else f"{self.name}: {self.value:.3g} {self.unit} > {self.limit:g} {self.unit}"
+        )
 
 
 def outcome_of(

