@@ -22,16 +22,24 @@ from pathlib import Path
 from typing import Any
 
 import experiment_runner as runner
-from .readback import Found, read_back, run_directories
 from experiment_config import BaseExperimentConfig
 from experiment_runner import ExperimentCase, Options, Plan, Suite, SuiteError
+
+from .readback import Found, read_back, run_directories
 
 DIED = 77
 SIZES = (0, 1, 17, 4_096, 100_001)
 
 
+REAL_OPEN = open
+
+
 class Config(BaseExperimentConfig):
     x: int = 0
+
+
+def no_sync(_descriptor: int) -> None:
+    """In memory there is nothing to sync; that it was asked for is what counts."""
 
 
 # --- The failing disk ------------------------------------------------------------------------------------------------
@@ -80,7 +88,7 @@ class Disk:
             setattr(os, name, self.counted(name, getattr(os, name)))
         os.remove = os.unlink
         # The kernel's syncfs is called through ctypes, behind Python's back.
-        runner.sync_filesystem = self.counted("syncfs", lambda *_: None)
+        runner.sync_filesystem = self.counted("syncfs", no_sync)
         real_open, real_write = os.open, os.write
 
         def opened(path: Any, flags: int, *rest: Any, **options: Any) -> int:
@@ -107,7 +115,7 @@ class Disk:
         def no_open(file: Any, mode: str = "r", *rest: Any, **options: Any) -> Any:
             if set(mode) & set("wax+") and str(file).startswith("/dev/shm"):
                 raise AssertionError(f"{file} is opened for writing in a way that is not counted")
-            return io.open(file, mode, *rest, **options)
+            return REAL_OPEN(file, mode, *rest, **options)
 
         os.open, os.write = opened, written
         Path.write_bytes, Path.write_text = write_bytes, write_text  # type: ignore[method-assign,assignment]
@@ -137,7 +145,7 @@ class World:
         (self.folder / "work.py").write_text("")
         code = runner.CodeState("abc1234-dirty", "abc1234", "main", True, "f00", b"diff --git a/x b/x\n" * 9)
         environment = {"python": {"version": sys.version}, "packages": {}}
-        runner.read_code = lambda *_: code
+        runner.read_code = lambda root, results_dir: code
         runner.environment_json = lambda: environment
         runner.project_root = lambda _: self.folder
         os.chdir(self.folder)
@@ -169,7 +177,7 @@ class World:
 
     def commit(self, journal: runner.Journal, said: list[str]) -> None:
         journal.commit()
-        with io.open(self.acknowledged, "a") as file:
+        with REAL_OPEN(self.acknowledged, "a") as file:
             file.write("".join(f"{variant}\n" for variant in said))
         said.clear()
 
@@ -269,10 +277,10 @@ def points(world: World, name: str, template: Path, chance: random.Random, wante
     log = world.folder / "seen"
 
     def look() -> None:
-        disk, real_open = Disk(), io.open
+        disk = Disk()
         disk.install()
         SCENARIOS[name].act(world)
-        with real_open(log, "w") as file:
+        with REAL_OPEN(log, "w") as file:
             json.dump(disk.seen, file)
 
     if in_a_process(look, world) != 0:
@@ -316,7 +324,7 @@ def run_wrong(world: World, *, adopted: bool) -> list[str]:
         wrong += [f"left torn: {text}" for text in before.torn]
     elif runs and not adopted:
         wrong.append("a run directory without run.json")
-    kept = before.successes if before else {}
+    kept: Mapping[str, int] = before.successes if before else {}
     if unkept := said - kept.keys():
         wrong.append(f"said, but not recorded: {sorted(unkept)}")
     try:

@@ -31,7 +31,7 @@ def generate(strategy: SearchStrategy[Any], number: int, count: int, use: Callab
     @seed(number)
     @settings(
         max_examples=count, deadline=None, database=None, phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example],
     )  # fmt: skip
     @given(value=strategy)
     def each(value: Any) -> None:
@@ -128,10 +128,9 @@ def values(number: int, count: int, folder: Path) -> dict[str, Any]:
         tried += 1
         arrived = test_transport.Generated.from_command_line(test_transport.save(config, folder))
         declared = test_transport.with_output_dir(config, folder)
-        if test_transport.describe(arrived) != declared:
-            bad.append(
-                f"seed {number}, config {tried}: {declared[:200]!a} arrived as {test_transport.describe(arrived)[:200]!a}"
-            )
+        there = test_transport.describe(arrived)
+        if there != declared:
+            bad.append(f"seed {number}, config {tried}: {declared[:200]!a} arrived as {there[:200]!a}")
 
     generate(test_transport.CONFIGS, number, count, use)
     return {"tried": tried, "bad": bad}

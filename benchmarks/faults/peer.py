@@ -49,7 +49,7 @@ def share_wrong(campaign: Campaign, folder: Path, tries: Sequence[Callable[[Path
 
 
 def under_strace(campaign: Campaign, folder: Path, fault: str, numbers: Sequence[int]) -> str:
-    """One fault at the n-th `write` of its worker thread, for each n. Its threads are followed, so `when` counts each."""
+    """One fault at the n-th `write` of its worker thread, for each n; `-f`, for that thread does all the work."""
 
     def at(number: int) -> Callable[[Path], None]:
         strace = [

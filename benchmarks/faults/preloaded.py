@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -98,7 +98,7 @@ class Launcher:
     ) -> Started:
         """Fork a runner."""
         self.wait_until_ready()
-        request = {
+        request: dict[str, Any] = {
             "argv": [str(self.project / suite), *arguments], "env": dict(env or {}), "stopped": stopped,
             "stdout": str(self.folder / "stdout"), "stderr": str(self.folder / "stderr"),
         }  # fmt: skip
@@ -329,7 +329,7 @@ def spread(
 
 
 @contextmanager
-def launchers(count: int, project: Path, folder: Path, python: str, **options: Any) -> Iterator[Sequence[Launcher]]:
+def launchers(count: int, project: Path, folder: Path, python: str, **options: Any) -> Generator[Sequence[Launcher]]:
     """Several launchers of one project, for as many threads."""
     made: list[Launcher] = []
     try:

@@ -132,8 +132,10 @@ def foreign(path: str, chance: random.Random, size: int) -> tuple[str, Callable[
 
 def glued(path: str, chance: random.Random, size: int) -> tuple[str, Callable[[Path], None], bool]:
     """What a crashed writer, or somebody with an editor, may have left at the end of a journal."""
-    tail = chance.choice((b'{"event":"case_en', b"{}\n", b"[]\n", b"null\n", b"\n", b"\0" * 100, b'{"event":"case_ended",'
-                          b'"variant":"bad","status":"succeeded"}\n', b"\xff\xfe", b" " * 9))  # fmt: skip
+    forged = b'{"event":"case_ended","variant":"bad","status":"succeeded"}\n'
+    tail = chance.choice(
+        (b'{"event":"case_en', b"{}\n", b"[]\n", b"null\n", b"\n", bytes(100), forged, b"\xff\xfe", b"  ")
+    )
 
     def do(run: Path) -> None:
         with (run / "journal.jsonl").open("ab") as journal:

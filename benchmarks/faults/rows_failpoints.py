@@ -8,7 +8,7 @@ import signal
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,7 +22,7 @@ PROMISE = "the runner's code dies at any change of the disk, inside a write too:
 
 
 @contextmanager
-def memory_folder(campaign: Campaign, row: str) -> Iterator[Path]:
+def memory_folder(campaign: Campaign, row: str) -> Generator[Path]:
     """A folder in memory where there is one: a process that is killed loses nothing that its system has taken."""
     place = "/dev/shm" if os.access("/dev/shm", os.W_OK) else campaign.folder
     with TemporaryDirectory(prefix=f"faults-{row}-", dir=place) as folder:

@@ -89,7 +89,7 @@ def hostile_names(campaign: Campaign) -> Outcome:
                 made, tasks, lambda one, task: run_names(one, folder / f"run-{task[0]}", task[1]), lambda _: None
             )
             bad += [text for wrong in ran for text in wrong]
-            bad += refused_names(made[0], folder, project)
+            bad += refused_names(made[0], campaign.python, folder, project)
     fixed = found[0]["fixed"]
     tried = fixed + sum(one["tried"] - fixed for one in found)
     return Outcome(
@@ -122,17 +122,11 @@ def run_names(launcher: Launcher, results: Path, names: Sequence[str]) -> list[s
     ]
 
 
-def refused_names(launcher: Launcher, folder: Path, project: Path) -> list[str]:
+def refused_names(launcher: Launcher, python: str, folder: Path, project: Path) -> list[str]:
     """A suite of every refused name is refused with each of them named, and leaves nothing behind."""
     script = "import json; from benchmarks.faults import generated as g; print(json.dumps(list(g.test_names.REFUSED)))"
-    listed = subprocess.run(
-        [launcher.process.args[0], "-c", script],
-        cwd=ROOT,
-        env=clean_environment(),
-        capture_output=True,
-        check=True,  # type: ignore[index]
-    ).stdout
-    names = [name for name in json.loads(listed)]
+    listed = subprocess.run([python, "-c", script], cwd=ROOT, env=clean_environment(), capture_output=True, check=True)
+    names: list[str] = json.loads(listed.stdout)
     (folder / "refused.json").write_text(json.dumps(names))
     before = sorted(os.listdir(folder)), sorted(os.listdir(project))
     environment = {"NAMES": str(folder / "refused.json")}

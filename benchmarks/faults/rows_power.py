@@ -10,7 +10,7 @@ import signal
 import struct
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,7 +72,7 @@ class Machine:
 
 
 @contextmanager
-def machine(folder: Path, name: str) -> Iterator[Machine]:
+def machine(folder: Path, name: str) -> Generator[Machine]:
     made = Machine(folder / f"{name}.img", folder / name)
     made.place.mkdir()
     with made.image.open("wb") as image:
@@ -135,8 +135,12 @@ def a_cut(chance: random.Random, number: int, length_s: float) -> Cut:
     return Cut(number, after_s=chance.uniform(0.05, length_s))
 
 
-def teller(campaign: Campaign, of: int):  # noqa: ANN201
-    return lambda done: campaign.progress(f"F7: {done} of {of} cuts") if done % 50 == 0 else None
+def teller(campaign: Campaign, of: int) -> Callable[[int], None]:
+    def tell(done: int) -> None:
+        if done % 50 == 0:
+            campaign.progress(f"F7: {done} of {of} cuts")
+
+    return tell
 
 
 def cut_power(machine: Machine, launcher: Launcher, cut: Cut) -> tuple[bool, int, str]:

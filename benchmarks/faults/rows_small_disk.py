@@ -8,7 +8,7 @@ import shutil
 import struct
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -125,7 +125,7 @@ def real_disk(campaign: Campaign, launcher: Launcher, folder: Path, size: str) -
 
 
 @contextmanager
-def mounted(what: Sequence[str], place: Path) -> Iterator[bool]:
+def mounted(what: Sequence[str], place: Path) -> Generator[bool]:
     """A file system at a place, for a while; False if it can't be mounted."""
     done = subprocess.run(["mount", *what, str(place)], capture_output=True) if os.geteuid() == 0 else None
     try:

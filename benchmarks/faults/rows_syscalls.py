@@ -219,8 +219,8 @@ def teller(campaign: Campaign, row: str, tasks: Sequence[object]) -> Callable[[i
 
 
 def outcome(
-    row: str, promise: str, tasks: Sequence[tuple[Scenario, Point]], verdicts: Sequence[Verdict], started: float, told: str,
-    errors: Sequence[str] = (),
+    row: str, promise: str, tasks: Sequence[tuple[Scenario, Point]], verdicts: Sequence[Verdict], started: float,
+    told: str, errors: Sequence[str] = (),
 ) -> Outcome:  # fmt: skip
     """A row's outcome. A point that was not reached was not tried; too many of them are a fault of the row."""
     names = [f"{scenario.name}, {point}" for scenario, point in tasks]
