@@ -5,6 +5,7 @@
     python3 dev.py test [ARGUMENT ...]      run the tests; arguments go to pytest
     python3 dev.py check                    ruff and pyright
     python3 dev.py bench [ARGUMENT ...]     what the runner costs, against peers in the same run
+    python3 dev.py mutations [NAME ...]     faults put into the runner, and the test that notices each
 
 Each command installs what it needs into .venv, or into the folder that SUITECASE_VENV names: the first
 time, and after a change of pyproject.toml. Needs Python 3.11 or newer, and looks for it on the PATH.
@@ -58,6 +59,7 @@ EXTRAS_OF_COMMAND = {
     "test": ["dev", "examples", "inspect"],
     "check": ["dev", "examples", "inspect"],
     "bench": ["dev"],
+    "mutations": ["dev", "examples", "inspect"],
 }
 
 
@@ -79,6 +81,8 @@ def main(arguments: Sequence[str]) -> int:
         become(["-m", "pytest", *rest])
     if command == "bench":
         become(["benchmarks/run.py", *rest])
+    if command == "mutations":
+        become(["-m", "benchmarks.faults.mutations", *rest])
     return check()
 
 

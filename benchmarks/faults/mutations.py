@@ -58,8 +58,13 @@ MUTATIONS = (
     ),
     Mutation(
         "what a case leaves running is not swept",
-        (("kill(orphan, signal.SIGKILL)", "kill(orphan, 0)"),),
-        (LAUNCHING, RESUME),
+        (("            if tree.ended is not None and not left:\n", "            if tree.ended is not None:\n"),),
+        (f"{LAUNCHING}::test_grandchildren_end_with_their_case", LAUNCHING),
+    ),
+    Mutation(
+        "cases outlive a runner that is killed",
+        (("            self.end(mark, self.first_signal, self.grace_s)\n", "            pass\n"),),
+        (f"{RESUME}::test_killed_in_mid_run", RESUME, LAUNCHING),
     ),
     Mutation(
         "a run is not locked",
