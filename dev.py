@@ -5,6 +5,7 @@
     python3 dev.py test [ARGUMENT ...]      run the tests; arguments go to pytest
     python3 dev.py check                    ruff and pyright
     python3 dev.py bench [ARGUMENT ...]     what the runner costs, against peers in the same run
+    python3 dev.py faults [ARGUMENT ...]    break runs on purpose and count what held; try --quick
 
 Each command installs what it needs into .venv, or into the folder that SUITECASE_VENV names: the first
 time, and after a change of pyproject.toml. Needs Python 3.11 or newer, and looks for it on the PATH.
@@ -58,6 +59,7 @@ EXTRAS_OF_COMMAND = {
     "test": ["dev", "examples", "inspect"],
     "check": ["dev", "examples", "inspect"],
     "bench": ["dev"],
+    "faults": ["dev", "inspect"],
 }
 
 
@@ -79,6 +81,8 @@ def main(arguments: Sequence[str]) -> int:
         become(["-m", "pytest", *rest])
     if command == "bench":
         become(["benchmarks/run.py", *rest])
+    if command == "faults":
+        become(["-m", "benchmarks.faults", *rest])
     return check()
 
 

@@ -15,7 +15,7 @@ import subprocess
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -75,20 +75,22 @@ read -r _ < "$1/never"
 """
 
 
-class TooLate(Exception):
+class TooLateError(Exception):
     """Something that had to happen did not happen before its deadline."""
 
 
-def wait_for(condition: Callable[[], Any], what: str, deadline_s: float = START_DEADLINE_S, every_s: float = 0.02) -> Any:
+def wait_for(
+    condition: Callable[[], Any], what: str, deadline_s: float = START_DEADLINE_S, every_s: float = 0.02
+) -> Any:
     """Poll until a condition holds, and give its value.
 
     Raises:
-        TooLate: It did not hold in time.
+        TooLateError: It did not hold in time.
     """
     end = time.monotonic() + deadline_s
     while not (value := condition()):
         if time.monotonic() > end:
-            raise TooLate(f"{what}: not within {deadline_s:.1f} s")
+            raise TooLateError(f"{what}: not within {deadline_s:.1f} s")
         time.sleep(every_s)
     return value
 
@@ -142,10 +144,9 @@ def tree_of(pid: int) -> list[int]:
     children: dict[int, list[int]] = {}
     for stat in processes():
         children.setdefault(stat.parent, []).append(stat.pid)
-    found, open_ = [], [pid]
-    while open_:
-        found.append(open_.pop())
-        open_ += children.get(found[-1], [])
+    found = [pid]
+    for parent in found:  # grows while it is read
+        found += children.get(parent, [])
     return found
 
 
@@ -280,7 +281,7 @@ class Project:
 
     def last_words(self, process: subprocess.Popen[bytes]) -> str:
         """How a process ended, in a few words."""
-        lines = [line.strip(" │") for line in self.said(process).splitlines()]
+        lines = [line.strip(" │") for line in self.said(process).replace(f"{self.root}/", "").splitlines()]
         said = [line for line in lines if any(character.isalnum() for character in line)]
         return f"exit code {process.returncode}: {said[-1][:150] if said else 'said nothing'}"
 
@@ -346,7 +347,7 @@ def project(
     files: Mapping[str, str],
     mode: str = "standard",
     **variables: str,
-) -> Iterator[Project]:
+) -> Generator[Project]:
     """A fresh project for one round; afterwards its processes are ended and its files are gone.
 
     Args:

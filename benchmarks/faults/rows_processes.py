@@ -15,7 +15,7 @@ from .framework import Campaign, Outcome, Row
 from .harness import (
     WRITE_ITSELF_DOWN,
     Project,
-    TooLate,
+    TooLateError,
     flags_of_suites,
     in_parallel,
     kill,
@@ -140,7 +140,7 @@ def undisturbed(home: Project) -> float:
     start_s = time.monotonic() - started
     wait_for(lambda: runner.poll() is not None, "an undisturbed run ended")
     if runner.returncode != 0:
-        raise TooLate(f"an undisturbed run failed: {home.last_words(runner)}")
+        raise TooLateError(f"an undisturbed run failed: {home.last_words(runner)}")
     return start_s
 
 
@@ -155,7 +155,7 @@ def one_kill(campaign: Campaign, name: str, start_s: float, seed_shaped: bool) -
             moment = run_and_kill(home, is_early, fraction * (start_s if is_early else WORKING_S), seed_shaped)
             home.variables["CAMPAIGN_LINGERING"] = ""
             return look_and_resume(home, name, moment, seed_shaped)
-    except (TooLate, ValueError) as error:
+    except (TooLateError, ValueError) as error:
         return Round(name, 0, [], [], [], None, "", str(error))
 
 
@@ -170,7 +170,7 @@ def run_and_kill(home: Project, is_early: bool, after_s: float, seed_shaped: boo
     """Kill the runner so long after its start, or after its first case has begun; what had happened by then.
 
     Raises:
-        TooLate: It had ended before.
+        TooLateError: It had ended before.
     """
     runner = begin(home, seed_shaped)
     if not is_early:
@@ -181,7 +181,7 @@ def run_and_kill(home: Project, is_early: bool, after_s: float, seed_shaped: boo
         runner.kill()
     runner.wait()
     if runner.returncode != -signal.SIGKILL:
-        raise TooLate(f"ended before the kill: {home.last_words(runner)}")
+        raise TooLateError(f"ended before the kill: {home.last_words(runner)}")
     if seed_shaped:
         return "killed"
     if not home.runs:
@@ -196,7 +196,7 @@ def look_and_resume(home: Project, name: str, moment: str, seed_shaped: bool) ->
     try:
         wait_for(lambda: not home.outside.alive(), "all gone", ORPHAN_DEADLINE_S, 0.05)
         gone_s = time.monotonic() - killed
-    except TooLate:
+    except TooLateError:
         pass
     orphans = len(home.outside.alive())
     recorded = recorded_as_succeeded(home, seed_shaped)
@@ -207,10 +207,10 @@ def look_and_resume(home: Project, name: str, moment: str, seed_shaped: bool) ->
     wait_for(lambda: runner.poll() is not None, "the resume ended")
     try:  # orphans that a resume does not end go on working; their lines belong to the verdict too
         wait_for(lambda: overlapping(home.outside.ledger) or not home.outside.alive(), "every case ended", 1)
-    except TooLate:
+    except TooLateError:
         pass
     again = {variant for variant, _, what in home.outside.ledger[length:] if what == "start"}
-    doubled = {variant for variant in recorded & again} | overlapping(home.outside.ledger)
+    doubled = (recorded & again) | overlapping(home.outside.ledger)
     finished = recorded_as_succeeded(home, seed_shaped)
     lost += [variant for variant in sorted(finished) if not is_whole(home, variant, seed_shaped)]
     unfinished = sorted({f"case-{number}" for number in range(CASES)} - finished)
@@ -276,7 +276,7 @@ def races(campaign: Campaign) -> Outcome:
         first = home.start()
         wait_for(lambda: first.poll() is not None, "the first run ended")
         if len(home.runs) != 1:
-            raise TooLate(f"the first run made no run directory: {home.last_words(first)}")
+            raise TooLateError(f"the first run made no run directory: {home.last_words(first)}")
         for race in range(1, number + 1):
             size, is_killed = random.randint(2, 8), random.random() < 0.5
             problems, loser_s = one_race(home, race, size, is_killed)
@@ -308,33 +308,34 @@ def one_race(home: Project, race: int, size: int, is_killed: bool) -> tuple[list
     """Let runners race for the run directory; what was wrong, and after how long the last loser gave up."""
     barrier = home.outside.folder / f"race-{race}"
     runners = [
-        home.start(
-            "--resume", str(home.runs[0]), CAMPAIGN_BARRIER=str(barrier), CAMPAIGN_RACE=str(race)
-        )
+        home.start("--resume", str(home.runs[0]), CAMPAIGN_BARRIER=str(barrier), CAMPAIGN_RACE=str(race))
         for _ in range(size)
-    ]  # fmt: skip
+    ]
     wait_for(lambda: len(list(barrier.parent.glob(f"{barrier.name}.ready.*"))) == size, "all runners at the barrier")
     barrier.touch()
     gone = time.monotonic()
     problems: list[str] = []
     try:
         wait_for(lambda: sum(runner.poll() is not None for runner in runners) >= size - 1, "all but one gave up", 20)
-    except TooLate as error:
+    except TooLateError as error:
         problems.append(str(error))
     loser_s = time.monotonic() - gone
     owners = [runner for runner in runners if runner.poll() is None]
     if len(owners) == 1:
         try:
-            wait_for(lambda: any(r.kind == str(race) for r in home.outside.recorded()), "the owner started the case", 20)
-        except TooLate as error:
+            wait_for(lambda: any(r.kind == str(race) for r in home.outside.recorded()), "the owner's case began", 20)
+        except TooLateError as error:
             problems.append(str(error))
     cases = sum(recorded.kind == str(race) for recorded in home.outside.recorded())
     if len(owners) != 1 or cases != 1:
         problems.append(f"{len(owners)} owners, {cases} cases started")
     holder = f"pid {owners[0].pid} on {os.uname().nodename}" if owners else "nobody"
-    for runner in runners:
-        if runner not in owners and (runner.returncode != 75 or holder not in home.said(runner)):
-            problems.append(f"a loser of {holder}: {home.last_words(runner)}")
+    wrong = Counter(
+        home.last_words(runner)
+        for runner in runners
+        if runner not in owners and (runner.returncode != 75 or f"({holder}," not in home.said(runner))
+    )
+    problems += [f"{count} losers to {holder} ended with {words}" for words, count in wrong.items()]
     for owner in owners:
         if is_killed:
             owner.kill()
