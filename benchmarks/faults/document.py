@@ -27,9 +27,9 @@ REPLAY = """\
 ## How to replay
 
 All chance derives from the seed: `python3 dev.py faults --only F2 --seed {seed}` draws the same again, and a broken
-promise names its round. Moments are drawn as times, so what a kill hits depends on the machine too. `--quick` tries a few
-rounds of everything in three minutes. Root alone can run some rows, and some need `strace` or `bwrap`: what can't run
-says so.
+promise names its round. Moments are drawn as times, so what a kill hits depends on the machine too. `--quick` tries a
+few rounds of everything in three minutes. Root alone can run some rows, and some need `strace` or `bwrap`: what can't
+run says so.
 """
 
 
