@@ -1671,20 +1671,20 @@ def living_owner(path: Path, time_there: Callable[[], float] | None) -> str:
         time_there: Tells the file system's own time: this machine's may differ. Without it, an owner on another
             machine counts as gone.
     """
-    facts: Any = None
-    for _ in range(50):
+    known: dict[str, Any] = {}
+    deadline = time.monotonic() + 1
+    while True:
         try:
             content, status = read_plain(path)
         except FileNotFoundError:
             return ""
         if status.st_mtime_ns == 0:
             return ""
-        with suppress(ValueError):
-            facts = json.loads(content)
-        if isinstance(facts, dict):
+        with suppress(SuiteError):
+            known = parsed(content, path)
+        if known or time.monotonic() > deadline:
             break
         time.sleep(0.02)  # it is being written
-    known = cast(dict[str, Any], facts) if isinstance(facts, dict) else {}
     text = f" (pid {known.get('pid')} on {known.get('host')}, since {known.get('since')})"
     if known.get("place") and known["place"] == process_place():
         return text if start_time(known.get("pid")) == known.get("start_time") else ""
