@@ -662,9 +662,10 @@ def find_run(given: str, parent: Path) -> Path:
         raise SuiteError(["--resume: name a run directory, or 'latest'."])
     if given == "latest":
         for run in reversed(runs):
+            file = inside(run, parent) / "run.json"
             # A run made by --debug looked into one case: not what somebody wants to go on with.
-            if not (run / "run.json").exists() or not read_json(inside(run, parent) / "run.json").get("debug"):
-                return inside(run, parent)
+            if not file.exists() or not read_json(file).get("debug"):
+                return run
         raise SuiteError([f"--resume latest: there is no run in {parent} yet."])
     for path in (Path(given), parent / given):
         if path.is_dir():
@@ -1102,7 +1103,10 @@ def file_facts(path: Path | str, limit: int | None) -> dict[str, Any]:
 
 def runs_folder(experiment_dir: Path, mode: Mode) -> Path:
     """The folder of an experiment's run directories. In Inspect mode the experiment's own holds only logs."""
-    return experiment_dir / ".runs" if mode == "inspect" else experiment_dir
+    folder = experiment_dir / ".runs" if mode == "inspect" else experiment_dir
+    if folder.is_symlink():
+        raise SuiteError([f"{folder} is a link: only the results folder itself may be one."])
+    return folder
 
 
 @contextmanager
@@ -1161,9 +1165,14 @@ def reserve_name(plan: Plan) -> tuple[Plan, Path]:
         building = final.with_name(f".{final.name}.building")
         with suppress(FileExistsError):
             building.mkdir()
-            if not any(final.parent.glob(f"{moment:%Y%m%d_%H%M%S}_*")):
+            taken = True
+            try:
+                taken = any(final.parent.glob(f"{moment:%Y%m%d_%H%M%S}_*"))
+            finally:
+                if taken:
+                    building.rmdir()
+            if not taken:
                 break
-            building.rmdir()
         moment += timedelta(seconds=1)
     if final != plan.run_dir:
         cases = [prepared.case for prepared in plan.prepared.values()]
@@ -1686,14 +1695,17 @@ def living_owner(path: Path, time_there: Callable[[], float] | None) -> str:
             break
         time.sleep(0.02)  # it is being written
     text = f" (pid {known.get('pid')} on {known.get('host')}, since {known.get('since')})"
-    if known.get("place") and known["place"] == process_place():
-        return text if start_time(known.get("pid")) == known.get("start_time") else ""
-    # Elsewhere: another machine, this one before its last start, or a container that has pids of its own.
-    return text if time_there and time_there() - status.st_mtime < STALE_S else ""
+    lives = is_alive(known.get("pid"), known.get("start_time")) if known.get("place") == process_place() else None
+    if lives is None and time_there:
+        lives = time_there() - status.st_mtime < STALE_S
+    return text if lives else ""
 
 
 def process_place() -> str | None:
-    """Within which a pid and its start time name one process: a start of a machine, and a namespace there."""
+    """Within which a pid and its start time name one process: a start of a machine, and a namespace there.
+
+    Another machine may have this one's name, and a container has pids of its own.
+    """
     try:
         boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot_id} {os.readlink('/proc/self/ns/pid')}"
@@ -1701,13 +1713,26 @@ def process_place() -> str | None:
         return None
 
 
-def start_time(pid: object) -> int | None:
-    """When a process started, in clock ticks since the machine did; None if it has ended."""
+def is_alive(pid: object, started: object) -> bool | None:
+    """Whether the process that had a pid since a certain time still runs; None if that can't be told."""
+    if not isinstance(pid, int) or pid <= 0 or started is None:
+        return None
+    with suppress(PermissionError):
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return False
+    now_there = start_time(pid)
+    return None if now_there is None else now_there == started
+
+
+def start_time(pid: int) -> int | None:
+    """When a process started, in clock ticks since the machine did; 0 if it has ended, None where nobody shows it."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return None
-    return None if fields[0] in "ZX" else int(fields[19])
+    return 0 if fields[0] in "ZX" else int(fields[19])
 
 
 def file_system_time(folder: Path) -> float:
