@@ -372,7 +372,7 @@ def test_entry_point_that_cannot_start(project: Project) -> None:
     done = project.run()
     assert done.code == 1
     assert project.statuses() == {"a": "failed", "b": "failed"}
-    assert "could not be started: [Errno 2]" in done.stdout
+    assert "could not be started: No such file or directory" in done.stdout
     script.write_text("#!/bin/sh\nexit 0\n")
     assert project.run("--resume", "latest").code == 0
     assert project.statuses() == {"a": "succeeded", "b": "succeeded"}
@@ -542,14 +542,15 @@ def test_stubborn_cases_are_killed_after_the_grace(project: Project) -> None:
     assert (ended["status"], ended["signal"]) == ("cancelled", 9)
 
 
-def test_cases_that_end_well_when_asked_have_succeeded(project: Project) -> None:
-    """A case that saves its work on SIGTERM and exits with 0 has succeeded, though the run was stopped."""
+def test_cases_that_end_well_when_asked_are_cancelled(project: Project) -> None:
+    """A case that saves its work on SIGTERM and exits with 0 was cut short all the same: a resume runs it again."""
     project.suite({"a": "import signal; signal.signal(signal.SIGTERM, lambda *_: sys.exit(0)); " + FOREVER})
     process = project.start()
     pid_of(project, "a")
     process.terminate()
     assert project.finish(process).code == 143
-    assert project.statuses() == {"a": "succeeded"}
+    assert project.statuses() == {"a": "cancelled"}
+    assert [event["exit_code"] for event in project.events("attempt_ended")] == [0]
 
 
 def test_nohup(project: Project) -> None:
