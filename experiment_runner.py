@@ -284,9 +284,9 @@ class Suite:
     description: str
     tags: tuple[str, ...]
     env: Mapping[str, str]
-    policy: ExecutionPolicy
-    hooks: Sequence[object]
     file: Path | None
+    policy: ExecutionPolicy = field(default_factory=ExecutionPolicy)
+    hooks: Sequence[object] = ()
 
 
 def run_experiments(
@@ -1539,7 +1539,9 @@ def reopen_run(plan: Plan, resumed: Resumed) -> tuple[Plan, Journal]:
     adopted = not record.run  # made by the simple original of this file
     journal = Journal(path / "journal.jsonl", record.journal)
     try:
-        end_survivors(path, resumed)
+        if ended := end_survivors(path, resumed):
+            note = f"{ended} processes that an earlier pass had left running were ended."
+            plan = replace(plan, resumed=replace(resumed, notes=(*resumed.notes, note)))
         # What names other files comes after them: a crash in between must leave a run that can be resumed.
         added = {variant: plan.prepared[variant].config_json for variant in resumed.added}
         write_configs(path, {**resumed.repaired, **added})
@@ -1569,14 +1571,13 @@ def reopen_run(plan: Plan, resumed: Resumed) -> tuple[Plan, Journal]:
     return plan, journal
 
 
-def end_survivors(run_dir: Path, resumed: Resumed) -> None:
+def end_survivors(run_dir: Path, resumed: Resumed) -> int:
     """Kill what an earlier pass left running, its guardian killed too: two processes must not share a folder."""
     here = os.uname().nodename
     started = [event for event in resumed.record.events if event["event"] == "attempt_started"]
-    if ended := end_marked({event["mark"] for event in started if event.get("host") == here and "mark" in event}):
-        log.warning("ended %d processes that an earlier pass had left running in %s", ended, run_dir)
     for cancel in [run_dir / "cancel", *(run_dir.glob("*/cancel"))]:
         cancel.unlink(missing_ok=True)  # it was meant for the pass that is over
+    return end_marked({event["mark"] for event in started if event.get("host") == here and "mark" in event})
 
 
 def write_configs(run_dir: Path, configs: Mapping[str, str]) -> None:
@@ -1819,9 +1820,6 @@ class Journal:
         if self.owner_file is not None:
             self.owner_file.folder = folder
 
-    def heartbeat(self) -> None:
-        """Show that the owner lives."""
-
     def close(self) -> None:
         """Give the run up. What was committed is on disk, so that nothing which goes wrong here matters."""
         if self.owner_file is not None:
@@ -2027,12 +2025,14 @@ def living_owner(path: Path, time_there: Callable[[], float] | None) -> str:
             machine counts as gone.
     """
     facts: Any = None
+    refreshed = 0.0
     for _ in range(50):
         try:
             content, status = read_plain(path)
         except FileNotFoundError:
             return ""
-        if status.st_mtime_ns == 0:
+        refreshed = status.st_mtime
+        if refreshed == 0:
             return ""
         with suppress(ValueError):
             facts = json.loads(content)
@@ -2044,7 +2044,7 @@ def living_owner(path: Path, time_there: Callable[[], float] | None) -> str:
     if known.get("place") and known["place"] == process_place():
         return text if start_time(known.get("pid")) == known.get("start_time") else ""
     # Elsewhere: another machine, this one before its last start, or a container that has pids of its own.
-    return text if time_there and time_there() - status.st_mtime < STALE_S else ""
+    return text if time_there and time_there() - refreshed < STALE_S else ""
 
 
 def process_place() -> str | None:
@@ -2291,7 +2291,6 @@ class Execution:
 
     def run(self) -> int:
         """Run to the end; the exit code."""
-<<<<<<< HEAD
         with Guardian(self.plan, self.journal.descriptor, self.signals) as self.guardian:
             self.hooks.call("before_run", self.record(), self.begin)
             self.serve()
@@ -2299,24 +2298,6 @@ class Execution:
             exit_code = 128 + received[0] if received else EXIT_FAILED if self.failed else 0
             self.hooks.call("after_run", replace(self.record(), exit_code=exit_code), lambda _: None)
             self.serve()
-=======
-        with Signals(foreground=bool(self.plan.options.debug)) as signals, Children(signals) as children:
-            self.signals, self.children = signals, children
-            self.fill()
-            while self.queue or children.running or (self.publisher and self.publisher.busy):
-                outcomes = [self.record_end(*ended) for ended in children.wait(self.patience())]
-                self.fill()  # before files are read: a free place is time lost
-                if self.publisher:
-                    outcomes = self.publisher.published(outcomes)
-                for outcome in outcomes:
-                    self.end_case(outcome)
-                self.commit(only_if_due=True)
-                self.console.tick(children.running)
-                self.journal.heartbeat()
-                self.heed_signals()
-            self.commit()
-            exit_code = 128 + signals.received[0] if signals.received else EXIT_FAILED if self.failed else 0
->>>>>>> ed715dacc23db81813df64c25f2885de1aa96881
             self.journal.append("run_ended", exit_code=exit_code)
             self.commit()
         return exit_code

@@ -497,10 +497,15 @@ def test_a_pid_that_is_somebody_elses(tmp_path: Path) -> None:
     assert OwnerFile(tmp_path).number == 2
 
 
+def no_lock(_descriptor: int, _path: Path, _kind: int) -> bool:
+    """A file system without flock."""
+    return False
+
+
 def test_an_owner_that_was_silent_for_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A runner whose run was taken over, say while its machine slept, writes nothing more to it."""
     now = time.time
-    monkeypatch.setattr(experiment_runner, "lock", lambda *_: False)
+    monkeypatch.setattr(experiment_runner, "lock", no_lock)
     journal = Journal(tmp_path / "journal.jsonl")
     journal.append("first")
     file = tmp_path / ".owner-1"
