@@ -2938,7 +2938,7 @@ class HookRecord:
     Attributes:
         run: Name of the run directory.
         counts: Cases by status so far.
-        attempt: Counted from 1, resumes included; 0 before the first.
+        attempt: Counted from 1, resumes included; in `before_case`, how many there were.
         status: How the attempt ended.
         exit_code: Of the attempt; in `after_run`, of the run.
         cause: Why it failed, in words.
