@@ -12,7 +12,8 @@ any repository; configs come from `experiment_config.py`. It reads from top to b
     Checking                  a suite and its options -> a plan, or every problem at once
     Resuming                  a run directory -> what is left to do
     Code                      the commit, and the patch from it to the tree on disk
-    The run directory         names, journal, durable writes
+    The run directory         its name, and the files that describe a run
+    Durable records           the journal, who owns it, and every write that must not be half done
     Running                   one loop: launch, wait, record, report
     Supervision               the guardian, which starts the cases and outlives no run
     Hooks                     what your own code is told of a run, and may answer
@@ -61,6 +62,7 @@ import tomllib
 import traceback
 import unicodedata
 import zipfile
+import zlib
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -72,7 +74,7 @@ from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from types import FrameType, UnionType
-from typing import Any, Generic, Literal, NoReturn, Protocol, Self, TypeVar, cast, get_args
+from typing import Any, Generic, Literal, NamedTuple, NoReturn, Protocol, Self, TypeVar, cast, get_args
 
 __all__ = [
     "ABORT",
@@ -282,9 +284,9 @@ class Suite:
     description: str
     tags: tuple[str, ...]
     env: Mapping[str, str]
-    policy: ExecutionPolicy
-    hooks: Sequence[object]
     file: Path | None
+    policy: ExecutionPolicy = field(default_factory=ExecutionPolicy)
+    hooks: Sequence[object] = ()
 
 
 def run_experiments(
@@ -926,13 +928,21 @@ class Record:
 
     Attributes:
         run: The contents of `run.json`; empty if the simple original of this file made the directory.
-        configs: The saved config of every case that has a readable one.
+        journal: Its journal as it was read; None if there is none to go on with.
+        sha256s: What `config.json` of a case must hash to, where that was recorded.
+        configs: The bytes of every `config.json` that is there, and is as it was recorded.
     """
 
     path: Path
     run: Mapping[str, Any]
-    events: Sequence[Mapping[str, Any]]
-    configs: Mapping[str, Mapping[str, Any]]
+    journal: Written | None
+    sha256s: Mapping[str, str]
+    configs: Mapping[str, bytes]
+
+    @property
+    def events(self) -> Sequence[Mapping[str, Any]]:
+        """What happened so far, oldest first."""
+        return self.journal.events if self.journal else ()
 
 
 @dataclass(frozen=True)
@@ -942,6 +952,7 @@ class Resumed:
     Attributes:
         number: 2 for the first resume of a run, 3 for the next.
         attempts: Attempts made so far, by variant.
+        repaired: What `config.json` must hold, of every case whose file is damaged or gone.
         code_changed: Whether the code differs from the last pass; None if that can't be told.
     """
 
@@ -951,6 +962,7 @@ class Resumed:
     attempts: Mapping[str, int]
     added: tuple[str, ...]
     gone: tuple[str, ...]
+    repaired: Mapping[str, str]
     notes: tuple[str, ...]
     code_changed: bool | None
 
@@ -964,85 +976,145 @@ def find_run(given: str, parent: Path) -> Path:
     if not given:
         raise SuiteError(["--resume: name a run directory, or 'latest'."])
     if given == "latest":
-        # A run made by --debug looked into one case: not what somebody wants to go on with.
-        whole = [run for run in runs if not (run / "run.json").exists() or not read_json(run / "run.json").get("debug")]
-        if not whole:
-            raise SuiteError([f"--resume latest: there is no run in {parent} yet."])
-        return whole[-1]
+        for run in reversed(runs):
+            file = inside(run, parent) / "run.json"
+            # A run made by --debug looked into one case: not what somebody wants to go on with.
+            if not file.exists() or not read_json(file).get("debug"):
+                return run
+        raise SuiteError([f"--resume latest: there is no run in {parent} yet."])
     for path in (Path(given), parent / given):
         if path.is_dir():
-            return path.resolve()
+            return inside(path, parent).resolve()
     near = nearest(Path(given).name, [run.name for run in runs])
     raise SuiteError([f"--resume {given}: there is no such run directory.{near or f' Runs lie in {parent}.'}"])
 
 
+def inside(path: Path, parent: Path) -> Path:
+    """A run directory, if it isn't a link by which an experiment's folder leads somewhere else."""
+    if path.is_symlink() and path.parent.resolve() == parent.resolve() != path.resolve().parent:
+        raise SuiteError([f"{path} is a link to {path.resolve()}: name that one, or put the run itself there."])
+    return path
+
+
 def read_run(path: Path, suite: Suite) -> Record:
-    """A run directory's record, if this suite may resume it.
+    """A run directory's record, if this suite may resume it. Nothing is changed.
 
     Raises:
         SuiteError: Another experiment, mode or format; a damaged record; a live runner (exit code 75).
     """
     if path.name.startswith("."):
         raise SuiteError([f"{path} is unfinished: a crash left it before anything ran. The next run removes it."])
-    run = read_json(path / "run.json") if (path / "run.json").exists() else {}
-    events: list[dict[str, Any]] = []
+    journal_path = path / "journal.jsonl"
+    if not os.path.lexists(path / "run.json"):
+        return read_original(path, journal_path)
+    described, _ = read_plain(path / "run.json")
+    run = parsed(described, path / "run.json")
     version: object = run.get("format_version", FORMAT_VERSION)
     if not isinstance(version, int) or version > FORMAT_VERSION:
         raise SuiteError([f"{path} has format {version!r}, and this runner knows {FORMAT_VERSION}: update it."])
-    if run:
-        problems = [
-            f"{path} is a run of {key} {run.get(key)!r}, and this suite is {value!r}."
-            for key, value in (("experiment", suite.experiment), ("mode", suite.mode))
-            if run.get(key) != value
-        ]
-        if not (path / "journal.jsonl").is_file():
-            problems.append(
-                f"{path} has no journal.jsonl: nothing tells which cases succeeded, so it can't be resumed."
-            )
-        if problems:
-            raise SuiteError(problems)
-        with (path / "journal.jsonl").open("rb") as journal:
-            own(journal.fileno(), path / "journal.jsonl")
-        events = read_journal(path / "journal.jsonl")
+    problems = [
+        f"{path} is a run of {key} {run.get(key)!r}, and this suite is {value!r}."
+        for key, value in (("experiment", suite.experiment), ("mode", suite.mode))
+        if run.get(key) != value
+    ]
+    if not os.path.lexists(journal_path):
+        problems.append(f"{path} has no journal.jsonl: nothing tells which cases succeeded, so it can't be resumed.")
+    if problems:
+        raise SuiteError(problems)
+    refuse_if_owned(journal_path)
+    journal = read_journal(journal_path)
+    sealed = [event["run_json_sha256"] for event in journal.events if "run_json_sha256" in event]
+    if not journal.events and not run.get("adopted"):  # an adoption that died has none yet
+        raise SuiteError([f"{journal_path} has lost its events: restore it from a copy, or start a new run."])
+    if sealed and sha256_of(described) != sealed[0]:
+        raise SuiteError(
+            [f"{path / 'run.json'} is not what the run wrote: damaged or edited. Restore it, or start a new run."]
+        )
     # Only the run's own cases: a resume that died may have left half a folder of a case that it was to add.
-    declared = declared_cases(run, events)
-    configs = {
-        file.parent.name: read_json(file)
-        for file in path.glob("*/config.json")
-        if not file.parent.is_symlink() and (file.parent.name in declared if run else file.parent.name[0] != ".")
-    }
-    if not run and not configs:
+    declared = declared_cases(run, journal.events)
+    sha256s = {variant: sha256 for variant, sha256 in declared.items() if sha256 and sealed}
+    return Record(path, run, journal, sha256s, read_configs(path, declared, sha256s))
+
+
+def read_original(path: Path, journal: Path) -> Record:
+    """The record of a directory without `run.json`: configs alone, as the simple original of this file leaves them."""
+    if os.path.lexists(journal) and read_journal(journal).events:
+        raise SuiteError([f"{path} has lost its run.json: restore it from a copy, or start a new run."])
+    found = sorted(file.parent.name for file in path.glob("*/config.json") if file.parent.name[0] != ".")
+    if not found:
         raise SuiteError([f"{path} is no run directory: it has neither run.json nor a case with a config.json."])
-    return Record(path, run, events, configs)
+    return Record(path, {}, None, {}, read_configs(path, found, {}))
 
 
-def declared_cases(run: Mapping[str, Any], events: Iterable[Mapping[str, Any]]) -> dict[str, None]:
-    """The cases of a run, those that a resume added included, in order."""
-    added = (variant for event in events for variant in event.get("cases_added", []))
+def read_configs(path: Path, variants: Iterable[str], sha256s: Mapping[str, str]) -> dict[str, bytes]:
+    """The `config.json` of every case that has one, those left out that are not what was recorded."""
+    problems: list[str] = []
+    configs: dict[str, bytes] = {}
+    for variant in variants:
+        folder = path / variant
+        if folder.is_symlink():
+            problems.append(f"{folder} is a link: a case's folder must lie in its run. Put the folder itself there.")
+            continue
+        try:
+            content, _ = read_plain(folder / "config.json")
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except SuiteError as error:
+            problems += error.problems
+            continue
+        if sha256_of(content) == sha256s.get(variant, sha256_of(content)):
+            configs[variant] = content
+    if problems:
+        raise SuiteError(problems)
+    return configs
+
+
+def declared_cases(run: Mapping[str, Any], events: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """The cases of a run, those that a resume added included, in order; each with the sha256 of its config."""
     try:
-        return dict.fromkeys([*(case["variant"] for case in run.get("cases", [])), *added])
-    except (TypeError, KeyError) as error:
+        declared = {case["variant"]: case.get("config_sha256", "") for case in run.get("cases", [])}
+        for event in events:
+            sha256s = event.get("cases_added_sha256", {})
+            declared |= {variant: sha256s.get(variant, "") for variant in event.get("cases_added", [])}
+    except (TypeError, KeyError, AttributeError) as error:
         raise SuiteError([f"run.json or journal.jsonl don't say which cases there are ({error!r}): damaged?"]) from None
+    return declared
 
 
 def plan_resume(record: Record, prepared: Mapping[str, Prepared], code: CodeState, options: Options) -> Resumed:
     """What a second pass over a run directory starts from, or every reason against it."""
-    declared = declared_cases(record.run, record.events) or dict.fromkeys(sorted(record.configs))
+    declared = declared_cases(record.run, record.events) or dict.fromkeys(record.configs, "")
+    statuses = case_statuses(record.events, prepared, runner_alive=False)
     problems: list[str] = []
     notes: list[str] = []
-    for variant in prepared.keys() & declared.keys():
-        if variant not in record.configs:
-            problems.append(
-                f"case {variant!r}: {record.path / variant / 'config.json'} is missing: restore it, or start a new run."
-            )
+    repaired: dict[str, str] = {}
+    for variant in prepared:
+        folder = record.path / variant
+        if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+            problems.append(f"case {variant!r}: {folder} must be a folder, and is none: move it away.")
+        elif variant not in declared:
             continue
-        changed, new = config_differences(record.configs[variant], prepared[variant])
-        notes += [f"field {name} is new since the run began, and at its default." for name in new]
-        if changed:
+        elif variant in record.configs:
+            changed, new = config_differences(record, variant, prepared[variant])
+            notes += [f"field {name} is new since the run began, and at its default." for name in new]
+            if changed:
+                problems.append(
+                    f"case {variant!r} has another config than the run recorded ({'; '.join(changed)}): "
+                    "restore it, give the case another name, or start a new run."
+                )
+        elif not folder.exists() and statuses[variant] == "succeeded":
             problems.append(
-                f"case {variant!r} has another config than the run recorded ({'; '.join(changed)}): "
-                "restore it, give the case another name, or start a new run."
+                f"case {variant!r} has succeeded, and its folder {folder} is gone: restore it, or start a new run."
             )
+        else:
+            file = folder / "config.json"
+            fault = "is not what the run recorded" if file.exists() else "is missing"
+            recorded = config_as_recorded(record, variant, prepared[variant])
+            if recorded is None:
+                problems.append(f"case {variant!r}: {file} {fault}: restore it, or start a new run.")
+            else:
+                repaired[variant] = recorded
+                notes.append(f"{file} {fault}: it is written again, as the suite declares it and the run recorded it.")
     code_changed = is_other_code(last_code(record), code)
     if options.same_code and code_changed is not False:
         was, now = last_code(record).get("label", "unknown"), code.label
@@ -1057,17 +1129,31 @@ def plan_resume(record: Record, prepared: Mapping[str, Prepared], code: CodeStat
     return Resumed(
         record=record,
         number=2 + sum(event["event"] == "run_resumed" for event in record.events),
-        statuses=case_statuses(record.events, prepared, runner_alive=False),
+        statuses=statuses,
         attempts=attempts,
         added=tuple(variant for variant in prepared if variant not in declared),
         gone=tuple(variant for variant in declared if variant not in prepared),
+        repaired=repaired,
         notes=tuple(dict.fromkeys(notes)),
         code_changed=code_changed,
     )
 
 
-def config_differences(saved: Mapping[str, Any], prepared: Prepared) -> tuple[list[str], list[str]]:
+def config_as_recorded(record: Record, variant: str, prepared: Prepared) -> str | None:
+    """The text of a lost `config.json`, if what the suite declares now is exactly that; else None.
+
+    The text holds the output folder, which was another one if the run was moved since.
+    """
+    for folder in (record.path, Path(record.run.get("run_dir", record.path))):
+        _, config_json = prepared.case.config.to_arguments(str(folder / variant))
+        if sha256_of(config_json.encode()) == record.sha256s.get(variant):
+            return config_json
+    return None
+
+
+def config_differences(record: Record, variant: str, prepared: Prepared) -> tuple[list[str], list[str]]:
     """Fields whose values differ from the saved ones, and fields that are new and at their default."""
+    saved = parsed(record.configs[variant], record.path / variant / "config.json")
     current: dict[str, Any] = json.loads(prepared.config_json)
     fields: Mapping[str, Any] = getattr(type(prepared.case.config), "model_fields", {})
     changed: list[str] = []
@@ -1330,7 +1416,7 @@ def file_facts(path: Path | str, limit: int | None) -> dict[str, Any]:
     status = os.lstat(path)
     if not stat.S_ISREG(status.st_mode) or (limit is not None and status.st_size > limit):
         return {"size_bytes": status.st_size}
-    with open(path, "rb") as file:
+    with open(path, "rb") as file, naming(path):
         return {"size_bytes": status.st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
 
 
@@ -1367,7 +1453,10 @@ class CodeWatch:
 
 def runs_folder(experiment_dir: Path, mode: Mode) -> Path:
     """The folder of an experiment's run directories. In Inspect mode the experiment's own holds only logs."""
-    return experiment_dir / ".runs" if mode == "inspect" else experiment_dir
+    folder = experiment_dir / ".runs" if mode == "inspect" else experiment_dir
+    if folder.is_symlink():
+        raise SuiteError([f"{folder} is a link: only the results folder itself may be one."])
+    return folder
 
 
 @contextmanager
@@ -1393,19 +1482,27 @@ def create_run(plan: Plan) -> tuple[Plan, Journal]:
     parent.mkdir(parents=True, exist_ok=True)
     sweep_unfinished(parent)
     plan, building = reserve_name(plan)
+    journal = None
     try:
-        journal = Journal(building / "journal.jsonl", create=True)
-        write_case_folders(building, plan.prepared.values())
-        (building / "run.json").write_text(to_json(run_json(plan)), encoding="utf-8")
-        (building / "environment.json").write_text(to_json(environment_json()), encoding="utf-8")
+        journal = Journal(building / "journal.jsonl")
+        described = to_json(run_json(plan)).encode()
+        write_configs(building, {variant: prepared.config_json for variant, prepared in plan.prepared.items()})
+        write_whole(building / "run.json", described, sync=False)
+        write_whole(building / "environment.json", to_json(environment_json()).encode(), sync=False)
         if plan.code.patch:
-            (building / "uncommitted.patch").write_bytes(plan.code.patch)
-        journal.append("run_started", host=os.uname().nodename, pid=os.getpid(), cases=len(plan.prepared))
-        sync_filesystem(building)
+            write_whole(building / "uncommitted.patch", plan.code.patch, sync=False)
+        journal.append(
+            "run_started", host=os.uname().nodename, pid=os.getpid(), cases=len(plan.prepared),
+            run_json_sha256=sha256_of(described),
+        )  # fmt: skip
+        journal.commit()
         os.rename(building, plan.run_dir)
+        journal.moved_to(plan.run_dir)
         sync_folder(parent)
     except BaseException:
         shutil.rmtree(building, ignore_errors=True)
+        if journal is not None:
+            journal.close()
         raise
     return plan, journal
 
@@ -1418,9 +1515,14 @@ def reserve_name(plan: Plan) -> tuple[Plan, Path]:
         building = final.with_name(f".{final.name}.building")
         with suppress(FileExistsError):
             building.mkdir()
-            if not any(final.parent.glob(f"{moment:%Y%m%d_%H%M%S}_*")):
+            taken = True
+            try:
+                taken = any(final.parent.glob(f"{moment:%Y%m%d_%H%M%S}_*"))
+            finally:
+                if taken:
+                    building.rmdir()
+            if not taken:
                 break
-            building.rmdir()
         moment += timedelta(seconds=1)
     if final != plan.run_dir:
         cases = [prepared.case for prepared in plan.prepared.values()]
@@ -1435,33 +1537,41 @@ def sweep_unfinished(parent: Path) -> None:
             if time.time() - folder.stat().st_mtime < 10:
                 continue
             if (folder / "journal.jsonl").exists():
-                with (folder / "journal.jsonl").open("rb") as journal:
+                with (folder / "journal.jsonl").open("r+b") as journal:
                     own(journal.fileno(), folder / "journal.jsonl")
             shutil.rmtree(folder)
 
 
 def reopen_run(plan: Plan, resumed: Resumed) -> tuple[Plan, Journal]:
     """Own a run directory again: lock it, repair the journal's end, record the new pass."""
-    path, number = plan.run_dir, resumed.number
-    adopted = not resumed.record.run  # made by the simple original of this file
-    journal = Journal(path / "journal.jsonl", create=adopted)
+    path, number, record = plan.run_dir, resumed.number, resumed.record
+    adopted = not record.run  # made by the simple original of this file
+    journal = Journal(path / "journal.jsonl", record.journal)
     try:
-        if journal.events != list(resumed.record.events):
-            raise SuiteError([f"{path} was changed by another runner just now: try again."], EXIT_LOCKED)
-        end_survivors(path, resumed)
+        if ended := end_survivors(path, resumed):
+            note = f"{ended} processes that an earlier pass had left running were ended."
+            plan = replace(plan, resumed=replace(resumed, notes=(*resumed.notes, note)))
         # What names other files comes after them: a crash in between must leave a run that can be resumed.
-        write_case_folders(path, [plan.prepared[variant] for variant in resumed.added])
+        added = {variant: plan.prepared[variant].config_json for variant in resumed.added}
+        write_configs(path, {**resumed.repaired, **added})
         patch_name = "uncommitted.patch" if adopted else f"uncommitted-{number}.patch"
         if plan.code.patch:
-            write_whole(path / patch_name, plan.code.patch)
-        sync_filesystem(path)
+            write_whole(path / patch_name, plan.code.patch, sync=False)
+        journal.commit()
+        described: dict[str, Any] = {}
         if adopted:
+            run: dict[str, Any] = run_json(plan) | {"adopted": True}
+            for case in run["cases"]:  # their files stay as the original wrote them
+                saved = record.configs.get(case["variant"])
+                case["config_sha256"] = sha256_of(saved) if saved else case["config_sha256"]
+            described = {"run_json_sha256": sha256_of(to_json(run).encode())}
             write_whole(path / "environment.json", to_json(environment_json()).encode())
-            write_whole(path / "run.json", to_json(run_json(plan) | {"adopted": True}).encode())
+            write_whole(path / "run.json", to_json(run).encode())
         journal.append(
             "run_resumed", number=number, host=os.uname().nodename, pid=os.getpid(), python=sys.version.split()[0],
             code=plan.code.record(patch_name), only=list(plan.options.only), note=plan.options.note,
             cases_added=list(resumed.added), cases_gone=list(resumed.gone),
+            cases_added_sha256={variant: sha256_of(text.encode()) for variant, text in added.items()}, **described,
         )  # fmt: skip
         journal.commit()
     except BaseException:
@@ -1470,21 +1580,20 @@ def reopen_run(plan: Plan, resumed: Resumed) -> tuple[Plan, Journal]:
     return plan, journal
 
 
-def end_survivors(run_dir: Path, resumed: Resumed) -> None:
+def end_survivors(run_dir: Path, resumed: Resumed) -> int:
     """Kill what an earlier pass left running, its guardian killed too: two processes must not share a folder."""
     here = os.uname().nodename
     started = [event for event in resumed.record.events if event["event"] == "attempt_started"]
-    if ended := end_marked({event["mark"] for event in started if event.get("host") == here and "mark" in event}):
-        log.warning("ended %d processes that an earlier pass had left running in %s", ended, run_dir)
     for cancel in [run_dir / "cancel", *(run_dir.glob("*/cancel"))]:
         cancel.unlink(missing_ok=True)  # it was meant for the pass that is over
+    return end_marked({event["mark"] for event in started if event.get("host") == here and "mark" in event})
 
 
-def write_case_folders(run_dir: Path, prepared: Iterable[Prepared]) -> None:
-    for case in prepared:
-        folder = run_dir / case.case.variant_name
-        folder.mkdir(exist_ok=True)  # a resume that died may have begun it
-        (folder / "config.json").write_bytes(case.config_json.encode())
+def write_configs(run_dir: Path, configs: Mapping[str, str]) -> None:
+    """Write `config.json` of every case given; a sync must follow."""
+    for variant, config_json in configs.items():
+        (run_dir / variant).mkdir(exist_ok=True)  # a resume that died may have begun it
+        write_whole(run_dir / variant / "config.json", config_json.encode(), sync=False)
 
 
 def run_json(plan: Plan) -> dict[str, Any]:
@@ -1503,6 +1612,7 @@ def run_json(plan: Plan) -> dict[str, Any]:
         "command": [sys.executable, *sys.argv],
         "current_folder": os.getcwd(),
         "project_root": str(plan.root),
+        "run_dir": str(plan.run_dir),
         "results_dir": str(plan.results_dir),
         "results_dir_target": str(plan.results_dir.resolve()),
         "host": os.uname().nodename,
@@ -1519,7 +1629,7 @@ def run_json(plan: Plan) -> dict[str, Any]:
         "cases": [
             {
                 "variant": variant,
-                "config_sha256": hashlib.sha256(prepared.config_json.encode()).hexdigest(),
+                "config_sha256": sha256_of(prepared.config_json.encode()),
                 "config_class": type(prepared.case.config).__qualname__,
                 "environment_names": sorted(prepared.case.env),
                 **({"resources": asdict(prepared.case.resources)} if prepared.case.resources else {}),
@@ -1577,99 +1687,435 @@ def usable_cpus() -> int:
     return os.cpu_count() or 1
 
 
+# --- Durable records -------------------------------------------------------------------------------------------------
+
+# The rules, which hold whatever the disk does:
+#   A whole file is written beside its name and renamed: readers find the old one or the new one.
+#   A journal line is one write after the last good one; half a line is cut off again, by whoever comes next if need be.
+#   Nothing counts as done before a sync after it has succeeded. A sync that failed is never tried again: the kernel
+#   reports lost pages once, so that a second try would succeed without them.
+#   An error names its file: the calls that take a descriptor can't, and `naming` adds it.
+
 COMPACT = json.JSONEncoder(separators=(",", ":"))
+CHECKSUM = b',"crc32":'
+
+
+@dataclass(frozen=True)
+class Written:
+    """The finished lines of a journal as they were read.
+
+    Attributes:
+        length: Bytes of the finished lines.
+        checksum: That of the last line; 0 before the first, None if the journal has none.
+        stamp: Changes if anybody writes.
+    """
+
+    events: list[dict[str, Any]]
+    length: int
+    checksum: int | None
+    stamp: tuple[int, int, int]
+
+
+class End(NamedTuple):
+    """A place in a journal up to which it is good."""
+
+    length: int
+    checksum: int | None
+    events: int
 
 
 class Journal:
-    """The append-only record of a run, and the lock that makes this runner its owner.
+    """The append-only record of a run; whoever has it open owns the run.
 
-    The kernel frees the lock when the runner ends, however it ends.
+    Each line carries the CRC-32 of its bytes, begun with that of the line before: a damaged, lost, doubled or moved
+    line is noticed. A journal that was begun without goes on without.
+
+    Attributes:
+        note: What a person should know about how the run is owned.
 
     Raises:
-        SuiteError: Another runner owns the run (exit code 75), or a finished line is damaged.
+        SuiteError: Another runner owns the run, or has just written to it (exit code 75).
     """
 
-    def __init__(self, path: Path, *, create: bool = False) -> None:
-        flags = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | (os.O_CREAT if create else 0)
+    def __init__(self, path: Path, known: Written | None = None) -> None:
+        flags = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | (0 if known else os.O_CREAT)
         self.path = path
         self.listener: Callable[[Mapping[str, Any]], None] | None = None
+        self.owner_file: OwnerFile | None = None
+        self.failure: OSError | None = None
         self.descriptor = os.open(path, flags, 0o666)
         try:
-            own(self.descriptor, path)
-            self.events = read_journal(path)
-            self.cut_unfinished_line()
+            self.owner_file = own(self.descriptor, path)
+            written = known or read_journal(path)
+            if written.events if known is None else written.stamp != stamp_of(os.fstat(self.descriptor)):
+                raise SuiteError([f"{path.parent} was changed by another runner just now: try again."], EXIT_LOCKED)
+            self.events = list(written.events)
+            self.end = self.committed = End(written.length, written.checksum, len(written.events))
+            with naming(path):
+                # The next line must not be glued to one that a crash left unfinished.
+                os.ftruncate(self.descriptor, written.length)
         except BaseException:
             self.close()
             raise
 
-    def cut_unfinished_line(self) -> None:
-        """Text after the last newline was never finished; the next event must not be glued to it."""
-        content = self.path.read_bytes()
-        if not content.endswith(b"\n") and content:
-            os.ftruncate(self.descriptor, content.rfind(b"\n") + 1)
+    @property
+    def note(self) -> str:
+        if self.owner_file is None:
+            return ""
+        return (
+            f"this file system has no flock: {self.owner_file.path.name} shows who runs here. A runner that dies on "
+            f"another machine is noticed after {STALE_S:.0f} s."
+        )
 
     def append(self, event: str, **values: Any) -> None:
         """Write one event; it is on disk after the next `commit()`."""
+        self.heartbeat()
+        if self.failure is not None:
+            raise self.failure
         line = {"event": event, "time": now(), **values}
-        write_all(self.descriptor, COMPACT.encode(line).encode() + b"\n")
+        text, checksum = COMPACT.encode(line).encode(), self.end.checksum
+        if checksum is not None:
+            checksum = zlib.crc32(text, checksum)
+            text = b"%s%s%d}" % (text[:-1], CHECKSUM, checksum)
+        try:
+            with naming(self.path):
+                write_all(self.descriptor, text + b"\n")
+        except OSError as error:
+            self.cut_back(self.end, error)
+            raise
         # What a case wrote is only for readers; a long run must not hold it in memory.
         self.events.append({name: value for name, value in line.items() if name != "files"})
+        self.end = End(self.end.length + len(text) + 1, checksum, len(self.events))
         if self.listener is not None:
             self.listener(line)
 
     def commit(self) -> None:
-        """Bring events, and the files of the cases that they report, to the disk."""
-        sync_filesystem(self.descriptor)
+        """Bring events, and the files of the cases that they report, to the disk.
+
+        If that fails, what was appended since the last commit is taken back, and nothing more is written.
+        """
+        if self.failure is not None:
+            raise self.failure
+        try:
+            with naming(self.path):
+                sync_filesystem(self.descriptor)
+        except OSError as error:
+            self.failure = error
+            self.cut_back(self.committed, error)
+            raise
+        self.committed = self.end
+
+    def cut_back(self, end: End, error: OSError) -> None:
+        """Leave only what is good; if even that fails, write nothing more: it would be glued to what is not."""
+        del self.events[end.events :]
+        self.end = end
+        try:
+            os.ftruncate(self.descriptor, end.length)
+        except OSError:
+            self.failure = error
 
     def heartbeat(self) -> None:
-        """Show that the owner lives."""
+        """Show that the owner lives, where that takes a file; nothing under flock. To be called every 10 s or so.
+
+        Raises:
+            SuiteError: Another runner took the run over, for this one was silent for too long (exit code 75).
+        """
+        if self.owner_file is not None:
+            self.owner_file.refresh()
+
+    def moved_to(self, folder: Path) -> None:
+        """Follow the run directory to its name."""
+        self.path = folder / self.path.name
+        if self.owner_file is not None:
+            self.owner_file.folder = folder
 
     def close(self) -> None:
-        os.close(self.descriptor)
+        """Give the run up. What was committed is on disk, so that nothing which goes wrong here matters."""
+        if self.owner_file is not None:
+            self.owner_file.give_up()
+        with suppress(OSError):
+            os.close(self.descriptor)
 
 
-def own(journal: int, path: Path) -> None:
-    """Lock a run's journal; the lock goes with the descriptor.
+def read_journal(path: Path) -> Written:
+    """The finished events, oldest first. Nothing is changed.
+
+    What follows the last newline was never finished: half a line, or zeros that a power cut left.
 
     Raises:
-        SuiteError: Another runner has it (exit code 75).
+        SuiteError: If a finished line is no event, or not the one that was written there.
     """
-    try:
-        fcntl.flock(journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise SuiteError([f"{path.parent} belongs to another runner{owner(path)}."], EXIT_LOCKED) from None
+    content, status = read_plain(path)
+    *finished, unfinished = content.split(b"\n")
+    events: list[dict[str, Any]] = []
+    checksum: int | None = 0
+    for number, line in enumerate(finished, start=1):
+        body, _, value = line.rpartition(CHECKSUM)
+        has_checksum = value[:-1].isdigit() and value.endswith(b"}")
+        if number == 1 and not has_checksum:
+            checksum = None
+        expected = None if checksum is None else zlib.crc32(b"}", zlib.crc32(body, checksum))
+        try:
+            event = json.loads(line)
+            if not all(key in event for key in EVENT_KEYS.get(event["event"], ())):
+                raise KeyError
+        except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
+            fault = "is no event"
+        else:
+            fault = ""
+            if has_checksum != (expected is not None):
+                fault = "has no checksum, as others have" if expected is not None else "has a checksum, line 1 has none"
+            elif expected is not None and value != b"%d}" % expected:
+                fault = "does not fit its checksum: it was changed, or a line before it is lost, doubled or moved"
+            event.pop("files", None)
+            event.pop("crc32", None)
+            events.append(event)
+        if fault:
+            advice = "Nothing was changed. Restore the file from a copy, or start a new run."
+            raise SuiteError([f"{path}, line {number} {fault}: {line[:60]!r}. {advice}"])
+        checksum = expected
+    return Written(events, len(content) - len(unfinished), checksum, stamp_of(status))
 
 
 EVENT_KEYS = {"attempt_started": ("variant", "attempt"), "case_ended": ("variant", "status"), "run_resumed": ("code",)}
 
 
-def read_journal(path: Path) -> list[dict[str, Any]]:
-    """The finished events, oldest first.
+def stamp_of(status: os.stat_result) -> tuple[int, int, int]:
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+# Who owns a run
+
+NO_FLOCK = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)
+HEARTBEAT_S, STALE_S = 20.0, 120.0  # a network file system may show a time of change that is 60 s old
+
+
+def own(descriptor: int, path: Path) -> OwnerFile | None:
+    """Become the owner of a run: by a lock on its journal, which the kernel frees however the runner ends.
+
+    Returns:
+        The file that does it where the file system has no locks, or had none for an earlier runner.
 
     Raises:
-        SuiteError: If a finished line is no event.
+        SuiteError: Another runner owns it (exit code 75).
     """
-    *finished, _unfinished = path.read_bytes().split(b"\n")
-    events: list[dict[str, Any]] = []
-    for number, line in enumerate(finished, start=1):
+    locked = lock(descriptor, path, fcntl.LOCK_EX)
+    if not os.path.samestat(os.fstat(descriptor), os.stat(path)):
+        raise SuiteError([f"{path} was replaced just now: try again."], EXIT_LOCKED)
+    return None if locked and not newest_owner(path.parent) else OwnerFile(path.parent)
+
+
+def refuse_if_owned(path: Path) -> None:
+    """Look whether a runner owns the run of a journal, and create nothing.
+
+    Raises:
+        SuiteError: One does (exit code 75). Of a runner on another machine, without flock, only `own` can tell.
+    """
+    descriptor = open_plain(path)
+    try:
+        lock(descriptor, path, fcntl.LOCK_SH)
+    finally:
+        os.close(descriptor)
+    number = newest_owner(path.parent)
+    if number and (owner := living_owner(path.with_name(f".owner-{number}"), time_there=None)):
+        raise belongs_to(owner, path.parent)
+
+
+def lock(descriptor: int, path: Path, kind: int) -> bool:
+    """Lock a journal until its descriptor is closed; False where the file system has no locks."""
+    for patience in range(10, -1, -1):
         try:
-            event = json.loads(line)
-            events.append({name: value for name, value in event.items() if name != "files"})
-            needed = EVENT_KEYS.get(event["event"], ())
-            if not all(key in event for key in needed):
-                raise KeyError(needed)
-        except (ValueError, KeyError, AttributeError, TypeError):
-            raise SuiteError([f"{path}, line {number} is no event: {line[:60]!r}. Nothing was changed."]) from None
-    return events
+            with naming(path):
+                fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if not patience:
+                raise belongs_to(last_owner(path), path.parent) from None
+            time.sleep(0.02)  # it may be somebody who only looks
+        except OSError as error:
+            if error.errno in NO_FLOCK:
+                return False
+            raise
+    raise AssertionError("unreachable")
 
 
-def owner(journal: Path) -> str:
+def belongs_to(owner: str, run_dir: Path) -> SuiteError:
+    return SuiteError([f"{run_dir} belongs to another runner{owner}."], EXIT_LOCKED)
+
+
+def last_owner(journal: Path) -> str:
     """Who started the pass that a run is in."""
     with suppress(SuiteError, OSError):
-        for event in reversed(read_journal(journal)):
+        for event in reversed(read_journal(journal).events):
             if event["event"] in ("run_started", "run_resumed"):
                 return f" (pid {event.get('pid')} on {event.get('host')}, since {event.get('time')})"
     return ""
+
+
+class OwnerFile:
+    """Ownership without flock: of the files `.owner-N` in a run directory, the one with the highest N names the owner.
+
+    Whoever finds the owner gone makes the next file, which only one of several can. Nobody removes the highest one,
+    its owner only marks it as given up (changed at time 0): if all shared one name, a slow contender could push out
+    the owner who came meanwhile instead of the dead one that it saw.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        while True:
+            self.number = newest_owner(folder)
+            if self.number and (owner := living_owner(self.path, lambda: file_system_time(folder))):
+                raise belongs_to(owner, folder)
+            self.number += 1
+            try:
+                self.create()
+            except FileExistsError:
+                continue  # somebody was faster
+            if newest_owner(folder) == self.number:
+                break
+            self.path.unlink()  # others came and went meanwhile
+        for number in owner_numbers(folder):
+            if number < self.number:
+                folder.joinpath(f".owner-{number}").unlink(missing_ok=True)
+
+    @property
+    def path(self) -> Path:
+        return self.folder / f".owner-{self.number}"
+
+    def create(self) -> None:
+        facts = {
+            "host": os.uname().nodename, "place": process_place(), "pid": os.getpid(),
+            "start_time": start_time(os.getpid()), "since": now(),
+        }  # fmt: skip
+        descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        self.refreshed = time.time()
+        try:
+            with naming(self.path):
+                write_all(descriptor, to_json(facts).encode())
+        except OSError:
+            self.give_up()
+            raise
+        finally:
+            os.close(descriptor)
+
+    def refresh(self) -> None:
+        # By the wall clock: it goes on while the machine sleeps, which is when a run is taken over.
+        if 0 <= time.time() - self.refreshed < HEARTBEAT_S:
+            return
+        following = self.folder / f".owner-{self.number + 1}"
+        try:
+            if following.exists():
+                raise FileNotFoundError
+            os.utime(self.path)
+        except FileNotFoundError:
+            raise belongs_to(", for this one was silent for too long", self.folder) from None
+        self.refreshed = time.time()
+
+    def give_up(self) -> None:
+        with suppress(OSError):
+            os.utime(self.path, (0, 0))
+
+
+def owner_numbers(folder: Path) -> list[int]:
+    names = (re.fullmatch(r"\.owner-([1-9]\d*)", name) for name in os.listdir(folder))
+    return [int(name[1]) for name in names if name]
+
+
+def newest_owner(folder: Path) -> int:
+    """The number of the newest owner file; 0 if there is none."""
+    return max(owner_numbers(folder), default=0)
+
+
+def living_owner(path: Path, time_there: Callable[[], float] | None) -> str:
+    """Who made an owner file, in words; empty if that one gave the run up or is gone.
+
+    Args:
+        time_there: Tells the file system's own time: this machine's may differ. Without it, an owner on another
+            machine counts as gone.
+    """
+    known: dict[str, Any] = {}
+    deadline = time.monotonic() + 1
+    while True:
+        try:
+            content, status = read_plain(path)
+        except FileNotFoundError:
+            return ""
+        refreshed = status.st_mtime
+        if refreshed == 0:
+            return ""
+        with suppress(SuiteError):
+            known = parsed(content, path)
+        if known or time.monotonic() > deadline:
+            break
+        time.sleep(0.02)  # it is being written
+    text = f" (pid {known.get('pid')} on {known.get('host')}, since {known.get('since')})"
+    lives = is_alive(known.get("pid"), known.get("start_time")) if known.get("place") == process_place() else None
+    if lives is None and time_there:
+        lives = time_there() - refreshed < STALE_S
+    return text if lives else ""
+
+
+def process_place() -> str | None:
+    """Within which a pid and its start time name one process: a start of a machine, and a namespace there.
+
+    Another machine may have this one's name, and a container has pids of its own.
+    """
+    try:
+        boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot_id} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return None
+
+
+def is_alive(pid: object, started: object) -> bool | None:
+    """Whether the process that had a pid since a certain time still runs; None if that can't be told."""
+    if not isinstance(pid, int) or pid <= 0 or started is None:
+        return None
+    with suppress(PermissionError):
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return False
+    now_there = start_time(pid)
+    return None if now_there is None else now_there == started
+
+
+def start_time(pid: int) -> int | None:
+    """When a process started, in clock ticks since the machine did; 0 if it has ended, None where nobody shows it."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return 0 if fields[0] in "ZX" else int(fields[19])
+
+
+def file_system_time(folder: Path) -> float:
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=".time-") as file:
+        return os.fstat(file.fileno()).st_mtime
+
+
+# Reading and writing whole files
+
+
+def open_plain(path: Path) -> int:
+    """Open a record for reading; a link, which could lead anywhere, and what is no file are refused."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise SuiteError([f"{path} is a link: put the file itself there."]) from None
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise SuiteError([f"{path} is not a file: move it away, and restore what was there."])
+    return descriptor
+
+
+def read_plain(path: Path) -> tuple[bytes, os.stat_result]:
+    """What a record holds, and its facts from before it was read."""
+    with open(open_plain(path), "rb") as file, naming(path):
+        status = os.fstat(file.fileno())
+        return file.read(), status
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -1679,9 +2125,16 @@ def read_json(path: Path) -> dict[str, Any]:
         SuiteError: If it doesn't.
     """
     try:
-        value = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise SuiteError([f"{path} can't be read: {error}"]) from error
+        return parsed(read_plain(path)[0], path)
+    except OSError as error:
+        raise SuiteError([f"{path} can't be read: {error.strerror}."]) from error
+
+
+def parsed(content: bytes, path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise SuiteError([f"{path} can't be read: {error}."]) from error
     if not isinstance(value, dict):
         raise SuiteError([f"{path} is not a JSON object."])
     return cast(dict[str, Any], value)
@@ -1691,22 +2144,39 @@ def to_json(value: Any) -> str:
     return json.dumps(value, indent=2) + "\n"
 
 
+def sha256_of(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
 def now() -> str:
     """UTC, ISO 8601, milliseconds."""
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Replace a file so that readers, and a crash at any moment, find the old or the new one whole."""
+def write_whole(path: Path, content: bytes, *, sync: bool = True) -> None:
+    """Replace a file so that readers, and a crash at any moment, find the old or the new one whole.
+
+    Args:
+        sync: Without it a sync of the file system must follow, before anything relies on the file.
+    """
     temporary = path.with_name(f".{path.name}.writing")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+    descriptor = os.open(temporary, flags, 0o666)
     try:
-        write_all(descriptor, content)
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    os.replace(temporary, path)
-    sync_folder(path.parent)
+        with naming(path):
+            try:
+                write_all(descriptor, content)
+                if sync:
+                    os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        os.replace(temporary, path)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
+    if sync:
+        sync_folder(path.parent)
 
 
 def write_all(descriptor: int, content: bytes) -> None:
@@ -1718,25 +2188,35 @@ def write_all(descriptor: int, content: bytes) -> None:
 def sync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        os.fsync(descriptor)
+        with naming(folder):
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
 
-def sync_filesystem(place: Path | int) -> None:
-    """Bring a whole file system to the disk: one call, where a sync per file costs milliseconds each."""
+def sync_filesystem(descriptor: int) -> None:
+    """Bring a file's whole file system to the disk: one call, where a sync per file costs milliseconds each."""
     import ctypes
 
-    descriptor = place if isinstance(place, int) else os.open(place, os.O_RDONLY | os.O_CLOEXEC)
+    library = ctypes.CDLL(None, use_errno=True)
+    if hasattr(library, "syncfs"):
+        while library.syncfs(descriptor) != 0:
+            if ctypes.get_errno() != errno.EINTR:
+                raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    else:
+        os.sync()
+    os.fsync(descriptor)  # only this reports a lost write on macOS and on Linux before 5.8
+
+
+@contextmanager
+def naming(path: Path | str) -> Generator[None]:
+    """Name the file in an error of a call that took a descriptor."""
     try:
-        library = ctypes.CDLL(None, use_errno=True)
-        if not hasattr(library, "syncfs"):
-            os.sync()
-        elif library.syncfs(descriptor) != 0:
-            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-    finally:
-        if not isinstance(place, int):
-            os.close(descriptor)
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 # --- Running ---------------------------------------------------------------------------------------------------------
@@ -1824,7 +2304,7 @@ class Execution:
         self.watch = CodeWatch(plan)
         self.attempts = Counter(plan.resumed.attempts if plan.resumed else {})
         self.tries: Counter[str] = Counter()
-        self.next_mark = (secrets.randbits(40) << 21) + (1 << 40)  # no two runs of a machine share marks
+        self.next_mark = FIRST_MARK + (secrets.randbits(31) << 20)  # no two runs of a machine share marks
         self.publisher = Publisher(plan, journal) if plan.suite.mode == "inspect" else None
         self.unreported: list[Outcome] = []
         self.window: deque[bool] = deque(maxlen=self.policy.failure_window)
@@ -2203,6 +2683,8 @@ class Execution:
             self.killed = True
             for mark in self.running:
                 self.guardian.end(mark, signal.SIGKILL, 0)
+            if self.publisher:
+                self.publisher.hurry()
 
     def pause(self) -> None:
         """Stop the cases, then this process, as Ctrl-Z asks; go on where `fg` continues it."""
@@ -2327,6 +2809,7 @@ class Signals:
         self.pausing = False
         self.foreground = foreground
         self.previous: dict[int, Any] = {}
+        self.previous_wakeup: int | None = None
 
     def __enter__(self) -> Self:
         self.wakeup, self.writer = os.pipe()
@@ -2342,10 +2825,10 @@ class Signals:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.previous:
-            for number, handler in self.previous.items():
-                signal.signal(number, handler)
+        if self.previous_wakeup is not None:
             signal.set_wakeup_fd(self.previous_wakeup)
+        for number, handler in self.previous.items():
+            signal.signal(number, handler)
         os.close(self.wakeup)
         os.close(self.writer)
 
@@ -2455,7 +2938,7 @@ class HookRecord:
     Attributes:
         run: Name of the run directory.
         counts: Cases by status so far.
-        attempt: Counted from 1, resumes included; 0 before the first.
+        attempt: Counted from 1, resumes included; in `before_case`, how many there were.
         status: How the attempt ended.
         exit_code: Of the attempt; in `after_run`, of the run.
         cause: Why it failed, in words.
@@ -2742,6 +3225,7 @@ class HookCalls:
 GUARDIAN = "--guardian"
 """Runs this file as the guardian: `python -I -S`, so that no module of the user's is imported in its place."""
 
+FIRST_MARK = 1 << 40  # nobody sets such a limit otherwise; all marks stay below 2**53, exact in any JSON
 RLIMIT_LOCKS = 10  # bits/resource.h; the kernel has ignored it since 2.4.25 (getrlimit(2))
 LOST_GRACE_S = 1.0
 """What cases get between TERM and KILL when their runner is gone, and nobody would write down how they ended."""
@@ -3212,7 +3696,7 @@ def mark_of(pid: int) -> int | None:
     """
     limits = read_file(f"/proc/{pid}/limits")
     soft = limits.partition(b"Max file locks")[2].split()[:1]
-    if soft and soft[0].isdigit():
+    if soft and soft[0].isdigit() and int(soft[0]) >= FIRST_MARK:
         return int(soft[0])
     environment = read_file(f"/proc/{pid}/environ") if HAS_PROC else "\n".join(ps("command=", "-E", pid)).encode()
     found = re.search(rb"(?:^|[\0\s])SUITECASE_MARK=(\d+)", environment)
@@ -3264,6 +3748,11 @@ class Publisher:
         else:
             done, self.stamping = done + self.stamping, []
         return [self.publish(outcome) for outcome in done]
+
+    def hurry(self) -> None:
+        """Publish what there is, with or without metadata."""
+        if self.helper is not None:
+            self.helper.kill()
 
     def stamp_requests(self, outcome: Outcome) -> list[dict[str, Any]]:
         """Which metadata which log lacks."""
@@ -3408,8 +3897,10 @@ def stamp_logs(requests: Iterable[Mapping[str, Any]]) -> None:
     from inspect_ai.log import MetadataEdit, ProvenanceData, edit_eval_log, read_eval_log, write_eval_log
 
     author = ProvenanceData(author="experiment_runner", reason="what the runner knows of the case")
-    failed = False
+    failed, runner = False, os.getppid()
     for request in requests:
+        if os.getppid() != runner:  # it was killed; a resume stamps the rest
+            break
         try:
             header = read_eval_log(request["path"], header_only=True)
             edited = edit_eval_log(header, [MetadataEdit(metadata_set=request["metadata"])], author)
@@ -3528,6 +4019,8 @@ class Console:
             journal.listener = self.untold.append
         verb = "Resuming" if plan.resumed else "Running"
         self.notes()
+        if journal.note:
+            self.say(f"Note: {journal.note}", "yellow")
         count, mode = len(plan.to_run), plan.suite.mode
         self.say(f"{verb} {count} experiments ({mode} mode, parallelism={plan.parallelism})", "bold")
         self.say(f"Run directory: {plan.run_dir}")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import signal
 import socket
 from pathlib import Path
@@ -127,7 +129,7 @@ def test_a_log_that_the_journal_does_not_know_is_kept(half_done: Project) -> Non
 
 def test_killed_in_mid_run(project: Project) -> None:
     """After kill -9 of the runner a resume completes the run, each succeeded case exactly once."""
-    waiting = COUNT + "time.sleep(0 if Path('go').exists() else 60)"
+    waiting = COUNT + "time.sleep(0 if Path('go').exists() else 600)"
     project.suite({"done": COUNT, "a": waiting, "b": waiting, "last": COUNT})
     runner = project.start("--quiet", "-p", "3")
     wait_for(lambda: project.runs() and project.statuses() == {"done": "succeeded", "last": "succeeded"})
@@ -326,10 +328,62 @@ def test_set_cannot_be_added(half_done: Project) -> None:
     assert "leave --set out" in refused(half_done, "--set", "x=6")
 
 
-def test_a_missing_config(half_done: Project) -> None:
-    """Without its saved config nobody knows whether a case is the same: refused by name of the file."""
-    (half_done.run_dir / "good" / "config.json").unlink()
-    assert "good/config.json is missing" in refused(half_done)
+@pytest.mark.parametrize("damage", [None, b"", b'{"seed": 42, "do": "pass"}', b"\0\0"])
+def test_a_lost_config_is_written_again(half_done: Project, damage: bytes | None) -> None:
+    """A missing or changed config.json is repaired if the suite declares exactly what the run recorded; it is said."""
+    file = half_done.run_dir / "good" / "config.json"
+    saved = file.read_bytes()
+    file.unlink() if damage is None else file.write_bytes(damage)
+    done = half_done.run("--resume", "latest")
+    fault = "is missing" if damage is None else "is not what the run recorded"
+    assert f"Note: {file} {fault}: it is written again" in done.stdout
+    assert (done.code, file.read_bytes()) == (1, saved)
+
+
+@pytest.mark.parametrize("damage", [None, b"{}"])
+def test_a_lost_config_that_nobody_knows(half_done: Project, damage: bytes | None) -> None:
+    """If the suite declares something else, nobody knows what the run recorded: refused by name of the file."""
+    file = half_done.run_dir / "good" / "config.json"
+    file.unlink() if damage is None else file.write_bytes(damage)
+    half_done.suite({"good": "pass", "bad": UNTIL_FIXED})
+    assert f"{file} is {'missing' if damage is None else 'not what'}" in refused(half_done)
+
+
+def test_a_lost_config_of_a_moved_run(half_done: Project, tmp_path: Path) -> None:
+    """The output folder in a config.json is where the run was made; a repair writes that one again."""
+    moved = tmp_path / "archive" / half_done.run_dir.name
+    moved.parent.mkdir()
+    saved = (half_done.run_dir / "bad" / "config.json").read_bytes()
+    half_done.run_dir.rename(moved)
+    (moved / "bad" / "config.json").unlink()
+    assert "is written again" in half_done.run("--resume", str(moved)).stdout
+    assert (moved / "bad" / "config.json").read_bytes() == saved
+
+
+def test_a_lost_config_of_an_added_case(half_done: Project) -> None:
+    """A case that a resume added has its config's hash in the journal."""
+    half_done.suite({"good": COUNT + "print('first')", "new": "sys.exit(1)"})
+    half_done.run("--quiet", "--resume", "latest")
+    file = half_done.run_dir / "new" / "config.json"
+    saved = file.read_bytes()
+    file.write_bytes(saved.replace(b"exit(1)", b"exit(0)"))
+    half_done.run("--quiet", "--resume", "latest")
+    assert file.read_bytes() == saved
+    assert half_done.statuses()["new"] == "failed"
+
+
+def test_a_lost_folder(half_done: Project) -> None:
+    """A case's folder is made again if nothing had succeeded there; that of a success is missed by name."""
+    shutil.rmtree(half_done.run_dir / "bad")
+    half_done.write("fixed", "")
+    assert half_done.run("--resume", "latest", "--dry-run").code == 0
+    shutil.copytree(half_done.run_dir / "good", half_done.root / "results" / "kept")
+    shutil.rmtree(half_done.run_dir / "good")
+    assert f"its folder {half_done.run_dir / 'good'} is gone" in refused(half_done)
+    (half_done.root / "results" / "kept").rename(half_done.run_dir / "good")
+    assert half_done.run("--quiet", "--resume", "latest").code == 0
+    assert (half_done.run_dir / "bad" / "config.json").exists()
+    assert half_done.statuses() == {"good": "succeeded", "bad": "succeeded"}
 
 
 def test_only_works_as_the_note_does(half_done: Project) -> None:
@@ -406,11 +460,12 @@ def test_same_code_needs_to_know_the_code(half_done: Project) -> None:
 # --- The record is damaged or in use ---------------------------------------------------------------------------------
 
 
-def test_an_unfinished_last_line_is_cut(half_done: Project) -> None:
-    """The next event is not glued to what a crash left; the journal stays readable."""
+@pytest.mark.parametrize("tail", [b'{"event":"case_ended","variant":"bad","status":"succee', b"\0" * 4096])
+def test_an_unfinished_last_line_is_cut(half_done: Project, tail: bytes) -> None:
+    """The next event is not glued to what a crash left, half a line or zeros; the journal stays readable."""
     journal = half_done.run_dir / "journal.jsonl"
     complete = journal.read_bytes()
-    journal.write_bytes(complete + b'{"event":"case_ended","variant":"bad","status":"succee')
+    journal.write_bytes(complete + tail)
     half_done.write("fixed", "")
     assert half_done.run("--quiet", "--resume", "latest").code == 0
     assert journal.read_bytes().startswith(complete + b'{"event":"run_resumed"')
@@ -430,17 +485,74 @@ def test_a_damaged_line_is_refused(half_done: Project, damage: bytes) -> None:
     assert "Nothing was changed" in message
 
 
-@pytest.mark.parametrize("content", [b"", b'{"experiment', b"[]", b"\xff\xfe"])
+@pytest.mark.parametrize("content", [b"", b'{"experiment', b"[]", b"\xff\xfe", b"[" * 100_000])
 def test_a_damaged_run_json_is_refused(half_done: Project, content: bytes) -> None:
     """A run.json that can't be read is refused by name."""
     (half_done.run_dir / "run.json").write_bytes(content)
     assert "run.json" in refused(half_done)
 
 
+def test_an_edited_run_json_is_refused(half_done: Project) -> None:
+    """The journal holds the hash of run.json: what somebody else wrote there is not what was asked."""
+    file = half_done.run_dir / "run.json"
+    file.write_bytes(file.read_bytes().replace(b'"note": ""', b'"note": "x"'))
+    assert f"{file} is not what the run wrote" in refused(half_done)
+
+
+def test_a_lost_run_json_is_refused(half_done: Project) -> None:
+    """A run with a journal was not made by the simple original: it has lost its run.json."""
+    (half_done.run_dir / "run.json").unlink()
+    assert "has lost its run.json" in refused(half_done)
+
+
+def test_another_damaged_run_does_not_matter(half_done: Project) -> None:
+    """`latest` looks at runs from the newest on, and no further than it must."""
+    old = half_done.run_dir.with_name("20200101_000000_abc1234")
+    old.mkdir()
+    (old / "run.json").write_text("garbage")
+    assert half_done.run("--resume", "latest", "--dry-run").code == 0
+
+
 def test_a_lost_journal_is_refused(half_done: Project) -> None:
     """Without its journal nothing tells what succeeded."""
-    (half_done.run_dir / "journal.jsonl").unlink()
+    journal = half_done.run_dir / "journal.jsonl"
+    journal.write_bytes(b"")
+    assert "has lost its events" in refused(half_done)
+    journal.unlink()
     assert "has no journal.jsonl" in refused(half_done)
+
+
+def test_a_journal_without_checksums(half_done: Project) -> None:
+    """A run that an earlier runner began goes on, and its journal stays as it was begun."""
+    journal = half_done.run_dir / "journal.jsonl"
+    journal.write_bytes(re.sub(rb',"crc32":\d+\}', b"}", journal.read_bytes()))
+    half_done.write("fixed", "")
+    assert half_done.run("--quiet", "--resume", "latest").code == 0
+    assert half_done.statuses() == {"good": "succeeded", "bad": "succeeded"}
+    assert b"crc32" not in journal.read_bytes()
+
+
+@pytest.mark.parametrize("what", ["", "run.json", "journal.jsonl", "bad", "bad/config.json", "new"])
+def test_links_that_lead_elsewhere(half_done: Project, tmp_path: Path, what: str) -> None:
+    """What the runner would write to, or believe, must lie in the run itself; else it is refused by name."""
+    run_dir = half_done.run_dir
+    half_done.suite({"good": COUNT + "print('first')", "bad": UNTIL_FIXED, "new": COUNT})
+    elsewhere = tmp_path / "elsewhere"
+    if (run_dir / what).exists():
+        (run_dir / what).rename(elsewhere)
+    else:
+        elsewhere.mkdir()
+    (run_dir / what).symlink_to(elsewhere)
+    before = [(path, path.lstat().st_mtime_ns) for path in sorted(tmp_path.rglob("elsewhere/**"))]
+    assert str(run_dir / what) in refused(half_done)
+    assert before == [(path, path.lstat().st_mtime_ns) for path in sorted(tmp_path.rglob("elsewhere/**"))]
+
+
+def test_a_file_in_place_of_a_folder(half_done: Project) -> None:
+    """A case's folder that is a file is refused by name."""
+    shutil.rmtree(half_done.run_dir / "bad")
+    (half_done.run_dir / "bad").write_text("no folder")
+    assert f"{half_done.run_dir / 'bad'} must be a folder" in refused(half_done)
 
 
 def test_a_dry_run_of_a_resume_writes_nothing(half_done: Project) -> None:
@@ -457,9 +569,10 @@ def test_a_dry_run_of_a_resume_writes_nothing(half_done: Project) -> None:
 
 def test_two_runners_on_one_run(project: Project) -> None:
     """The second exits 75 and names the first's pid and host; after kill -9 of the first nothing has to be unlocked."""
-    project.suite({"a": COUNT + "time.sleep(0 if Path('go').exists() else 60)"})
+    project.suite({"a": COUNT + "time.sleep(0 if Path('go').exists() else 600)"})
     first = project.start("--quiet")
-    wait_for(lambda: project.runs() and project.events("attempt_started"))
+    project.wait_for_started("a")
+    wait_for(lambda: starts(project, "a") == 1)
     for arguments in ((), ("--dry-run",)):
         second = project.run("--resume", "latest", *arguments)
         assert second.code == 75
@@ -551,16 +664,20 @@ def test_latest_is_never_a_run_that_debugged_one_case(half_done: Project) -> Non
 
 
 def test_what_a_killed_runner_left_running_ends_before_its_case_runs_again(project: Project) -> None:
-    """After kill -9 of the runner, a resume never lets two processes share a case's folder."""
-    wait = "(folder / f'pid-{os.getpid()}').touch(); Path('fixed').exists() or time.sleep(60)"
+    """After kill -9 of the runner and its guardian, a resume never lets two processes share a case's folder."""
+    wait = "(folder / f'pid-{os.getpid()}').touch(); Path('fixed').exists() or time.sleep(600)"
     project.suite({"slow": wait})
     runner = project.start()
-    first = wait_for(lambda: list(project.root.glob("results/exp/2*/slow/pid-*")), "the case to start")[0]
+    wait_for(lambda: list(project.root.glob("results/exp/2*/slow/pid-*")), "the case to start")
+    pid = project.wait_for_started("slow")["slow"]
+    guardian = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    assert guardian not in (1, runner.pid)
+    os.kill(guardian, signal.SIGSTOP)  # or it would end the case, or the runner would start another guardian
     runner.kill()
     runner.wait()
-    pid = int(first.name.partition("-")[2])
+    os.kill(guardian, signal.SIGKILL)
     assert alive(pid), "the fault did not fire"
     project.write("fixed", "")
     done = project.run("--resume", "latest")
     assert done.code == 0, done
-    assert not alive(pid)
+    wait_for(lambda: not alive(pid), "the end of the first attempt")
