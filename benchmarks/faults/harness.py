@@ -251,10 +251,14 @@ class Project:
         }  # fmt: skip
         return {**clean_environment(), **own, **self.variables}
 
-    def start(self, *flags: str, **variables: str) -> subprocess.Popen[bytes]:
-        """Start the suite in a process group of its own, as a shell does; its output goes to a file."""
+    def start(self, *flags: str, by: Iterable[str] = (), **variables: str) -> subprocess.Popen[bytes]:
+        """Start the suite in a process group of its own, as a shell does; its output goes to a file.
+
+        Args:
+            by: A command to run it by, which must replace itself by the suite.
+        """
         isolated = ["--isolate"] if self.campaign.isolate and "--isolate" not in flags else []
-        return self.launch([self.campaign.python, "suite.py", *flags, *isolated], variables)
+        return self.launch([*by, self.campaign.python, "suite.py", *flags, *isolated], variables)
 
     def start_seed_shaped(self, parallelism: int) -> subprocess.Popen[bytes]:
         """Start the seed-shaped runner on the same cases; the same call again is its resume."""
