@@ -2,9 +2,10 @@
 """Do what a checkout needs, set-up included.
 
     python3 dev.py digits [ARGUMENT ...]    run the suite of experiments/digits; try --help and --dry-run
-    python3 dev.py test [ARGUMENT ...]      run the tests; arguments go to pytest
+    python3 dev.py test [ARGUMENT ...]      run the tests, several at once (-n 0: one); arguments go to pytest
     python3 dev.py check                    ruff and pyright
     python3 dev.py bench [ARGUMENT ...]     what the runner costs, against peers in the same run
+    python3 dev.py faults [ARGUMENT ...]    break runs on purpose and count what held; try --quick
     python3 dev.py mutations [NAME ...]     faults put into the runner, and the test that notices each
 
 Each command installs what it needs into .venv, or into the folder that SUITECASE_VENV names: the first
@@ -59,6 +60,7 @@ EXTRAS_OF_COMMAND = {
     "test": ["dev", "examples", "inspect"],
     "check": ["dev", "examples", "inspect"],
     "bench": ["dev"],
+    "faults": ["dev", "inspect"],
     "mutations": ["dev", "examples", "inspect"],
 }
 
@@ -78,9 +80,12 @@ def main(arguments: Sequence[str]) -> int:
         become([os.path.relpath(ROOT / "experiments" / "digits" / "suite_digits.py"), *rest])
     os.chdir(ROOT)
     if command == "test":
-        become(["-m", "pytest", *rest])
+        # A file's tests stay together: they share fixtures that take seconds to make.
+        become(["-m", "pytest", "-n", "auto", "--dist", "loadfile", *rest])
     if command == "bench":
         become(["benchmarks/run.py", *rest])
+    if command == "faults":
+        become(["-m", "benchmarks.faults", *rest])
     if command == "mutations":
         become(["-m", "benchmarks.faults.mutations", *rest])
     return check()

@@ -977,9 +977,10 @@ def find_run(given: str, parent: Path) -> Path:
         raise SuiteError(["--resume: name a run directory, or 'latest'."])
     if given == "latest":
         for run in reversed(runs):
+            file = inside(run, parent) / "run.json"
             # A run made by --debug looked into one case: not what somebody wants to go on with.
-            if not (run / "run.json").exists() or not read_json(inside(run, parent) / "run.json").get("debug"):
-                return inside(run, parent)
+            if not file.exists() or not read_json(file).get("debug"):
+                return run
         raise SuiteError([f"--resume latest: there is no run in {parent} yet."])
     for path in (Path(given), parent / given):
         if path.is_dir():
@@ -1452,7 +1453,10 @@ class CodeWatch:
 
 def runs_folder(experiment_dir: Path, mode: Mode) -> Path:
     """The folder of an experiment's run directories. In Inspect mode the experiment's own holds only logs."""
-    return experiment_dir / ".runs" if mode == "inspect" else experiment_dir
+    folder = experiment_dir / ".runs" if mode == "inspect" else experiment_dir
+    if folder.is_symlink():
+        raise SuiteError([f"{folder} is a link: only the results folder itself may be one."])
+    return folder
 
 
 @contextmanager
@@ -1511,9 +1515,14 @@ def reserve_name(plan: Plan) -> tuple[Plan, Path]:
         building = final.with_name(f".{final.name}.building")
         with suppress(FileExistsError):
             building.mkdir()
-            if not any(final.parent.glob(f"{moment:%Y%m%d_%H%M%S}_*")):
+            taken = True
+            try:
+                taken = any(final.parent.glob(f"{moment:%Y%m%d_%H%M%S}_*"))
+            finally:
+                if taken:
+                    building.rmdir()
+            if not taken:
                 break
-            building.rmdir()
         moment += timedelta(seconds=1)
     if final != plan.run_dir:
         cases = [prepared.case for prepared in plan.prepared.values()]
@@ -2024,9 +2033,9 @@ def living_owner(path: Path, time_there: Callable[[], float] | None) -> str:
         time_there: Tells the file system's own time: this machine's may differ. Without it, an owner on another
             machine counts as gone.
     """
-    facts: Any = None
-    refreshed = 0.0
-    for _ in range(50):
+    known: dict[str, Any] = {}
+    deadline = time.monotonic() + 1
+    while True:
         try:
             content, status = read_plain(path)
         except FileNotFoundError:
@@ -2034,21 +2043,23 @@ def living_owner(path: Path, time_there: Callable[[], float] | None) -> str:
         refreshed = status.st_mtime
         if refreshed == 0:
             return ""
-        with suppress(ValueError):
-            facts = json.loads(content)
-        if isinstance(facts, dict):
+        with suppress(SuiteError):
+            known = parsed(content, path)
+        if known or time.monotonic() > deadline:
             break
         time.sleep(0.02)  # it is being written
-    known = cast(dict[str, Any], facts) if isinstance(facts, dict) else {}
     text = f" (pid {known.get('pid')} on {known.get('host')}, since {known.get('since')})"
-    if known.get("place") and known["place"] == process_place():
-        return text if start_time(known.get("pid")) == known.get("start_time") else ""
-    # Elsewhere: another machine, this one before its last start, or a container that has pids of its own.
-    return text if time_there and time_there() - refreshed < STALE_S else ""
+    lives = is_alive(known.get("pid"), known.get("start_time")) if known.get("place") == process_place() else None
+    if lives is None and time_there:
+        lives = time_there() - refreshed < STALE_S
+    return text if lives else ""
 
 
 def process_place() -> str | None:
-    """Within which a pid and its start time name one process: a start of a machine, and a namespace there."""
+    """Within which a pid and its start time name one process: a start of a machine, and a namespace there.
+
+    Another machine may have this one's name, and a container has pids of its own.
+    """
     try:
         boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot_id} {os.readlink('/proc/self/ns/pid')}"
@@ -2056,13 +2067,26 @@ def process_place() -> str | None:
         return None
 
 
-def start_time(pid: object) -> int | None:
-    """When a process started, in clock ticks since the machine did; None if it has ended."""
+def is_alive(pid: object, started: object) -> bool | None:
+    """Whether the process that had a pid since a certain time still runs; None if that can't be told."""
+    if not isinstance(pid, int) or pid <= 0 or started is None:
+        return None
+    with suppress(PermissionError):
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return False
+    now_there = start_time(pid)
+    return None if now_there is None else now_there == started
+
+
+def start_time(pid: int) -> int | None:
+    """When a process started, in clock ticks since the machine did; 0 if it has ended, None where nobody shows it."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return None
-    return None if fields[0] in "ZX" else int(fields[19])
+    return 0 if fields[0] in "ZX" else int(fields[19])
 
 
 def file_system_time(folder: Path) -> float:
@@ -2280,7 +2304,7 @@ class Execution:
         self.watch = CodeWatch(plan)
         self.attempts = Counter(plan.resumed.attempts if plan.resumed else {})
         self.tries: Counter[str] = Counter()
-        self.next_mark = (secrets.randbits(40) << 21) + (1 << 40)  # no two runs of a machine share marks
+        self.next_mark = FIRST_MARK + (secrets.randbits(31) << 20)  # no two runs of a machine share marks
         self.publisher = Publisher(plan, journal) if plan.suite.mode == "inspect" else None
         self.unreported: list[Outcome] = []
         self.window: deque[bool] = deque(maxlen=self.policy.failure_window)
@@ -2659,6 +2683,8 @@ class Execution:
             self.killed = True
             for mark in self.running:
                 self.guardian.end(mark, signal.SIGKILL, 0)
+            if self.publisher:
+                self.publisher.hurry()
 
     def pause(self) -> None:
         """Stop the cases, then this process, as Ctrl-Z asks; go on where `fg` continues it."""
@@ -2783,6 +2809,7 @@ class Signals:
         self.pausing = False
         self.foreground = foreground
         self.previous: dict[int, Any] = {}
+        self.previous_wakeup: int | None = None
 
     def __enter__(self) -> Self:
         self.wakeup, self.writer = os.pipe()
@@ -2798,10 +2825,10 @@ class Signals:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.previous:
-            for number, handler in self.previous.items():
-                signal.signal(number, handler)
+        if self.previous_wakeup is not None:
             signal.set_wakeup_fd(self.previous_wakeup)
+        for number, handler in self.previous.items():
+            signal.signal(number, handler)
         os.close(self.wakeup)
         os.close(self.writer)
 
@@ -2911,7 +2938,7 @@ class HookRecord:
     Attributes:
         run: Name of the run directory.
         counts: Cases by status so far.
-        attempt: Counted from 1, resumes included; 0 before the first.
+        attempt: Counted from 1, resumes included; in `before_case`, how many there were.
         status: How the attempt ended.
         exit_code: Of the attempt; in `after_run`, of the run.
         cause: Why it failed, in words.
@@ -3198,6 +3225,7 @@ class HookCalls:
 GUARDIAN = "--guardian"
 """Runs this file as the guardian: `python -I -S`, so that no module of the user's is imported in its place."""
 
+FIRST_MARK = 1 << 40  # nobody sets such a limit otherwise; all marks stay below 2**53, exact in any JSON
 RLIMIT_LOCKS = 10  # bits/resource.h; the kernel has ignored it since 2.4.25 (getrlimit(2))
 LOST_GRACE_S = 1.0
 """What cases get between TERM and KILL when their runner is gone, and nobody would write down how they ended."""
@@ -3668,7 +3696,7 @@ def mark_of(pid: int) -> int | None:
     """
     limits = read_file(f"/proc/{pid}/limits")
     soft = limits.partition(b"Max file locks")[2].split()[:1]
-    if soft and soft[0].isdigit():
+    if soft and soft[0].isdigit() and int(soft[0]) >= FIRST_MARK:
         return int(soft[0])
     environment = read_file(f"/proc/{pid}/environ") if HAS_PROC else "\n".join(ps("command=", "-E", pid)).encode()
     found = re.search(rb"(?:^|[\0\s])SUITECASE_MARK=(\d+)", environment)
@@ -3720,6 +3748,11 @@ class Publisher:
         else:
             done, self.stamping = done + self.stamping, []
         return [self.publish(outcome) for outcome in done]
+
+    def hurry(self) -> None:
+        """Publish what there is, with or without metadata."""
+        if self.helper is not None:
+            self.helper.kill()
 
     def stamp_requests(self, outcome: Outcome) -> list[dict[str, Any]]:
         """Which metadata which log lacks."""
@@ -3864,8 +3897,10 @@ def stamp_logs(requests: Iterable[Mapping[str, Any]]) -> None:
     from inspect_ai.log import MetadataEdit, ProvenanceData, edit_eval_log, read_eval_log, write_eval_log
 
     author = ProvenanceData(author="experiment_runner", reason="what the runner knows of the case")
-    failed = False
+    failed, runner = False, os.getppid()
     for request in requests:
+        if os.getppid() != runner:  # it was killed; a resume stamps the rest
+            break
         try:
             header = read_eval_log(request["path"], header_only=True)
             edited = edit_eval_log(header, [MetadataEdit(metadata_set=request["metadata"])], author)

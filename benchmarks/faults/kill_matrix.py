@@ -17,12 +17,11 @@ from .harness import (
     WRITE_ITSELF_DOWN,
     Project,
     Recorded,
-    TooLate,
+    TooLateError,
     flags_of_suites,
     guardian_of,
     in_parallel,
     kill,
-    processes,
     project,
     stat_of,
     wait_for,
@@ -126,23 +125,32 @@ def kill_both(target: Target) -> None:
 
 @dataclass(frozen=True)
 class Stimulus:
-    """One way to end a run, and the exit codes that a runner may then have."""
+    """One way to end a run.
+
+    Attributes:
+        exit_code: What the runner must end with; None if it may go on.
+        grace_s: What the suite is told.
+        allowed_s: How long after the stimulus a process may live; by default the grace and a second.
+    """
 
     name: str
     give: Callable[[Target], None]
-    exit_codes: tuple[int, ...] = ()
+    exit_code: int | None
     needs_guardian: bool = False
+    grace_s: float = GRACE_S
+    allowed_s: float = GRACE_S + 1.0
 
 
 STIMULI = (
-    Stimulus("TERM", term, (143,)),
-    Stimulus("INT", interrupt, (130,)),
-    Stimulus("INT twice", interrupt_twice, (130,)),
-    Stimulus("HUP", hang_up, (129,)),
-    Stimulus("KILL", kill_runner, (-9,)),
-    Stimulus("STOP, KILL", stop_and_kill, (-9,)),
-    Stimulus("KILL guardian", kill_guardian, needs_guardian=True),
-    Stimulus(TOGETHER, kill_both, (-9,), needs_guardian=True),
+    Stimulus("TERM", term, 143),
+    Stimulus("INT", interrupt, 130),
+    # Kills now: the grace is too long to be what ended them.
+    Stimulus("INT twice", interrupt_twice, 130, grace_s=5.0, allowed_s=1.0),
+    Stimulus("HUP", hang_up, 129),
+    Stimulus("KILL", kill_runner, -9),
+    Stimulus("STOP, KILL", stop_and_kill, -9),
+    Stimulus("KILL guardian", kill_guardian, None, needs_guardian=True),
+    Stimulus(TOGETHER, kill_both, -9, needs_guardian=True),
 )
 
 SEED_SHAPED, STANDARD, ISOLATED, INSPECT = "seed-shaped", "suitecase", "suitecase --isolate", "suitecase, Inspect mode"
@@ -199,12 +207,12 @@ class Found:
 
 def kill_matrix(campaign: Campaign) -> Outcome:
     """Two cases, each with a descendant of one kind, are up; then one of eight stimuli. A second after the grace
-    (`--grace 1`) nothing may be alive of what the cases wrote down about themselves in a folder that suitecase
-    doesn't know. TERM, HUP and KILL go to the runner, INT to its process group as from a terminal. A cell shows
-    survivors / processes (each case itself and its descendant). A runner and its guardian that are killed in the
-    same instant can't end anything any more: without `--isolate` survivors are counted there, and the next
-    `--resume` must end all of them but those without any environment. Inspect mode is sampled: the runner's mode,
-    all descendants at once, with an entry point that calls no Inspect."""
+    (`--grace 1`), and a second after the second Ctrl-C (`--grace 5`), nothing may be alive of what the cases wrote down
+    about themselves in a folder that suitecase doesn't know, and the runner has ended with the exit code of the signal.
+    TERM, HUP and KILL go to the runner, INT to its process group as from a terminal. A cell shows survivors / processes
+    (each case itself and its descendant). A runner and its guardian that are killed in the same instant can't end
+    anything any more: without `--isolate` survivors are counted there, and the next `--resume` must end all of them.
+    Inspect mode is sampled: the runner's mode, all descendants at once, with an entry point that calls no Inspect."""
     started = time.monotonic()
     known = flags_of_suites(campaign.python)
     notes = [f"F1: suites of this checkout have no {flag}" for flag in ("--grace", "--isolate") if flag not in known]
@@ -228,9 +236,12 @@ def kill_matrix(campaign: Campaign) -> Outcome:
         seconds=time.monotonic() - started,
         detail={
             "matrix": matrix(found),
-            "grace_s": GRACE_S if "--grace" in known else 10.0,
             "slowest_end_s": round(max(gone, default=0.0), 2),
-            "remarks": [f"{result.cell.name}: {result.remark}" for result in ours if result.remark],
+            "remarks": [
+                f"{count} × {stimulus}: {remark}"
+                for (stimulus, remark), count in Counter((r.cell.stimulus.name, r.remark) for r in ours).items()
+                if remark
+            ],
             "notes": notes,
         },
         peer=f"{sum(r.survivors.total() for r in theirs)}/{sum(r.alive for r in theirs)} alive in {len(theirs)} cells",
@@ -264,18 +275,16 @@ def try_cell(campaign: Campaign, cell: Cell, known: frozenset[str]) -> Found:
             plain, name, "case.sh", CASES, {"case.sh": CASE}, mode, CAMPAIGN_DESCENDANTS=" ".join(cell.descendants)
         ) as home:
             return end_a_run(campaign.random(f"F1/{cell.name}"), home, cell, known)
-    except (TooLate, AssertionError) as error:
+    except (TooLateError, AssertionError) as error:
         return Found(cell, False, 0, Counter(), None, (str(error),))
 
 
 def end_a_run(random: Random, home: Project, cell: Cell, known: frozenset[str]) -> Found:
-    grace_s = GRACE_S if "--grace" in known else 10.0
-    if cell.runner == SEED_SHAPED:
+    if cell.runner == SEED_SHAPED:  # it knows no grace, and gets as long
         runner = home.start_seed_shaped(CASES)
-        grace_s = GRACE_S  # it knows none; it gets as long
     else:
-        flags = [*(["--grace", f"{GRACE_S:g}"] if "--grace" in known else [])]
-        runner = home.start("-p", "2", *flags, *(["--isolate"] if cell.runner == ISOLATED else []))
+        grace = ["--grace", f"{cell.stimulus.grace_s:g}"] if "--grace" in known else []
+        runner = home.start("-p", "2", *grace, *(["--isolate"] if cell.runner == ISOLATED else []))
     expected = CASES * (1 + len(cell.descendants))
     wait_for(lambda: len(home.outside.recorded()) == expected or runner.poll() is not None, "all descendants up")
     guardian = None if cell.runner == SEED_SHAPED else guardian_of(runner.pid)
@@ -288,7 +297,7 @@ def end_a_run(random: Random, home: Project, cell: Cell, known: frozenset[str]) 
     target = Target(runner, guardian, random)
     cell.stimulus.give(target)
     given = time.monotonic()
-    survivors, gone_s = who_is_left(home, before, given + grace_s + 1.0)
+    survivors, gone_s = who_is_left(before, given + cell.stimulus.allowed_s)
     problems, remark = look_at_runner(home, cell, runner, guardian)
     if cell.stimulus.name == TOGETHER and survivors and cell.runner != ISOLATED:
         resumed_problems = left_after_resume(home, known)
@@ -297,7 +306,7 @@ def end_a_run(random: Random, home: Project, cell: Cell, known: frozenset[str]) 
     return Found(cell, True, len(before), survivors, gone_s, problems, remark)
 
 
-def who_is_left(home: Project, before: dict[Recorded, int], deadline: float) -> tuple[Counter[str], float | None]:
+def who_is_left(before: dict[Recorded, int], deadline: float) -> tuple[Counter[str], float | None]:
     """The kinds of processes alive at the deadline, and how long the last one took to end if none is."""
     given = time.monotonic()
     while alive := [recorded for recorded, pid in before.items() if (s := stat_of(pid)) and s.start == recorded.start]:
@@ -317,37 +326,37 @@ def look_at_runner(
     remark = ""
     try:
         wait_for(lambda: runner.poll() is not None, "the runner ended", 2.0)
-        if cell.stimulus.exit_codes and runner.returncode not in cell.stimulus.exit_codes:
-            problems.append(f"{home.last_words(runner)}; expected {cell.stimulus.exit_codes}")
-        if not cell.stimulus.exit_codes:
-            remark = home.last_words(runner)
-    except TooLate as error:
-        if cell.stimulus.exit_codes:
+        if cell.stimulus.exit_code is None:
+            remark = f"the runner ended with exit code {runner.returncode}"
+        elif runner.returncode != cell.stimulus.exit_code:
+            problems.append(f"exit code {runner.returncode} instead of {cell.stimulus.exit_code}")
+    except TooLateError as error:
+        if cell.stimulus.exit_code is not None:
             problems.append(str(error))
         remark = "the runner went on"
         runner.terminate()
-        wait_for(lambda: runner.poll() is not None, "a runner without guardian ended after TERM", 10 + GRACE_S)
+        wait_for(lambda: runner.poll() is not None, "a runner without guardian ended after TERM", 10)
         if late := home.outside.alive():
             problems.append(f"{len(late)} alive after the runner that went on had been ended")
     if guardian is not None and cell.stimulus.name != TOGETHER:
         try:
             wait_for(lambda: stat_of(guardian) is None, "the guardian ended after its runner", 2.0)
-        except TooLate as error:
+        except TooLateError as error:
             problems.append(str(error))
     return tuple(problems), remark
 
 
 def left_after_resume(home: Project, known: frozenset[str]) -> list[str]:
-    """Resume where runner and guardian died together; what carries the mark and survives that is a problem."""
+    """Resume where runner and guardian died together; whatever survives that is a problem."""
     survivors = home.outside.alive()
     grace = ["--grace", f"{GRACE_S:g}"] if "--grace" in known else []
     resumed = home.start("--resume", str(home.runs[-1]), "-p", "2", *grace, CAMPAIGN_DESCENDANTS="")
     try:
         wait_for(lambda: resumed.poll() is not None, "the resume ended")
-    except TooLate as error:
+    except TooLateError as error:
         return [str(error)]
-    still = [recorded for recorded, pid in survivors.items() if pid in {stat.pid for stat in processes()}]
-    problems = [f"{kind} survived the --resume" for kind in (r.kind for r in still) if kind != "env-i"]
+    still = [recorded for recorded, pid in survivors.items() if (s := stat_of(pid)) and s.start == recorded.start]
+    problems = [f"{recorded.kind} survived the --resume" for recorded in still]
     if resumed.returncode not in ((0, 1) if home.mode == "inspect" else (0,)):  # no log of Inspect is a failed case
         problems.append(f"--resume: {home.last_words(resumed)}")
     return problems

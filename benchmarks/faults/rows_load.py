@@ -14,12 +14,12 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from .framework import Campaign, Outcome, Row
 from .harness import (
     Project,
-    TooLate,
+    TooLateError,
     clean_environment,
     flags_of_suites,
     guardian_of,
@@ -42,11 +42,9 @@ class Check:
 
     @property
     def bad(self) -> str:
-        return (
-            ""
-            if self.value <= self.limit
-            else f"{self.name}: {self.value:.3g} {self.unit} > {self.limit:g} {self.unit}"
-        )
+        if self.value <= self.limit:
+            return ""
+        return f"{self.name}: {self.value:.3g} {self.unit} > {self.limit:g} {self.unit}"
 
 
 def outcome_of(
@@ -184,7 +182,7 @@ def measured(home: Project, *flags: str, seed_shaped: bool = False) -> Measured:
         wait_for(lambda: runner.poll() is not None, "1,000 cases ended", 300)
         wall_s = time.monotonic() - started
     if runner.returncode != 0:
-        raise TooLate(f"a run of cases that do nothing: {home.last_words(runner)}")
+        raise TooLateError(f"a run of cases that do nothing: {home.last_words(runner)}")
     succeeded = 0 if seed_shaped else sum(status == "succeeded" for status in home.statuses().values())
     return Measured(wall_s, meter.total_cpu_s, meter.total_peak_mb, succeeded)
 
@@ -201,10 +199,9 @@ def xargs(home: Project, cases: int) -> float:
 def lengthen(journal: Path, lines: int) -> None:
     """Make a journal as long as that of a case which failed many thousand times."""
     events = [json.loads(line) for line in journal.read_text().splitlines()]
-    one_attempt = [
-        event for event in events if event["event"] in ("attempt_started", "attempt_ended", "case_ended")
-    ]  # fmt: skip
-    attempt, added = 1, []
+    one_attempt = [event for event in events if event["event"] in ("attempt_started", "attempt_ended", "case_ended")]
+    attempt = 1
+    added: list[dict[str, Any]] = []
     while len(events) + len(added) < lines - len(one_attempt):
         attempt += 1
         for event in one_attempt:
@@ -277,7 +274,7 @@ def lived(home: Project, seed_shaped: bool, flags: list[str], grace_s: float) ->
 
     def is_up() -> bool:
         if runner.poll() is not None:
-            raise TooLate(f"the runner ended before its cases were up: {home.last_words(runner)}")
+            raise TooLateError(f"the runner ended before its cases were up: {home.last_words(runner)}")
         return len(list(home.root.glob(pattern))) == home.cases
 
     wait_for(is_up, f"{home.cases} cases up", every_s=0.05)
@@ -296,7 +293,7 @@ def lived(home: Project, seed_shaped: bool, flags: list[str], grace_s: float) ->
 
     try:
         wait_for(lambda: not left(), "all gone", grace_s + 1.0)
-    except TooLate:
+    except TooLateError:
         pass
     return Lived(up_s, time.monotonic() - stopped, len(left()), pss_bytes, descriptors, len(tree))
 
@@ -344,7 +341,7 @@ def volume(campaign: Campaign) -> Outcome:
         with Meter(runner.pid) as meter:
             wait_for(lambda: runner.poll() is not None, "the talking case ended", 300)
         if runner.returncode != 0:
-            raise TooLate(f"the talking case: {home.last_words(runner)}")
+            raise TooLateError(f"the talking case: {home.last_words(runner)}")
         folder = home.runs[-1] / "case-0"
         log = folder / "attempt-1.log"
         logged = log.stat().st_size

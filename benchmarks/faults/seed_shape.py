@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 
@@ -38,8 +39,9 @@ def run_case(entry_point: Path, folder: Path) -> bool:
 
 def main() -> int:
     run_dir, entry_point, parallelism, *variants = sys.argv[1:]
+    folders = [Path(run_dir) / variant for variant in variants]
     with ThreadPoolExecutor(int(parallelism)) as pool:
-        succeeded = list(pool.map(lambda variant: run_case(Path(entry_point), Path(run_dir) / variant), variants))
+        succeeded = list(pool.map(partial(run_case, Path(entry_point)), folders))
     return 0 if all(succeeded) else 1
 
 

@@ -265,7 +265,6 @@ class CostBudget:
         self.carried[record.variant] = spent
         line = {
             "variant": record.variant,
-            "before_attempt": record.attempt,
             "results_usd": spent.results / PICO,
             "results_seen": spent.seen,
             "tracking_usd": spent.tracking / PICO,
