@@ -2345,12 +2345,14 @@ class Execution:
         """Until nothing is left: hear what happened, launch what there is room for, decide about what ended."""
         while self.unfinished:
             outcomes = [outcome for event in self.guardian.wait(self.patience()) for outcome in self.heed(event)]
-            self.fill()  # before files are read: a free place is time lost
+            if not self.plan.suite.hooks:
+                self.fill()  # before files are read: a free place is time lost
             if self.publisher:
                 outcomes = self.publisher.published(outcomes)
             for outcome in outcomes:
                 self.judge(outcome)
             self.hooks.collect()
+            self.fill()
             self.look_around()
             self.commit(only_if_due=True)
             self.console.tick(self.running)
