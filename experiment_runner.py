@@ -1887,6 +1887,7 @@ def stamp_of(status: os.stat_result) -> tuple[int, int, int]:
 # Who owns a run
 
 NO_FLOCK = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)
+GUARDIAN_PATIENCE_S = 5.0  # longer than a guardian takes for cases whose runner is gone
 HEARTBEAT_S, STALE_S = 20.0, 120.0  # a network file system may show a time of change that is 60 s old
 
 
@@ -1923,33 +1924,37 @@ def refuse_if_owned(path: Path) -> None:
 
 def lock(descriptor: int, path: Path, kind: int) -> bool:
     """Lock a journal until its descriptor is closed; False where the file system has no locks."""
-    for patience in range(10, -1, -1):
+    started = time.monotonic()
+    while True:
         try:
             with naming(path):
                 fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
             return True
         except BlockingIOError:
-            if not patience:
-                raise belongs_to(last_owner(path), path.parent) from None
-            time.sleep(0.02)  # it may be somebody who only looks
+            owner, is_gone = last_owner(path)
+            # Somebody who only looks is soon done. The guardian of a killed runner ends its cases first.
+            if time.monotonic() - started > (GUARDIAN_PATIENCE_S if is_gone else 0.2):
+                raise belongs_to(owner, path.parent) from None
+            time.sleep(0.02)
         except OSError as error:
             if error.errno in NO_FLOCK:
                 return False
             raise
-    raise AssertionError("unreachable")
 
 
 def belongs_to(owner: str, run_dir: Path) -> SuiteError:
     return SuiteError([f"{run_dir} belongs to another runner{owner}."], EXIT_LOCKED)
 
 
-def last_owner(journal: Path) -> str:
-    """Who started the pass that a run is in."""
+def last_owner(journal: Path) -> tuple[str, bool]:
+    """Who started the pass that a run is in, in words, and whether that process is known to be gone."""
     with suppress(SuiteError, OSError):
         for event in reversed(read_journal(journal).events):
             if event["event"] in ("run_started", "run_resumed"):
-                return f" (pid {event.get('pid')} on {event.get('host')}, since {event.get('time')})"
-    return ""
+                pid, host = event.get("pid"), event.get("host")
+                is_gone = host == os.uname().nodename and isinstance(pid, int) and not start_time(pid)
+                return f" (pid {pid} on {host}, since {event.get('time')})", is_gone
+    return "", False
 
 
 class OwnerFile:
@@ -2340,12 +2345,14 @@ class Execution:
         """Until nothing is left: hear what happened, launch what there is room for, decide about what ended."""
         while self.unfinished:
             outcomes = [outcome for event in self.guardian.wait(self.patience()) for outcome in self.heed(event)]
-            self.fill()  # before files are read: a free place is time lost
+            if not self.plan.suite.hooks:
+                self.fill()  # before files are read: a free place is time lost
             if self.publisher:
                 outcomes = self.publisher.published(outcomes)
             for outcome in outcomes:
                 self.judge(outcome)
             self.hooks.collect()
+            self.fill()
             self.look_around()
             self.commit(only_if_due=True)
             self.console.tick(self.running)
