@@ -217,28 +217,36 @@ def try_mutation(copy: Path, mutation: Mutation) -> Verdict:
         compile(text, RUNNER, "exec")
     except SyntaxError as error:
         return Verdict(mutation, "", f"NOT APPLIED: it does not compile: {error}", time.monotonic() - started)
-    (copy / RUNNER).write_text(text, encoding="utf-8")
+    ignored: list[str] = []
     try:
         for tests in mutation.tests:
-            if caught := first_red(copy, tests):
-                return Verdict(mutation, caught, "", time.monotonic() - started)
-        return Verdict(mutation, "", f"SURVIVED {', '.join(mutation.tests)}", time.monotonic() - started)
+            (copy / RUNNER).write_text(text, encoding="utf-8")
+            while caught := first_red(copy, tests, ignored):
+                (copy / RUNNER).write_text(original, encoding="utf-8")
+                if not first_red(copy, caught, []):
+                    return Verdict(mutation, caught, "", time.monotonic() - started)
+                ignored.append(caught)  # red without the mutation as well, or by chance: it proves nothing
+                (copy / RUNNER).write_text(text, encoding="utf-8")
+        problem = f"SURVIVED {', '.join(mutation.tests)}"
+        problem += f"; red without it as well: {', '.join(ignored)}" if ignored else ""
+        return Verdict(mutation, "", problem, time.monotonic() - started)
     finally:
         (copy / RUNNER).write_text(original, encoding="utf-8")
 
 
-def first_red(copy: Path, tests: str) -> str:
+def first_red(copy: Path, tests: str, ignored: Sequence[str]) -> str:
     """The first test that fails, or empty. A mutation that hangs the tests is noticed as well."""
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--basetemp", f"{copy}-tmp", tests]
+    command += [f"--deselect={name}" for name in ignored]
     environment = {**clean_environment(), "PYTHONDONTWRITEBYTECODE": "1"}
     try:
         done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, timeout=DEADLINE_S)
     except subprocess.TimeoutExpired:
-        return f"{tests} (does not end)"
+        return tests
     if done.returncode == 0:
         return ""
-    found = re.search(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.MULTILINE)
-    if found is None or done.returncode not in (1,):
+    found = re.search(r"^(?:FAILED|ERROR) (.+?)(?: - |$)", done.stdout, re.MULTILINE)
+    if found is None or done.returncode != 1:
         raise RuntimeError(f"pytest could not run {tests}: {(done.stdout + done.stderr)[-800:]}")
     return found[1]
 
