@@ -48,8 +48,11 @@ def share_wrong(campaign: Campaign, folder: Path, tries: Sequence[Callable[[Path
     return f"{wrong}/{len(tries)} wrong after its resume"
 
 
-def under_strace(campaign: Campaign, folder: Path, fault: str, numbers: Sequence[int]) -> str:
-    """One fault at the n-th `write` of its worker thread, for each n; `-f`, for that thread does all the work."""
+def under_strace(campaign: Campaign, folder: Path, fault: str, numbers: Sequence[int], *, stays: bool = False) -> str:
+    """One fault at the n-th `write` of its worker thread, for each n; `-f`, for that thread does all the work.
+
+    A fault that `stays` meets the later writes too, as a full disk does: Python writes once more when it closes a file.
+    """
 
     def at(number: int) -> Callable[[Path], None]:
         strace = [
@@ -61,7 +64,7 @@ def under_strace(campaign: Campaign, folder: Path, fault: str, numbers: Sequence
             "-e",
             "trace=write",
             "-e",
-            f"inject=write:{fault}:when={number}",
+            f"inject=write:{fault}:when={number}{'+' * stays}",
         ]
 
         def attempt(run_dir: Path) -> None:

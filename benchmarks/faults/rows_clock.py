@@ -44,7 +44,7 @@ class SetUp:
         rate: Its seconds per true second.
         jumps: What the offset is set to, one after another, while the case runs.
         flags: Of the suite; a set-up whose flag this runner doesn't know is left out, and said to be.
-        twice: Whether a second run or a resume follows.
+        twice: Whether a second run (`start`), a resume, or a second run and a resume of the latest follow.
     """
 
     name: str
@@ -68,6 +68,8 @@ SET_UPS = (
     SetUp("standing still", -DAY, rate=0),
     SetUp("back and forth in mid-run", jumps=(-HOUR, DAY, 0, -DAY)),
     SetUp("a resume an hour before its run", twice="resume"),
+    # As every autumn, when local time repeats an hour.
+    SetUp("a run an hour before the one that it follows", twice="latest"),
     SetUp("an hour back during a timeout", 0, 1, (-HOUR,), "endless", ("--timeout", "1.0")),
     SetUp("a day ahead during a timeout", 0, 1, (DAY,), "endless", ("--timeout", "1.0")),
     SetUp("an hour back during a backoff", 0, 1, (-HOUR,), "flaky", ("--max-attempts", "2", "--backoff", "1.0"), 0.0),
@@ -92,7 +94,7 @@ class Clock:
 
 
 def wrong_clocks(campaign: Campaign) -> Outcome:
-    """F8: twelve set-ups, one after another: their measure is time itself."""
+    """F8: thirteen set-ups, one after another: their measure is time itself."""
     if shutil.which("gcc") is None:
         return skipped("F8", PROMISE, "gcc is not installed: NO WRONG CLOCK WAS TRIED")
     started = time.monotonic()
@@ -173,17 +175,31 @@ def observe(
 def second_pass(
     campaign: Campaign, project: Path, clock: Clock, set_up: SetUp, results: Path, arguments: Sequence[str]
 ) -> list[str]:
-    """A second run in the same second, or a resume by a clock that was set back."""
+    """A second run in the same second, or a second pass by a clock that was set back."""
     if set_up.twice == "start":
         again = suite(campaign, project, *arguments, CASES=set_up.variant, **clock.environment)
         output = again.communicate(timeout=60)[0]
         count, code = len(run_directories(results)), again.returncode
         return [] if (count, code) == (2, 0) else [f"{count} run directories, exit code {code}: {output[-300:]}"]
     clock.set(-HOUR, 1.0)
+    if set_up.twice == "latest":
+        return not_the_latest(campaign, project, clock, set_up, results, arguments)
     more = f"{set_up.variant},another"
     again = suite(campaign, project, *arguments, "--resume", "latest", CASES=more, **clock.environment)
     output = again.communicate(timeout=60)[0]
     return [] if again.returncode == 0 else [f"the resume ended with {again.returncode}: {output[-300:]}"]
+
+
+def not_the_latest(
+    campaign: Campaign, project: Path, clock: Clock, set_up: SetUp, results: Path, arguments: Sequence[str]
+) -> list[str]:
+    """`latest` must be the run that was made last, whatever the clock said."""
+    first = run_directories(results)
+    environment = {"CASES": set_up.variant, **clock.environment}
+    suite(campaign, project, *arguments, **environment).communicate(timeout=60)
+    second = [path.name for path in run_directories(results) if path not in first]
+    output = suite(campaign, project, *arguments, "--resume", "latest", **environment).communicate(timeout=60)[0]
+    return [] if len(second) == 1 and second[0] in output else [f"latest is not {second}: {output.strip()[-200:]}"]
 
 
 def journals(results: Path) -> list[str]:

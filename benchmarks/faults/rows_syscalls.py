@@ -303,7 +303,7 @@ def refused_at_every_call(campaign: Campaign) -> Outcome:
             tasks += some
             verdicts += spread(made, some, lambda launcher, task: refuse(lab, launcher, *task), lambda _: None)
             campaign.progress(f"F5: {sum(verdict.fired for verdict in verdicts)} errors of {wanted}")
-        told = peer.under_strace(campaign, folder, "error=ENOSPC", range(1, 10))
+        told = peer.under_strace(campaign, folder, "error=ENOSPC", range(1, 10), stays=True)
     places = [(scenario, point) for scenario, point, _ in tasks]
     return outcome("F5", REFUSED, places, verdicts, started, told, [error for _, _, error in tasks])
 
