@@ -65,6 +65,8 @@ def read_back(path: Path) -> Found:
 
 
 def unreadable(file: Path) -> list[str]:
+    if not file.is_file():  # reading a pipe would wait for ever
+        return [f"{file.parent.name}/{file.name} is no file"]
     try:
         whole = isinstance(json.loads(file.read_bytes()), dict)
     except (OSError, ValueError) as error:
