@@ -1410,8 +1410,8 @@ class Journal:
         if self.owner_file is None:
             return ""
         return (
-            f"this file system has no flock: {self.owner_file.path.name} shows who runs here. A runner that dies on "
-            f"another machine is noticed after {STALE_S:.0f} s."
+            f"this file system has no flock, or had none for an earlier runner: {self.owner_file.path.name} shows who "
+            f"runs here. A runner that dies on another machine is noticed after {STALE_S:.0f} s."
         )
 
     def append(self, event: str, **values: Any) -> None:
