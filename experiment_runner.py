@@ -1621,7 +1621,7 @@ class OwnerFile:
             if newest_owner(folder) == self.number:
                 break
             self.path.unlink()  # others came and went meanwhile
-        for number in owner_numbers(folder):
+        for number in sorted(owner_numbers(folder)):  # a silent owner must miss its file before that of the next one
             if number < self.number:
                 folder.joinpath(f".owner-{number}").unlink(missing_ok=True)
 
