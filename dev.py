@@ -2,7 +2,7 @@
 """Do what a checkout needs, set-up included.
 
     python3 dev.py digits [ARGUMENT ...]    run the suite of experiments/digits; try --help and --dry-run
-    python3 dev.py test [ARGUMENT ...]      run the tests; arguments go to pytest
+    python3 dev.py test [ARGUMENT ...]      run the tests, several at once (-n 0: one); arguments go to pytest
     python3 dev.py check                    ruff and pyright
     python3 dev.py bench [ARGUMENT ...]     what the runner costs, against peers in the same run
 
@@ -76,7 +76,8 @@ def main(arguments: Sequence[str]) -> int:
         become([os.path.relpath(ROOT / "experiments" / "digits" / "suite_digits.py"), *rest])
     os.chdir(ROOT)
     if command == "test":
-        become(["-m", "pytest", *rest])
+        # A file's tests stay together: they share fixtures that take seconds to make.
+        become(["-m", "pytest", "-n", "auto", "--dist", "loadfile", *rest])
     if command == "bench":
         become(["benchmarks/run.py", *rest])
     return check()

@@ -15,6 +15,8 @@ any repository; configs come from `experiment_config.py`. It reads from top to b
     The run directory         its name, and the files that describe a run
     Durable records           the journal, who owns it, and every write that must not be half done
     Running                   one loop: launch, wait, record, report
+    Supervision               the guardian, which starts the cases and outlives no run
+    Hooks                     what your own code is told of a run, and may answer
     Inspect mode              finished logs, stamped and published
     Console                   what a person, a pipe or a program sees
     Command line              the flags of a suite
@@ -22,25 +24,38 @@ any repository; configs come from `experiment_config.py`. It reads from top to b
 
 from __future__ import annotations
 
+import sys
+
+if sys.platform == "win32":
+    sys.exit("suitecase needs Linux or macOS; on Windows, run it in WSL.")
+
 import errno
 import fcntl
 import fnmatch
 import hashlib
+import heapq
 import inspect
 import json
 import logging
+import math
 import os
+import random
 import re
+import reprlib
+import resource
+import secrets
+import select
 import selectors
 import shlex
 import shutil
 import signal
 import site
+import socket
 import stat
 import subprocess
-import sys
 import sysconfig
 import tempfile
+import termios
 import threading
 import time
 import tomllib
@@ -49,23 +64,38 @@ import unicodedata
 import zipfile
 import zlib
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
+from enum import StrEnum
+from functools import partial
 from pathlib import Path
+from queue import SimpleQueue
 from types import FrameType, UnionType
-from typing import Annotated, Any, Generic, Literal, NamedTuple, NoReturn, Protocol, Self, TypeVar, cast, get_args
+from typing import Any, Generic, Literal, NamedTuple, NoReturn, Protocol, Self, TypeVar, cast, get_args
 
-import typer
-
-__all__ = ["ExperimentCase", "RunSummary", "SuiteError", "run_experiments", "run_experiments_cli"]
+__all__ = [
+    "ABORT",
+    "RETRY",
+    "SKIP",
+    "Answer",
+    "ExecutionPolicy",
+    "ExperimentCase",
+    "Hook",
+    "HookRecord",
+    "Refuse",
+    "Resources",
+    "RunSummary",
+    "SuiteError",
+    "run_experiments",
+    "run_experiments_cli",
+]
 __version__ = "0.1.0"
 
 FORMAT_VERSION = 1
 PARALLELISM_LIMIT = 64
-GRACE_S = 10.0
 EXIT_FAILED, EXIT_WRONG_USE, EXIT_LOCKED = 1, 2, 75  # 75: EX_TEMPFAIL of sysexits.h
 
 Mode = Literal["standard", "inspect"]
@@ -88,16 +118,104 @@ ConfigT = TypeVar("ConfigT", bound=Config, covariant=True)
 
 
 @dataclass(frozen=True)
+class Resources:
+    """What a case needs; what is None is said by the policy. The scheduler starts what fits.
+
+    Attributes:
+        cpus: CPUs that it keeps busy, and threads that its numeric libraries may start.
+        gpus: Whole devices, its own through CUDA_VISIBLE_DEVICES; a fraction below 1 shares one device with
+            others; 0 hides all of them.
+        memory_gb: Memory in 10^9 bytes. Kept free for it, and the limit of each of its processes' data
+            (RLIMIT_DATA of setrlimit(2), enforced on Linux).
+        timeout_s: Seconds after which an attempt is ended as timed_out.
+    """
+
+    cpus: float | None = None
+    gpus: float | None = None
+    memory_gb: float | None = None
+    timeout_s: float | None = None
+
+
+@dataclass(frozen=True)
+class ExecutionPolicy:
+    """How the cases of a run are executed; the flags of a suite have the same names.
+
+    A failure is named by its exit code, by a signal's name ("SIGSEGV"), or by "exit_code" (any), "signal" (any),
+    "timeout", "oom" (a SIGKILL that we did not send), "lost" (its guardian was killed), "any".
+
+    Attributes:
+        timeout_s: Seconds that an attempt may take; then its tree of processes gets TERM (Inspect: INT first).
+        grace_s: Seconds between the request to end and KILL.
+        max_attempts: Attempts at a case in one pass, the first one included.
+        retry_on: Failures that another attempt may mend.
+        never_retry_on: Failures that it can't mend; stronger than `retry_on`. 2 is wrong use, as of a config.
+        backoff: How the delay grows with the number k of failures: exponential `backoff_s * factor**(k - 1)`,
+            linear `backoff_s * (1 + (k - 1) * factor)`, or constant `backoff_s`; at most `backoff_cap_s`.
+        jitter: Whether the delay is drawn evenly from 0 to that ("full jitter", M. Brooker, Exponential Backoff
+            And Jitter, AWS Architecture Blog 2015); the draw follows from the config's seed and the variant.
+        fail_fast: Whether nothing more is launched after the first failure.
+        max_failure_rate: Fraction of the last `failure_window` cases; once more of them failed, nothing more is
+            launched. The window counts whole from the start, so that a few early failures don't stop a run.
+        cpus_per_case, gpus_per_case, memory_gb_per_case: What each case needs; see `Resources`.
+        continue_exit_code: The exit code by which a case says: run me again, I have more to do.
+        nice: Added niceness of all cases, 0 to 19.
+        isolate: Whether each case runs in a PID namespace of its own (bwrap, Linux): nothing can escape from it.
+        hook_timeout_s: Seconds that a hook may take.
+    """
+
+    timeout_s: float | None = None
+    grace_s: float = 10.0
+    max_attempts: int = 1
+    retry_on: tuple[int | str, ...] = ("any",)
+    never_retry_on: tuple[int | str, ...] = (2,)
+    backoff: Literal["exponential", "linear", "constant"] = "exponential"
+    backoff_s: float = 1.0
+    backoff_factor: float = 2.0
+    backoff_cap_s: float = 30.0
+    jitter: bool = True
+    fail_fast: bool = False
+    max_failure_rate: float | None = None
+    failure_window: int = 50
+    cpus_per_case: float | None = None
+    gpus_per_case: float | None = None
+    memory_gb_per_case: float | None = None
+    continue_exit_code: int | None = None
+    nice: int = 0
+    isolate: bool = False
+    hook_timeout_s: float = 60.0
+
+    def retries(self, kinds: Collection[int | str], failures: int) -> bool:
+        """Whether a failure of these kinds is worth another attempt after so many failures of the case."""
+        return (
+            failures < self.max_attempts
+            and not set(kinds).isdisjoint(self.retry_on)
+            and set(kinds).isdisjoint(self.never_retry_on)
+        )
+
+    def delay_s(self, failures: int, seed: str) -> float:
+        """Seconds to wait before the attempt that follows so many failures."""
+        grown = {
+            "exponential": self.backoff_s * self.backoff_factor ** min(failures - 1, 1000),
+            "linear": self.backoff_s * (1 + (failures - 1) * self.backoff_factor),
+            "constant": self.backoff_s,
+        }[self.backoff]
+        longest = min(grown, self.backoff_cap_s)
+        return random.Random(f"{seed}:{failures}").uniform(0, longest) if self.jitter else longest
+
+
+@dataclass(frozen=True)
 class ExperimentCase(Generic[ConfigT]):
     """A variant name, unique in its suite, and the config that belongs to it.
 
     Attributes:
         env: Environment variables for this case alone. Their names are recorded, their values are not.
+        resources: What this case needs if it is not what the policy says of all.
     """
 
     variant_name: str
     config: ConfigT
     env: Mapping[str, str] = field(default_factory=dict[str, str])
+    resources: Resources | None = None
 
 
 @dataclass(frozen=True)
@@ -106,7 +224,7 @@ class RunSummary:
 
     Attributes:
         run_dir: The run directory; in a dry run, the one that would be made.
-        statuses: Status of every case by variant name: succeeded, failed, cancelled or pending.
+        statuses: Status of every case by variant name: succeeded, failed, timed_out, cancelled, skipped or pending.
         exit_code: 0 all succeeded, 1 some case failed, 128 + n stopped by signal n.
     """
 
@@ -150,6 +268,8 @@ class Options:
     follow: bool | None = None
     quiet: bool = False
     json: bool = False
+    detach: bool = False
+    policy: Mapping[str, object] = field(default_factory=dict[str, object])  # what differs from the suite's
     as_command: bool = False  # by `run_experiments_cli`, so that there is a command to repeat
 
 
@@ -165,6 +285,8 @@ class Suite:
     tags: tuple[str, ...]
     env: Mapping[str, str]
     file: Path | None
+    policy: ExecutionPolicy = field(default_factory=ExecutionPolicy)
+    hooks: Sequence[object] = ()
 
 
 def run_experiments(
@@ -184,6 +306,8 @@ def run_experiments(
     description: str | None = None,
     tags: Sequence[str] = (),
     env: Mapping[str, str] | None = None,
+    policy: ExecutionPolicy | None = None,
+    hooks: Sequence[object] = (),
 ) -> RunSummary:
     """Run every case as a process of its own; see `run_experiments_cli` for the same as a command.
 
@@ -199,6 +323,8 @@ def run_experiments(
         same_code: Refuse to resume with other code than the run's.
         description: By default the suite's docstring.
         env: Environment variables for every case; names are recorded, values are not.
+        policy: Timeouts, retries, resources, when to stop.
+        hooks: Objects with some of the methods of `Hook`.
 
     Raises:
         SuiteError: With every problem found, before anything is created.
@@ -207,7 +333,9 @@ def run_experiments(
         parallelism=parallelism, dry_run=dry_run, resume=None if resume is None else str(resume), only=tuple(only),
         note=note, results_dir=None if results_dir is None else str(results_dir), same_code=same_code, quiet=quiet,
     )  # fmt: skip
-    suite = declared(inspect.currentframe(), cases, entry_point, experiment_name, mode, description, tags, env)
+    suite = declared(
+        inspect.currentframe(), cases, entry_point, experiment_name, mode, description, tags, env, policy, hooks
+    )
     return run(suite, options)
 
 
@@ -220,6 +348,8 @@ def run_experiments_cli(
     description: str | None = None,
     tags: Sequence[str] = (),
     env: Mapping[str, str] | None = None,
+    policy: ExecutionPolicy | None = None,
+    hooks: Sequence[object] = (),
 ) -> NoReturn:
     """Make a suite file a command: read its command line (`--help` lists the flags), run, and exit.
 
@@ -228,7 +358,9 @@ def run_experiments_cli(
             another runner, 128 + n stopped by signal n.
     """
     with problems_end_the_program():
-        suite = declared(inspect.currentframe(), cases, entry_point, experiment_name, mode, description, tags, env)
+        suite = declared(
+            inspect.currentframe(), cases, entry_point, experiment_name, mode, description, tags, env, policy, hooks
+        )
         command_line(suite)
     sys.exit(0)
 
@@ -242,6 +374,8 @@ def declared(
     description: str | None,
     tags: Sequence[str],
     env: Mapping[str, str] | None,
+    policy: ExecutionPolicy | None,
+    hooks: Sequence[object],
 ) -> Suite:
     """A suite; the module from which the function of `frame` was called is its file, and describes it."""
     module = frame.f_back.f_globals if frame and frame.f_back else {}
@@ -251,6 +385,8 @@ def declared(
         ("cases", cases, Iterable, "a list of ExperimentCase"),
         ("entry_point", entry_point, str | Path, "a path"),
         ("env", {} if env is None else env, Mapping, "a dict of text"),
+        ("policy", policy or ExecutionPolicy(), ExecutionPolicy, "an ExecutionPolicy"),
+        ("hooks", hooks, Iterable, "a list of hooks"),
     ]
     wrong_types = [
         f"{name} is {value!r}: give {right}." for name, value, kind, right in given if not isinstance(value, kind)
@@ -259,7 +395,10 @@ def declared(
         wrong_types.append(f"tags is {tags!r}: give a list of text.")
     if wrong_types:
         raise SuiteError(wrong_types)
-    return Suite(list(cases), entry_point, experiment, mode, described, tuple(tags), dict(env or {}), file)
+    return Suite(
+        cases=list(cases), entry_point=entry_point, experiment=experiment, mode=mode, description=described,
+        tags=tuple(tags), env=dict(env or {}), policy=policy or ExecutionPolicy(), hooks=tuple(hooks), file=file,
+    )  # fmt: skip
 
 
 def is_texts(values: object) -> bool:
@@ -271,7 +410,7 @@ def is_texts(values: object) -> bool:
 def run(suite: Suite, options: Options) -> RunSummary:
     """The steps of a run, in the order in which they happen."""
     open_standard_streams()
-    plan = make_plan(suite, options)
+    plan = make_plan(with_flags(suite, options), options)
     with Console(plan, options) as console:
         if options.dry_run:
             console.show_plan()
@@ -279,12 +418,37 @@ def run(suite: Suite, options: Options) -> RunSummary:
         if plan.resumed and not plan.to_run:
             console.say(f"Nothing left to do in {plan.run_dir}: all its cases that are asked for have succeeded.")
             return RunSummary(plan.run_dir, plan.resumed.statuses, 0)
+        if options.detach:
+            return detach(plan, console)
         with open_run(plan) as (opened, journal):
-            console.start(opened, journal)
-            exit_code = Execution(opened, journal, console).run()
-            statuses = case_statuses(journal.events, opened.prepared)
-            console.summarise(opened, statuses)
-    return RunSummary(opened.run_dir, statuses, exit_code)
+            return execute(opened, journal, console)
+
+
+def with_flags(suite: Suite, options: Options) -> Suite:
+    """The suite with the policy that its command line asks for."""
+    return replace(suite, policy=replace(suite.policy, **cast(dict[str, Any], options.policy)))
+
+
+def execute(plan: Plan, journal: Journal, console: Console) -> RunSummary:
+    """Run the cases of an open run directory."""
+    console.start(plan, journal)
+    with Signals(foreground=bool(plan.options.debug)) as signals, terminal_kept():
+        hooks = HookCalls(plan.suite.hooks, plan.suite.policy.hook_timeout_s, signals.wake, hook_failed(journal))
+        exit_code = Execution(plan, journal, console, hooks, signals).run()
+        hooks.close()
+    statuses = case_statuses(journal.events, plan.prepared)
+    console.summarise(plan, statuses, journal.events)
+    return RunSummary(plan.run_dir, statuses, exit_code)
+
+
+def hook_failed(journal: Journal) -> Callable[[str, str, str], None]:
+    """What writes down that a hook failed; the run goes on."""
+
+    def write(hook: str, method: str, reason: str) -> None:
+        log.warning("hook %s.%s failed: %s", hook, method, reason)
+        journal.append("hook_failed", hook=hook, method=method, reason=reason)
+
+    return write
 
 
 # --- Checking --------------------------------------------------------------------------------------------------------
@@ -313,6 +477,7 @@ class Plan:
     prepared: Mapping[str, Prepared]
     to_run: tuple[str, ...]
     parallelism: int
+    machine: Capacity
     resumed: Resumed | None = None
 
     @property
@@ -332,6 +497,11 @@ def make_plan(suite: Suite, options: Options) -> Plan:
     entry_point, entry_problems = find_entry_point(suite, root)
     results_dir, results_problems = find_results_dir(suite, options, root)
     problems += entry_problems + results_problems + check_options(suite, options)
+    problems += hook_problems(suite.hooks) + policy_problems(suite.policy)
+    machine = Capacity(0, 0)
+    if not problems:
+        machine = find_capacity(suite)
+        problems += resource_problems(suite, machine)
     if problems:
         raise SuiteError(problems + problems_of_values(suite, options))
     code = read_code(root, results_dir)
@@ -347,7 +517,9 @@ def make_plan(suite: Suite, options: Options) -> Plan:
     )
     limit = options.parallelism if isinstance(options.parallelism, int) else PARALLELISM_LIMIT
     parallelism = max(1, len(to_run) if options.parallelism == "all" else min(len(to_run), limit))
-    return Plan(suite, options, root, results_dir, run_dir, entry_point, code, prepared, to_run, parallelism, resumed)
+    return Plan(
+        suite, options, root, results_dir, run_dir, entry_point, code, prepared, to_run, parallelism, machine, resumed
+    )
 
 
 def project_root(suite: Suite) -> Path:
@@ -398,8 +570,8 @@ def check_options(suite: Suite, options: Options) -> list[str]:
             problems.append(f"no case is named {pattern!r}.{nearest(pattern, variants)}")
     if not is_texts(options.only):
         return [f"only is {options.only!r}: give a list of patterns."]
-    if options.debug and (options.only or options.json):
-        problems.append("--debug has one case and the terminal: leave --only and --json out.")
+    if options.debug and (options.only or options.json or options.detach):
+        problems.append("--debug has one case and the terminal: leave --only, --json and --detach out.")
     if options.debug and options.debug not in variants:
         problems.append(f"no case is named {options.debug!r}.{nearest(options.debug, variants)}")
     at_once = cast(object, options.parallelism)
@@ -409,9 +581,152 @@ def check_options(suite: Suite, options: Options) -> list[str]:
     return problems
 
 
+@dataclass(frozen=True)
+class Capacity:
+    """What the machine has for cases.
+
+    Attributes:
+        gpus: Devices as CUDA_VISIBLE_DEVICES names them.
+        uuids: Their UUIDs, as far as `nvidia-smi` knows them.
+    """
+
+    cpus: float
+    memory_gb: float
+    gpus: tuple[str, ...] = ()
+    uuids: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+def find_capacity(suite: Suite) -> Capacity:
+    """The usable CPUs, the memory, and the GPUs if some case needs some."""
+    cpus, memory_gb = float(usable_cpus()), memory_bytes() / 1e9
+    own = (getattr(case.resources, "gpus", None) for case in suite.cases)
+    if not suite.policy.gpus_per_case and not any(own):
+        return Capacity(cpus, memory_gb)
+    known = {gpu["index"]: gpu["uuid"] for gpu in gpus()}
+    known |= {uuid: uuid for uuid in known.values()}
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    # By UUID where we choose: CUDA's own order of devices is not nvidia-smi's.
+    devices = visible.split(",") if visible is not None else [known[name] for name in known if name.isdigit()]
+    devices = [device.strip() for device in devices if device.strip()]
+    return Capacity(cpus, memory_gb, tuple(dict.fromkeys(devices)), {d: known[d] for d in devices if d in known})
+
+
+def policy_problems(policy: object) -> list[str]:
+    """What is wrong with an execution policy, value by value."""
+    if not isinstance(policy, ExecutionPolicy):
+        return [f"policy is {policy!r}: give an ExecutionPolicy."]
+    problems: list[str] = []
+
+    def check(name: str, low: float, high: float = math.inf, *, whole: bool = False, above: bool = False) -> None:
+        value = cast(object, vars(policy)[name])
+        if value is None and ExecutionPolicy.__dataclass_fields__[name].default is None:
+            return
+        number = value if isinstance(value, int if whole else int | float) and not isinstance(value, bool) else math.nan
+        if not low <= number <= high or (above and number == low):
+            bound = f"{low:g} to {high:g}" if high < math.inf else f"{'more than' if above else 'at least'} {low:g}"
+            problems.append(f"policy: {name} is {value!r}: it must be {'a whole number, ' * whole}{bound}.")
+
+    for name in ("timeout_s", "cpus_per_case", "memory_gb_per_case", "hook_timeout_s"):
+        check(name, 0, above=True)
+    for name in ("grace_s", "backoff_s", "backoff_factor", "backoff_cap_s", "gpus_per_case"):
+        check(name, 0)
+    for name in ("max_attempts", "failure_window"):
+        check(name, 1, whole=True)
+    check("max_failure_rate", 0, high=1)
+    check("continue_exit_code", 1, high=255, whole=True)
+    check("nice", 0, high=19, whole=True)
+    if policy.backoff not in ("exponential", "linear", "constant"):
+        problems.append(f"policy: backoff is {policy.backoff!r}: it must be 'exponential', 'linear' or 'constant'.")
+    for name in ("retry_on", "never_retry_on"):
+        problems += [f"policy: {name}: {problem}" for problem in failure_problems(getattr(policy, name))]
+    if policy.isolate:
+        problems += isolation_problems()
+    return problems
+
+
+FAILURES = ("any", "exit_code", "signal", "timeout", "oom", "lost")
+
+
+def failure_problems(names: object) -> list[str]:
+    """Which names of failures are none."""
+    if not isinstance(names, tuple | list):
+        return [f"{names!r} is no list of failures."]
+    known = [*FAILURES, *(number.name for number in signal.Signals)]
+    return [
+        f"{name!r} is no failure: give an exit code, a signal's name, or one of {', '.join(FAILURES)}."
+        f"{nearest(str(name), known)}"
+        for name in cast(Sequence[object], names)
+        if not (name in known or (type(name) is int and 0 < name < 256))
+    ]
+
+
+def isolation() -> list[str]:
+    """The command before a case's own that gives it a PID namespace: all in it dies with its first process."""
+    bwrap = shutil.which("bwrap") or "bwrap"
+    return [bwrap, "--unshare-pid", "--die-with-parent", "--dev-bind", "/", "/", "--proc", "/proc", "--"]
+
+
+def isolation_problems() -> list[str]:
+    """Why cases can't be isolated here."""
+    try:
+        done = subprocess.run([*isolation(), "true"], capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    except OSError:
+        return ["policy: isolate needs the program bwrap (bubblewrap, Linux), which isn't installed."]
+    why = done.stderr.strip().partition("\n")[0]
+    return [f"policy: isolate doesn't work here: {why}"] if done.returncode else []
+
+
+def resource_problems(suite: Suite, capacity: Capacity) -> list[str]:
+    """Cases that need more than there is, or what can't be given; equal ones are told once."""
+    problems: dict[str, list[str]] = {}
+    for case in suite.cases:
+        own = cast(object, case.resources)
+        if own is not None and not isinstance(own, Resources):
+            problems.setdefault(f"resources is {own!r}: give Resources(…).", []).append(case.variant_name)
+            continue
+        for problem in problems_of_needs(needs_of(case, suite.policy), capacity):
+            problems.setdefault(problem, []).append(case.variant_name)
+    return [
+        f"case {variants[0]!r}{f' and {len(variants) - 1} more' if len(variants) > 1 else ''}: {problem}"
+        for problem, variants in problems.items()
+    ]
+
+
+def problems_of_needs(needs: Resources, capacity: Capacity) -> list[str]:
+    values = {name: value for name, value in vars(needs).items() if value is not None}
+    for name, value in cast(dict[str, object], values).items():
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int | float)
+            or not (value > 0 or (name == "gpus" and value == 0))
+        ):
+            return [f"{name} is {value!r}: it must be a number above 0."]
+    gpus = values.get("gpus", 0)
+    problems = [f"gpus is {gpus:g}: it must be whole, or below 1."] if gpus > 1 and gpus != int(gpus) else []
+    for name, there, unit in (
+        ("cpus", capacity.cpus, "CPUs"),
+        ("memory_gb", capacity.memory_gb, "GB of memory"),
+        ("gpus", len(capacity.gpus), "GPUs"),
+    ):
+        if values.get(name, 0) > there:
+            problems.append(f"it needs {values[name]:g} {unit}, and {there:.3g} are there.")
+    return problems
+
+
 RESERVED = {
     *("config.json", "results.json", "tracking.jsonl", "items.jsonl", "run.json", "environment.json", "journal.jsonl"),
-    *("uncommitted.patch", "limits.bin", "cancel", "results.csv", "analysis.json", "readme.md", "con", "prn", "aux"),
+    *(
+        "uncommitted.patch",
+        "runner.log",
+        "limits.bin",
+        "cancel",
+        "results.csv",
+        "analysis.json",
+        "readme.md",
+        "con",
+        "prn",
+        "aux",
+    ),
     *("nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10))),
 }
 OUR_FILES = re.compile(r"report\..*|attempt-\d+\..*|uncommitted.*\.patch|.*\.eval")
@@ -911,6 +1226,7 @@ class CodeState:
         tree: Git's id of the tree on disk, untracked files included; equal ids mean equal code.
         patch: Applied to the commit, it gives the exact tree, but for `left_out`.
         left_out: Files that differ and are not in the patch: path, size_bytes, sha256, reason.
+        seconds: How long it took to read.
     """
 
     label: str
@@ -921,6 +1237,7 @@ class CodeState:
     patch: bytes = b""
     left_out: tuple[Mapping[str, Any], ...] = ()
     problem: str | None = None
+    seconds: float = 0.0
 
     @property
     def short(self) -> str:
@@ -983,6 +1300,11 @@ def git(folder: Path, *arguments: str, stdin: bytes = b"", env: Mapping[str, str
 
 def read_code(root: Path, results_dir: Path) -> CodeState:
     """The code that a run would execute. Whatever state git is in, the label is honest."""
+    started = time.monotonic()
+    return replace(code_state(root, results_dir), seconds=time.monotonic() - started)
+
+
+def code_state(root: Path, results_dir: Path) -> CodeState:
     try:
         git(root, "rev-parse", "--show-toplevel")
     except GitError as error:
@@ -1098,6 +1420,34 @@ def file_facts(path: Path | str, limit: int | None) -> dict[str, Any]:
         return {"size_bytes": status.st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
 
 
+class CodeWatch:
+    """Reads the code again while cases are still to be launched: each attempt is recorded with what it could see.
+
+    In a thread, since git may take long; at most once a second and for 2 % of the time.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.root, self.results_dir, self.code = plan.root, plan.results_dir, plan.code
+        self.next_look = time.monotonic() + max(1.0, 50 * plan.code.seconds)
+        self.reading: threading.Thread | None = None
+
+    def look(self) -> None:
+        """Begin to read if it is time."""
+        if time.monotonic() < self.next_look or (self.reading and self.reading.is_alive()) or not self.code.tree:
+            return
+        self.reading = threading.Thread(target=self.read, daemon=True)
+        self.reading.start()
+
+    def read(self) -> None:
+        code = read_code(self.root, self.results_dir)
+        self.next_look = time.monotonic() + max(1.0, 50 * code.seconds)
+        self.code = code
+
+    def facts(self) -> dict[str, Any]:
+        """What an attempt's record says of its code."""
+        return {"commit": self.code.commit, "dirty": self.code.dirty, "tree": self.code.tree}
+
+
 # --- The run directory -----------------------------------------------------------------------------------------------
 
 
@@ -1198,7 +1548,9 @@ def reopen_run(plan: Plan, resumed: Resumed) -> tuple[Plan, Journal]:
     adopted = not record.run  # made by the simple original of this file
     journal = Journal(path / "journal.jsonl", record.journal)
     try:
-        end_survivors(path, resumed)
+        if ended := end_survivors(path, resumed):
+            note = f"{ended} processes that an earlier pass had left running were ended."
+            plan = replace(plan, resumed=replace(resumed, notes=(*resumed.notes, note)))
         # What names other files comes after them: a crash in between must leave a run that can be resumed.
         added = {variant: plan.prepared[variant].config_json for variant in resumed.added}
         write_configs(path, {**resumed.repaired, **added})
@@ -1228,18 +1580,13 @@ def reopen_run(plan: Plan, resumed: Resumed) -> tuple[Plan, Journal]:
     return plan, journal
 
 
-def end_survivors(run_dir: Path, resumed: Resumed) -> None:
-    """Kill what the attempts of a killed runner left running here: two processes must not share a folder."""
-    for event in resumed.record.events:
-        interrupted = event["event"] == "attempt_started" and resumed.statuses.get(event["variant"]) == "interrupted"
-        if interrupted and event.get("host") == os.uname().nodename:
-            shown = subprocess.run(
-                ["ps", "-o", "args=", "-ww", "-p", str(event["pid"])], capture_output=True, text=True
-            )
-            # The pid may be somebody else's by now; the case's own folder among its arguments is proof.
-            if f"--output_dir {run_dir / event['variant']} " in f"{shown.stdout.strip()} ":
-                with suppress(ProcessLookupError, PermissionError):
-                    os.killpg(event["pid"], signal.SIGKILL)
+def end_survivors(run_dir: Path, resumed: Resumed) -> int:
+    """Kill what an earlier pass left running, its guardian killed too: two processes must not share a folder."""
+    here = os.uname().nodename
+    started = [event for event in resumed.record.events if event["event"] == "attempt_started"]
+    for cancel in [run_dir / "cancel", *(run_dir.glob("*/cancel"))]:
+        cancel.unlink(missing_ok=True)  # it was meant for the pass that is over
+    return end_marked({event["mark"] for event in started if event.get("host") == here and "mark" in event})
 
 
 def write_configs(run_dir: Path, configs: Mapping[str, str]) -> None:
@@ -1273,6 +1620,7 @@ def run_json(plan: Plan) -> dict[str, Any]:
         "runner": {"version": __version__, **file_facts(Path(__file__), None)},
         "code": plan.code.record("uncommitted.patch"),
         "parallelism": plan.parallelism,
+        "policy": asdict(suite.policy),
         "only": list(options.only),
         "set": list(options.set),
         "debug": options.debug,
@@ -1284,6 +1632,7 @@ def run_json(plan: Plan) -> dict[str, Any]:
                 "config_sha256": sha256_of(prepared.config_json.encode()),
                 "config_class": type(prepared.case.config).__qualname__,
                 "environment_names": sorted(prepared.case.env),
+                **({"resources": asdict(prepared.case.resources)} if prepared.case.resources else {}),
             }
             for variant, prepared in plan.prepared.items()
         ],
@@ -1310,7 +1659,7 @@ def environment_json() -> dict[str, Any]:
         "system": {"name": uname.sysname, "release": uname.release, "machine": uname.machine},
         "cpus": os.cpu_count(),
         "usable_cpus": usable_cpus(),
-        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        "memory_bytes": memory_bytes(),
         "gpus": gpus(),
         "environment_names": sorted(name for name in os.environ if TELLING_NAMES.search(name)),
     }
@@ -1326,6 +1675,10 @@ def gpus() -> list[dict[str, str]]:
         return []
     lines = done.stdout.splitlines() if done.returncode == 0 else []
     return [dict(zip(fields, line.split(", "), strict=False)) for line in lines]
+
+
+def memory_bytes() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def usable_cpus() -> int:
@@ -1534,6 +1887,7 @@ def stamp_of(status: os.stat_result) -> tuple[int, int, int]:
 # Who owns a run
 
 NO_FLOCK = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)
+GUARDIAN_PATIENCE_S = 5.0  # longer than a guardian takes for cases whose runner is gone
 HEARTBEAT_S, STALE_S = 20.0, 120.0  # a network file system may show a time of change that is 60 s old
 
 
@@ -1570,33 +1924,37 @@ def refuse_if_owned(path: Path) -> None:
 
 def lock(descriptor: int, path: Path, kind: int) -> bool:
     """Lock a journal until its descriptor is closed; False where the file system has no locks."""
-    for patience in range(10, -1, -1):
+    started = time.monotonic()
+    while True:
         try:
             with naming(path):
                 fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
             return True
         except BlockingIOError:
-            if not patience:
-                raise belongs_to(last_owner(path), path.parent) from None
-            time.sleep(0.02)  # it may be somebody who only looks
+            owner, is_gone = last_owner(path)
+            # Somebody who only looks is soon done. The guardian of a killed runner ends its cases first.
+            if time.monotonic() - started > (GUARDIAN_PATIENCE_S if is_gone else 0.2):
+                raise belongs_to(owner, path.parent) from None
+            time.sleep(0.02)
         except OSError as error:
             if error.errno in NO_FLOCK:
                 return False
             raise
-    raise AssertionError("unreachable")
 
 
 def belongs_to(owner: str, run_dir: Path) -> SuiteError:
     return SuiteError([f"{run_dir} belongs to another runner{owner}."], EXIT_LOCKED)
 
 
-def last_owner(journal: Path) -> str:
-    """Who started the pass that a run is in."""
+def last_owner(journal: Path) -> tuple[str, bool]:
+    """Who started the pass that a run is in, in words, and whether that process is known to be gone."""
     with suppress(SuiteError, OSError):
         for event in reversed(read_journal(journal).events):
             if event["event"] in ("run_started", "run_resumed"):
-                return f" (pid {event.get('pid')} on {event.get('host')}, since {event.get('time')})"
-    return ""
+                pid, host = event.get("pid"), event.get("host")
+                is_gone = host == os.uname().nodename and isinstance(pid, int) and not start_time(pid)
+                return f" (pid {pid} on {host}, since {event.get('time')})", is_gone
+    return "", False
 
 
 class OwnerFile:
@@ -1687,7 +2045,8 @@ def living_owner(path: Path, time_there: Callable[[], float] | None) -> str:
             content, status = read_plain(path)
         except FileNotFoundError:
             return ""
-        if status.st_mtime_ns == 0:
+        refreshed = status.st_mtime
+        if refreshed == 0:
             return ""
         with suppress(SuiteError):
             known = parsed(content, path)
@@ -1697,7 +2056,7 @@ def living_owner(path: Path, time_there: Callable[[], float] | None) -> str:
     text = f" (pid {known.get('pid')} on {known.get('host')}, since {known.get('since')})"
     lives = is_alive(known.get("pid"), known.get("start_time")) if known.get("place") == process_place() else None
     if lives is None and time_there:
-        lives = time_there() - status.st_mtime < STALE_S
+        lives = time_there() - refreshed < STALE_S
     return text if lives else ""
 
 
@@ -1868,21 +2227,30 @@ def naming(path: Path | str) -> Generator[None]:
 # --- Running ---------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@dataclass
 class Attempt:
-    """One process of a case.
+    """One process tree of a case.
 
     Attributes:
+        mark: What identifies it for the guardian; its processes carry it.
+        pid: The first process; 0 until it has started.
+        started: By the execution's clock, which stands still while a Ctrl-Z has stopped the run.
         log: Its standard output and error; None if it has the terminal (`--debug`).
+        devices: The GPUs that are its own.
+        ending: The status that it will have because we ended it: timed_out or cancelled.
         earlier_logs: In Inspect mode, unfinished logs in the case's folder that other attempts left.
     """
 
     variant: str
     number: int
-    pid: int
-    started: float
+    mark: int
     folder: Path
     log: Path | None
+    needs: Resources
+    started: float
+    pid: int = 0
+    devices: Sequence[str] = ()
+    ending: str = ""
     earlier_logs: frozenset[Path] = frozenset()
 
 
@@ -1891,116 +2259,335 @@ class Outcome:
     """How an attempt ended.
 
     Attributes:
+        status: succeeded, failed, timed_out, cancelled; unfinished if it asked to be run again.
         cause: Why it failed, in words; empty if it succeeded.
+        exit_code: Minus the signal's number if a signal ended it; None if it never started.
     """
 
     attempt: Attempt
     status: str
     cause: str
     duration_s: float
+    exit_code: int | None = None
+    usage: Mapping[str, float] = field(default_factory=dict[str, float])
+
+    @property
+    def failed(self) -> bool:
+        """Whether it is a failure of the case's own, which a retry may mend."""
+        return self.status in ("failed", "timed_out")
+
+    @property
+    def kinds(self) -> set[int | str]:
+        """The words of `ExecutionPolicy.retry_on` that mean this failure."""
+        kinds: set[int | str] = {"any"}
+        if self.status == "timed_out":
+            return kinds | {"timeout"}
+        if self.exit_code is not None and self.exit_code >= 0:
+            return kinds | {self.exit_code, "exit_code"}
+        if self.exit_code is not None:
+            kinds |= {"signal", signal_name(-self.exit_code)}
+            kinds |= {"oom"} if self.exit_code == -signal.SIGKILL else set()
+        return kinds
 
 
 class Execution:
     """One pass over the cases of a run: launch, wait, record, report, until nothing is left or a signal comes."""
 
-    def __init__(self, plan: Plan, journal: Journal, console: Console) -> None:
-        self.plan, self.journal, self.console = plan, journal, console
+    def __init__(self, plan: Plan, journal: Journal, console: Console, hooks: HookCalls, signals: Signals) -> None:
+        self.plan, self.journal, self.console, self.hooks, self.signals = plan, journal, console, hooks, signals
+        self.policy = plan.suite.policy
         self.queue = deque(plan.to_run)
+        self.retries: list[tuple[float, str]] = []  # a heap: when, and which case
+        self.deadlines: list[tuple[float, int]] = []  # a heap: when, and the attempt's mark
+        self.last: dict[str, Outcome] = {}  # of cases that will be run again
+        self.running: dict[int, Attempt] = {}
+        self.asked: dict[str, list[str]] = {}  # cases whose hooks have not answered yet, with the devices kept for them
+        self.statuses = dict(plan.resumed.statuses if plan.resumed else dict.fromkeys(plan.prepared, "pending"))
         self.parallelism = plan.parallelism
-        self.environment = child_environment(plan)
+        self.machine = Machine(plan.machine)
+        self.isolation = isolation() if self.policy.isolate else []
+        self.watch = CodeWatch(plan)
         self.attempts = Counter(plan.resumed.attempts if plan.resumed else {})
+        self.tries: Counter[str] = Counter()
+        self.next_mark = FIRST_MARK + (secrets.randbits(31) << 20)  # no two runs of a machine share marks
         self.publisher = Publisher(plan, journal) if plan.suite.mode == "inspect" else None
         self.unreported: list[Outcome] = []
-        self.next_commit = 0.0
-        self.stopping_since: float | None = None
-        self.failed = False
+        self.window: deque[bool] = deque(maxlen=self.policy.failure_window)
+        self.next_commit = self.next_look = self.paused_s = 0.0
+        self.stopped = ""  # why nothing more is launched
+        self.refusals = 0  # launches in a row for which the system had no room
+        self.begun = self.full = self.cancelled = self.killed = self.failed = False
 
     def run(self) -> int:
         """Run to the end; the exit code."""
-        with Signals(foreground=bool(self.plan.options.debug)) as signals, Children(signals) as children:
-            self.signals, self.children = signals, children
-            self.fill()
-            while self.queue or children.running or (self.publisher and self.publisher.busy):
-                outcomes = [self.record_end(*ended) for ended in children.wait(self.patience())]
-                self.fill()  # before files are read: a free place is time lost
-                if self.publisher:
-                    outcomes = self.publisher.published(outcomes)
-                for outcome in outcomes:
-                    self.end_case(outcome)
-                self.commit(only_if_due=True)
-                self.console.tick(children.running)
-                self.journal.heartbeat()
-                self.heed_signals()
-            self.commit()
-            exit_code = 128 + signals.received[0] if signals.received else EXIT_FAILED if self.failed else 0
+        with Guardian(self.plan, self.journal.descriptor, self.signals) as self.guardian:
+            self.hooks.call("before_run", self.record(), self.begin)
+            self.serve()
+            received = self.signals.received
+            exit_code = 128 + received[0] if received else EXIT_FAILED if self.failed else 0
+            self.hooks.call("after_run", replace(self.record(), exit_code=exit_code), lambda _: None)
+            self.serve()
             self.journal.append("run_ended", exit_code=exit_code)
             self.commit()
         return exit_code
 
-    def fill(self) -> None:
-        """Launch as many cases as there are places."""
-        while self.queue and len(self.children.running) < self.parallelism and not self.signals.received:
-            self.launch(self.queue.popleft())
+    def begin(self, answers: Sequence[object]) -> None:
+        """Heed what the hooks say before the first launch."""
+        self.begun = True
+        for answer in answers:
+            if isinstance(answer, Mapping):
+                self.journal.append("run_annotated", extra=dict(cast(Mapping[str, Any], answer)))
+            if isinstance(answer, Refuse):
+                self.stop_launching(f"a hook refused the run: {answer.reason}")
+        self.fill()
+
+    def serve(self) -> None:
+        """Until nothing is left: hear what happened, launch what there is room for, decide about what ended."""
+        while self.unfinished:
+            outcomes = [outcome for event in self.guardian.wait(self.patience()) for outcome in self.heed(event)]
+            self.fill()  # before files are read: a free place is time lost
+            if self.publisher:
+                outcomes = self.publisher.published(outcomes)
+            for outcome in outcomes:
+                self.judge(outcome)
+            self.hooks.collect()
+            self.look_around()
+            self.commit(only_if_due=True)
+            self.console.tick(self.running)
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether there is something to wait for."""
+        waiting = self.queue or self.retries or self.running or (self.publisher and self.publisher.busy)
+        return bool(waiting or (self.hooks.busy and not self.killed))
+
+    def clock(self) -> float:
+        """Monotonic seconds, without those that a Ctrl-Z has stopped."""
+        return time.monotonic() - self.paused_s
 
     def patience(self) -> float:
         """Seconds to wait for an event before something else is due."""
         unsaid = self.unreported or self.console.untold
-        if unsaid or self.console.moving or self.stopping_since or (self.publisher and self.publisher.busy):
-            return 0.1
-        return 1.0
+        busy = unsaid or self.console.moving or (self.publisher and self.publisher.busy)
+        due = [self.clock() + (0.1 if busy else 1.0), *(heap[0][0] for heap in (self.retries, self.deadlines) if heap)]
+        if self.hooks.due is not None:
+            due.append(self.hooks.due - self.paused_s)
+        return max(0.0, min(due) - self.clock())
 
-    def launch(self, variant: str) -> None:
+    # --- launching
+
+    def fill(self) -> None:
+        """Launch as many cases as there are places and resources for."""
+        while self.retries and self.retries[0][0] <= self.clock():
+            self.queue.append(heapq.heappop(self.retries)[1])
+            self.full = False
+        while self.queue and not (self.halted or self.full) and self.places > 0:
+            variant = next((v for v in self.queue if self.machine.fits(self.needs(v))), None)
+            if variant is None:
+                self.full = True  # until something is given back
+                break
+            self.queue.remove(variant)
+            self.asked[variant] = self.machine.take(self.needs(variant))
+            self.hooks.call("before_case", self.record(variant), partial(self.admit, variant))
+
+    @property
+    def places(self) -> int:
+        """How many more cases may run at once."""
+        return self.parallelism - len(self.running) - len(self.asked)
+
+    @property
+    def halted(self) -> bool:
+        """Whether nothing is to be launched."""
+        return bool(not self.begun or self.stopped or self.signals.received)
+
+    def needs(self, variant: str) -> Resources:
+        return needs_of(self.plan.prepared[variant].case, self.policy)
+
+    def release(self, needs: Resources, devices: Sequence[str]) -> None:
+        self.machine.give(needs, devices)
+        self.full = False
+
+    def admit(self, variant: str, answers: Sequence[object]) -> None:
+        """Launch a case, if its hooks have nothing against it."""
+        devices = self.asked.pop(variant)
+        answer = strongest(answers)
+        cancelled = (self.plan.run_dir / variant / "cancel").exists()
+        if answer is None and not self.halted and not cancelled:
+            self.launch(variant, devices)
+            return
+        self.release(self.needs(variant), devices)
+        if cancelled and not self.halted:
+            self.end_unlaunched(variant, "cancelled", "its `cancel` file")
+        elif answer is not None and not self.signals.received:
+            self.end_unlaunched(variant, "skipped", f"a hook answered {answer}")
+            if answer is Answer.ABORT:
+                self.stop_launching("a hook answered ABORT")
+        elif self.stopped:
+            self.end_unlaunched(variant, "skipped", self.stopped)
+
+    def launch(self, variant: str, devices: Sequence[str]) -> None:
         """Start the next attempt of a case."""
         plan, prepared = self.plan, self.plan.prepared[variant]
-        number = self.attempts[variant] + 1
+        self.attempts[variant] += 1
         folder = plan.run_dir / variant
-        while (folder / f"attempt-{number}.log").exists():  # its runner died before it could write the attempt down
-            number += 1
+        while (folder / f"attempt-{self.attempts[variant]}.log").exists():  # its runner died before it wrote that down
+            self.attempts[variant] += 1
+        number = self.attempts[variant]
         log_path = None if plan.options.debug else folder / f"attempt-{number}.log"
         log.debug("%s: starting attempt %d", variant, number)
         earlier = self.publisher.staged_before(variant, folder) if self.publisher else frozenset[Path]()
-        try:
-            pid = start_process(
-                entry_command(plan.entry_point) + prepared.arguments,
-                plan.root,
-                self.case_environment(prepared),
-                log_path,
+        attempt = Attempt(
+            variant, number, self.next_mark, folder, log_path, self.needs(variant), self.clock(),
+            devices=devices, earlier_logs=earlier,
+        )  # fmt: skip
+        self.next_mark += 1
+        self.running[attempt.mark] = attempt
+        self.guardian.launch(
+            Launch(
+                mark=attempt.mark,
+                command=[*self.isolation, *entry_command(plan.entry_point), *prepared.arguments],
+                environment=self.case_environment(attempt),
+                log=log_path and str(log_path),
+                memory_bytes=int(attempt.needs.memory_gb * 1e9) if attempt.needs.memory_gb else None,
+                isolated=self.policy.isolate,
             )
-        except OSError as error:
-            if error.errno in NO_ROOM and self.children.running:  # go on with fewer
-                log.debug("%s: %s, retried later", variant, error)
-                self.parallelism = len(self.children.running)
-                self.queue.appendleft(variant)
-                return
-            self.attempts[variant] = number
-            attempt = Attempt(variant, number, 0, time.monotonic(), folder, None)
-            self.end_case(Outcome(attempt, "failed", f"could not be started: {error}", 0.0))
-            return
-        self.attempts[variant] = number
-        attempt = Attempt(variant, number, pid, time.monotonic(), folder, log_path, earlier)
-        self.children.add(attempt)
+        )
+
+    def case_environment(self, attempt: Attempt) -> dict[str, str]:
+        """What an attempt gets beside what all get: who it is, its devices and threads, its own variables."""
+        plan, folder, needs = self.plan, str(attempt.folder), attempt.needs
+        added = {
+            "SUITECASE_RUN": plan.run_dir.name,
+            "SUITECASE_RUN_DIR": str(plan.run_dir),
+            "SUITECASE_CASE": f"{plan.suite.experiment}/{plan.run_dir.name}/{attempt.variant}",
+            "SUITECASE_VARIANT": attempt.variant,
+            "SUITECASE_ATTEMPT": str(attempt.number),
+            "SUITECASE_OUTPUT_DIR": folder,
+            "SUITECASE_MARK": str(attempt.mark),
+        }
+        if needs.gpus is not None:
+            added["CUDA_VISIBLE_DEVICES"] = ",".join(attempt.devices)
+        if needs.cpus is not None:
+            added |= {name: value for name, value in thread_variables(needs.cpus).items() if name not in plan.suite.env}
+        if self.publisher:
+            added |= {"INSPECT_LOG_DIR": folder, "INSPECT_LOG_FORMAT": "eval"}
+        return {**added, **plan.prepared[attempt.variant].case.env}
+
+    # --- what happens to attempts
+
+    def heed(self, event: Mapping[str, Any]) -> list[Outcome]:
+        """Write down what the guardian tells of an attempt; how it ended, if it did."""
+        attempt = self.running[event["mark"]]
+        if event["event"] == "started":
+            self.record_start(attempt, event["pid"])
+            return []
+        del self.running[attempt.mark]
+        self.release(attempt.needs, attempt.devices)
+        if event["event"] == "refused" and event["errno"] in NO_ROOM and self.wait_for_room(attempt, event["errno"]):
+            return []
+        if not attempt.pid:
+            self.record_start(attempt, None)
+        self.refusals = 0
+        return [self.record_end(attempt, event)]
+
+    def record_start(self, attempt: Attempt, pid: int | None) -> None:
+        attempt.pid, attempt.started = pid or 0, self.clock()
+        self.statuses[attempt.variant] = "running"
+        if attempt.needs.timeout_s is not None and not self.plan.options.debug:
+            heapq.heappush(self.deadlines, (attempt.started + attempt.needs.timeout_s, attempt.mark))
+        gpus = [{"device": device, "uuid": self.plan.machine.uuids.get(device)} for device in attempt.devices]
         self.journal.append(
-            "attempt_started", variant=variant, attempt=number, pid=pid, host=os.uname().nodename,
-            commit=plan.code.commit, dirty=plan.code.dirty, tree=plan.code.tree,
+            "attempt_started", variant=attempt.variant, attempt=attempt.number, pid=pid, host=os.uname().nodename,
+            mark=attempt.mark, **self.watch.facts(), **({"gpus": gpus} if gpus else {}),
         )  # fmt: skip
 
-    def case_environment(self, prepared: Prepared) -> dict[bytes, bytes]:
-        folder = str(self.plan.run_dir / prepared.case.variant_name)
-        staging = {"INSPECT_LOG_DIR": folder, "INSPECT_LOG_FORMAT": "eval"} if self.publisher else {}
-        return self.environment | encoded({**staging, **prepared.case.env})
+    def wait_for_room(self, attempt: Attempt, number: int) -> bool:
+        """Go on with fewer cases at a time if the system has no room for one more; False if that doesn't help."""
+        if not self.running and self.refusals >= 20:
+            return False
+        self.refusals += 1
+        if self.refusals == 1:
+            self.console.say(
+                f"Note: no room for {len(self.running) + 1} cases at a time: {os.strerror(number)}.", "yellow"
+            )
+        self.attempts[attempt.variant] -= 1
+        self.parallelism = max(1, len(self.running))
+        if self.halted:
+            if self.stopped:
+                self.end_unlaunched(attempt.variant, "skipped", self.stopped)
+        elif self.running:
+            self.queue.appendleft(attempt.variant)
+        else:
+            heapq.heappush(self.retries, (self.clock() + 0.5, attempt.variant))
+        return True
 
-    def record_end(self, attempt: Attempt, wait_status: int, usage: Usage) -> Outcome:
-        """Write down how a process ended; in Inspect mode the case's logs then have the last word."""
-        exit_code = os.waitstatus_to_exitcode(wait_status)
-        duration_s = time.monotonic() - attempt.started
-        status = "succeeded" if exit_code == 0 else "cancelled" if self.signals.received else "failed"
-        ended = {"signal": -exit_code} if exit_code < 0 else {"exit_code": exit_code}
+    def record_end(self, attempt: Attempt, event: Mapping[str, Any]) -> Outcome:
+        """Write down how an attempt ended; in Inspect mode the case's logs then have the last word."""
+        exit_code: int | None = None
+        usage = {name: event[name] for name in ("user_cpu_s", "system_cpu_s", "max_rss_bytes") if name in event}
+        ended: dict[str, int] = {}
+        if "wait_status" in event:
+            exit_code = os.waitstatus_to_exitcode(event["wait_status"])
+            ended = {"signal": -exit_code} if exit_code < 0 else {"exit_code": exit_code}
+            cause = cause_of(exit_code, by_us=bool(attempt.ending))
+        elif "errno" in event:
+            cause = f"could not be started: {os.strerror(event['errno'])} ({self.plan.entry_point} or its interpreter)"
+        else:
+            cause = "its guardian was killed, and the case with it"
+        status = "succeeded" if exit_code == 0 else "failed"
+        if attempt.ending:
+            status = attempt.ending  # exit code 0 after a TERM says only that it ended in good order
+            cause = f"took longer than {attempt.needs.timeout_s:g} s" if status == "timed_out" else cause or "cancelled"
+        elif exit_code is not None and exit_code == self.policy.continue_exit_code:
+            status, cause = "unfinished", "has more to do"
+        outcome = Outcome(attempt, status, cause, self.clock() - attempt.started, exit_code, usage)
         self.journal.append(
             "attempt_ended", variant=attempt.variant, attempt=attempt.number, status=status, **ended,
-            duration_s=round(duration_s, 6), **usage,
+            duration_s=round(outcome.duration_s, 6), **usage,
         )  # fmt: skip
         self.console.attempt_ended(attempt)
-        return Outcome(attempt, status, cause_of(exit_code, stopped=bool(self.signals.received)), duration_s)
+        return outcome
+
+    def judge(self, outcome: Outcome) -> None:
+        """Decide about an ended attempt; of a failure the hooks are asked first."""
+        if outcome.status == "unfinished":
+            self.conclude(outcome, None)
+        elif outcome.failed:
+            self.hooks.call(
+                "after_case", self.record(outcome.attempt.variant, outcome),
+                lambda answers: self.conclude(outcome, strongest(answers)),
+            )  # fmt: skip
+        else:
+            self.conclude(outcome, None)
+            self.hooks.call("after_case", self.record(outcome.attempt.variant, outcome), self.heed_abort)
+
+    def heed_abort(self, answers: Sequence[object]) -> None:
+        if strongest(answers) is Answer.ABORT:
+            self.stop_launching("a hook answered ABORT")
+
+    def conclude(self, outcome: Outcome, answer: Answer | None) -> None:
+        """End a case, or schedule its next attempt."""
+        attempt = outcome.attempt
+        self.tries[attempt.variant] += outcome.failed
+        again = outcome.status == "unfinished" or answer is Answer.RETRY
+        again = again or (
+            answer is None and outcome.failed and self.policy.retries(outcome.kinds, self.tries[attempt.variant])
+        )
+        if not again or self.halted:
+            self.end_case(replace(outcome, status="cancelled") if outcome.status == "unfinished" else outcome)
+        else:
+            delay_s = 0.0
+            if outcome.failed:
+                seed = getattr(self.plan.prepared[attempt.variant].case.config, "seed", 0)
+                delay_s = self.policy.delay_s(self.tries[attempt.variant], f"{seed}:{attempt.variant}")
+            self.journal.append(
+                "retry_scheduled", variant=attempt.variant, attempt=attempt.number, cause=outcome.cause,
+                delay_s=round(delay_s, 6),
+            )  # fmt: skip
+            self.last[attempt.variant] = outcome
+            heapq.heappush(self.retries, (self.clock() + delay_s, attempt.variant))
+            self.console.retrying(outcome, delay_s)
+        self.heed_abort([] if answer is None else [answer])
 
     def end_case(self, outcome: Outcome) -> None:
         """Write down how a case ended; it is reported once that is on disk."""
@@ -2009,8 +2596,112 @@ class Execution:
             "case_ended", variant=attempt.variant, status=outcome.status, attempts=attempt.number,
             cause=outcome.cause, files=files_of(attempt.folder),
         )  # fmt: skip
+        self.statuses[attempt.variant] = outcome.status
         self.failed = self.failed or outcome.status != "succeeded"
         self.unreported.append(outcome)
+        self.window.append(outcome.failed)
+        rate = self.policy.max_failure_rate
+        if self.policy.fail_fast and outcome.failed:
+            self.stop_launching(f"{attempt.variant} failed, and fail_fast is set")
+        elif rate is not None and sum(self.window) / self.policy.failure_window > rate:
+            self.stop_launching(f"{sum(self.window)} of {self.policy.failure_window} cases failed, more than {rate:g}")
+
+    def end_unlaunched(self, variant: str, status: str, cause: str) -> None:
+        """Write down that a case ends without another attempt; a resume takes it up."""
+        if earlier := self.last.pop(variant, None):  # it has failed, and waited for its next attempt
+            self.end_case(replace(earlier, status="cancelled") if earlier.status == "unfinished" else earlier)
+            return
+        self.journal.append(
+            "case_ended", variant=variant, status=status, attempts=self.attempts[variant], cause=cause, files={}
+        )
+        self.statuses[variant] = status
+        self.failed = True
+        self.console.done[status] += 1
+
+    def stop_launching(self, reason: str) -> None:
+        """Let what runs end, and skip the rest."""
+        if self.stopped:
+            return
+        self.stopped = reason
+        self.journal.append("launching_stopped", reason=reason)
+        self.console.say(f"Stopping: {reason}. Running cases may end; the others are skipped.", "yellow")
+        for variant in self.take_waiting():
+            self.end_unlaunched(variant, "skipped", reason)
+
+    def take_waiting(self) -> list[str]:
+        """The cases that wait for their first or next attempt; they wait no longer."""
+        waiting = [*self.queue, *(variant for _, variant in sorted(self.retries))]
+        self.queue.clear()
+        self.retries.clear()
+        return waiting
+
+    # --- what comes from outside
+
+    def look_around(self) -> None:
+        """See to what no event tells: deadlines, `cancel` files, Ctrl-Z, signals, edits of the code."""
+        while self.deadlines and self.deadlines[0][0] <= self.clock():
+            attempt = self.running.get(heapq.heappop(self.deadlines)[1])
+            if attempt is not None:
+                self.end_attempt(attempt, "timed_out")
+        if time.monotonic() >= self.next_look:
+            self.next_look = time.monotonic() + 1.0
+            self.heed_cancel_files()
+            self.journal.heartbeat()
+            if self.queue or self.retries:
+                self.watch.look()
+        if self.signals.pausing:
+            self.pause()
+        if self.signals.received:
+            self.heed_signals()
+
+    def end_attempt(self, attempt: Attempt, status: str) -> None:
+        """Ask an attempt to end, and kill it after the grace period."""
+        if not attempt.ending:
+            attempt.ending = status
+            self.guardian.end(attempt.mark, signal.SIGINT if self.publisher else signal.SIGTERM, self.policy.grace_s)
+
+    def heed_cancel_files(self) -> None:
+        """Others may create `cancel` in the run's folder, which ends the run, or in a case's."""
+        if (self.plan.run_dir / "cancel").exists() and not self.signals.received:
+            self.signals.received.append(signal.SIGINT)
+        for attempt in self.running.values():
+            if (attempt.folder / "cancel").exists():
+                self.end_attempt(attempt, "cancelled")
+        for entry in [entry for entry in self.retries if (self.plan.run_dir / entry[1] / "cancel").exists()]:
+            self.retries.remove(entry)
+            heapq.heapify(self.retries)
+            self.end_unlaunched(entry[1], "cancelled", "its `cancel` file")
+
+    def heed_signals(self) -> None:
+        """First signal: start nothing more, ask every case to end. Second one: kill."""
+        if not self.cancelled:
+            self.cancelled = True
+            number = self.signals.received[0]
+            for variant in self.take_waiting():
+                if variant in self.last:  # others stay pending
+                    self.end_unlaunched(variant, "cancelled", "")
+            self.journal.append("run_cancelled", signal=number)
+            self.console.stopping(signal.Signals(number).name, len(self.running), self.policy.grace_s)
+            for attempt in self.running.values():
+                self.end_attempt(attempt, "cancelled")
+        if len(self.signals.received) > 1 and not self.killed:
+            self.killed = True
+            for mark in self.running:
+                self.guardian.end(mark, signal.SIGKILL, 0)
+            if self.publisher:
+                self.publisher.hurry()
+
+    def pause(self) -> None:
+        """Stop the cases, then this process, as Ctrl-Z asks; go on where `fg` continues it."""
+        self.signals.pausing = False
+        started = time.monotonic()
+        self.guardian.stop()
+        with self.console.paused():
+            os.kill(os.getpid(), signal.SIGSTOP)
+        self.paused_s += time.monotonic() - started
+        self.guardian.go_on()
+
+    # --- records
 
     def commit(self, only_if_due: bool = False) -> None:
         """Bring what happened to the disk, then say it. Cases share a sync, so that it stays a tenth of the time."""
@@ -2025,173 +2716,163 @@ class Execution:
             self.console.case_ended(outcome)
         self.unreported.clear()
 
-    def heed_signals(self) -> None:
-        """First signal: start nothing more, ask every case to end. Second one, or after the grace: kill."""
-        if not self.signals.received:
-            return
-        if self.stopping_since is None:
-            self.stopping_since = time.monotonic()
-            name = signal.Signals(self.signals.received[0]).name
-            self.queue.clear()
-            self.journal.append("run_cancelled", signal=self.signals.received[0])
-            self.console.stopping(name, len(self.children.running))
-            self.children.signal_all(signal.SIGINT if self.publisher else signal.SIGTERM)
-        elif len(self.signals.received) > 1 or time.monotonic() - self.stopping_since > GRACE_S:
-            self.children.signal_all(signal.SIGKILL)
+    def record(self, variant: str = "", outcome: Outcome | None = None) -> HookRecord:
+        """What hooks are told, of the run or of a case."""
+        plan = self.plan
+        told = HookRecord(
+            run=plan.run_dir.name, run_dir=plan.run_dir, experiment=plan.suite.experiment,
+            counts=Counter(self.statuses.values()) if plan.suite.hooks else {},
+        )  # fmt: skip
+        if not variant or not plan.suite.hooks:
+            return told
+        folder = plan.run_dir / variant
+        config: dict[str, Any] = json.loads(plan.prepared[variant].config_json)
+        told = replace(told, variant=variant, config=config, output_dir=folder, attempt=self.attempts[variant])
+        if outcome is None:
+            return told
+        code = outcome.exit_code
+        return replace(
+            told, attempt=outcome.attempt.number, status=outcome.status, cause=outcome.cause,
+            exit_code=code if code is not None and code >= 0 else None,
+            signal=-code if code is not None and code < 0 else None,
+            duration_s=outcome.duration_s, resources=outcome.usage, results=results_of(folder),
+            log_tail="\n".join(last_lines(outcome.attempt.log, count=20)),
+        )  # fmt: skip
 
 
 NO_ROOM = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)  # too many processes or descriptors
 
-Usage = dict[str, float]
+
+class Machine:
+    """What running cases leave free: CPUs, memory, and GPUs, of which fractions may be shared."""
+
+    def __init__(self, all_: Capacity) -> None:
+        self.cpus, self.memory_gb = all_.cpus, all_.memory_gb
+        self.gpus = dict.fromkeys(all_.gpus, 1.0)
+
+    def fits(self, needs: Resources) -> bool:
+        enough = (needs.cpus or 0) <= self.cpus + 1e-9 and (needs.memory_gb or 0) <= self.memory_gb + 1e-9
+        return enough and self.choose(needs.gpus or 0) is not None
+
+    def choose(self, gpus: float) -> list[str] | None:
+        """Whole free devices; for a fraction, the fullest device that has room. None if there is no room."""
+        if gpus >= 1:
+            free = [device for device, left in self.gpus.items() if left > 1 - 1e-9]
+            return free[: int(gpus)] if len(free) >= gpus else None
+        room = sorted((left, device) for device, left in self.gpus.items() if left >= gpus - 1e-9)
+        return [room[0][1]] if gpus and room else None if gpus else []
+
+    def take(self, needs: Resources) -> list[str]:
+        """Reserve what fits; the devices."""
+        devices = self.choose(needs.gpus or 0) or []
+        self.reserve(needs, devices, 1)
+        return devices
+
+    def give(self, needs: Resources, devices: Sequence[str]) -> None:
+        """Give back what `take` reserved."""
+        self.reserve(needs, devices, -1)
+
+    def reserve(self, needs: Resources, devices: Sequence[str], sign: int) -> None:
+        self.cpus -= sign * (needs.cpus or 0)
+        self.memory_gb -= sign * (needs.memory_gb or 0)
+        for device in devices:
+            self.gpus[device] = round(self.gpus[device] - sign * min(1.0, needs.gpus or 0), 9)
 
 
-class Children:
-    """The processes of running attempts. Whatever happens to the runner's code, none is left running."""
+def needs_of(case: ExperimentCase[Config], policy: ExecutionPolicy) -> Resources:
+    """What a case needs: its own figures, and the policy's where it gives none."""
+    own = case.resources or Resources()
+    return Resources(
+        cpus=policy.cpus_per_case if own.cpus is None else own.cpus,
+        gpus=policy.gpus_per_case if own.gpus is None else own.gpus,
+        memory_gb=policy.memory_gb_per_case if own.memory_gb is None else own.memory_gb,
+        timeout_s=policy.timeout_s if own.timeout_s is None else own.timeout_s,
+    )
 
-    def __init__(self, signals: Signals) -> None:
-        self.running: dict[int, Attempt] = {}
-        self.descriptors: dict[int, int] = {}
-        self.selector = selectors.DefaultSelector()
-        self.signals = signals
-        if signals.wakeup is not None:
-            self.selector.register(signals.wakeup, selectors.EVENT_READ)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.signal_all(signal.SIGKILL)
-        while self.running:
-            self.wait(0.1)
-        self.selector.close()
-
-    def add(self, attempt: Attempt) -> None:
-        self.running[attempt.pid] = attempt
-        if hasattr(os, "pidfd_open"):  # Linux; elsewhere `wait` looks every 50 ms
-            self.descriptors[attempt.pid] = os.pidfd_open(attempt.pid)
-            self.selector.register(self.descriptors[attempt.pid], selectors.EVENT_READ, attempt.pid)
-
-    def wait(self, timeout_s: float) -> list[tuple[Attempt, int, Usage]]:
-        """The attempts that ended, with wait status and resources; returns early if a signal came."""
-        if len(self.descriptors) < len(self.running):
-            timeout_s = min(timeout_s, 0.05)
-        ready = [key.data for key, _ in self.selector.select(timeout_s)]
-        if None in ready:
-            self.signals.drain()
-        candidates = [pid for pid in ready if pid is not None] if self.descriptors else list(self.running)
-        return [ended for pid in candidates if (ended := self.reap(pid))]
-
-    def reap(self, pid: int) -> tuple[Attempt, int, Usage] | None:
-        if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
-            return None
-        attempt = self.running.pop(pid)
-        if attempt.log is not None:
-            # What it left running in its group ends with it. Before the wait, while the pid can't be anybody else's.
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(pid, signal.SIGKILL)
-        _, wait_status, used = os.wait4(pid, 0)
-        if pid in self.descriptors:
-            self.selector.unregister(self.descriptors[pid])
-            os.close(self.descriptors.pop(pid))
-        unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes
-        usage = {"user_cpu_s": round(used.ru_utime, 6), "system_cpu_s": round(used.ru_stime, 6)}
-        return attempt, wait_status, {**usage, "max_rss_bytes": used.ru_maxrss * unit}
-
-    def signal_all(self, number: int) -> None:
-        for pid, attempt in self.running.items():
-            with suppress(ProcessLookupError, PermissionError):
-                (os.kill if attempt.log is None else os.killpg)(pid, number)
+def results_of(folder: Path) -> dict[str, Any] | None:
+    """The results that a case wrote by convention, if they are a JSON object."""
+    with suppress(OSError, ValueError, RecursionError):
+        if (value := json.loads((folder / "results.json").read_bytes())) and isinstance(value, dict):
+            return cast(dict[str, Any], value)
+    return None
 
 
 class Signals:
-    """Collects the signals that stop a run. What was ignored at the start, as under nohup, stays ignored."""
+    """Collects the signals that stop a run. What was ignored at the start, as under nohup, stays ignored.
+
+    Attributes:
+        received: Those that stop it, in order.
+        pausing: Whether Ctrl-Z was pressed.
+        wakeup: Readable when a signal came, or another thread called `wake`.
+    """
 
     STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
     def __init__(self, foreground: bool) -> None:
         self.received: list[int] = []
+        self.pausing = False
         self.foreground = foreground
         self.previous: dict[int, Any] = {}
-        self.wakeup: int | None = None
+        self.previous_wakeup: int | None = None
 
     def __enter__(self) -> Self:
+        self.wakeup, self.writer = os.pipe()
+        os.set_blocking(self.wakeup, False)
+        os.set_blocking(self.writer, False)
         if threading.current_thread() is not threading.main_thread():
             return self  # Python allows handlers in the main thread only
-        self.wakeup, self.wakeup_writer = os.pipe()
-        os.set_blocking(self.wakeup, False)
-        os.set_blocking(self.wakeup_writer, False)
-        self.previous_wakeup = signal.set_wakeup_fd(self.wakeup_writer, warn_on_full_buffer=False)
-        for number in self.STOPPING:
+        self.previous_wakeup = signal.set_wakeup_fd(self.writer, warn_on_full_buffer=False)
+        handled = self.STOPPING if self.foreground else (*self.STOPPING, signal.SIGTSTP)
+        for number in handled:
             if signal.getsignal(number) != signal.SIG_IGN:
                 self.previous[number] = signal.signal(number, self.receive)
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.wakeup is None:
-            return
+        if self.previous_wakeup is not None:
+            signal.set_wakeup_fd(self.previous_wakeup)
         for number, handler in self.previous.items():
             signal.signal(number, handler)
-        signal.set_wakeup_fd(self.previous_wakeup)
         os.close(self.wakeup)
-        os.close(self.wakeup_writer)
+        os.close(self.writer)
 
     def receive(self, number: int, _frame: FrameType | None) -> None:
-        if not (self.foreground and number == signal.SIGINT):  # the case on the terminal gets its own
+        if number == signal.SIGTSTP:
+            self.pausing = True
+        elif not (self.foreground and number == signal.SIGINT):  # the case on the terminal gets its own
             self.received.append(number)
 
+    def wake(self) -> None:
+        """Make the loop look; from any thread."""
+        with suppress(OSError):
+            os.write(self.writer, b"\0")
+
     def drain(self) -> None:
-        with suppress(BlockingIOError):
-            while self.wakeup is not None and os.read(self.wakeup, 4096):
-                pass
+        drain(self.wakeup)
 
 
 def entry_command(entry_point: Path) -> list[str]:
     return [sys.executable, str(entry_point)] if entry_point.suffix == ".py" else [str(entry_point)]
 
 
-def start_process(command: list[str], folder: Path, environment: Mapping[bytes, bytes], log_path: Path | None) -> int:
-    """Start a process with its output in a file and a session of its own; on the terminal if there is no file."""
-    if log_path is None:
-        return detach(subprocess.Popen(command, cwd=folder, env=environment))
-    # Straight into the file: a pipe would stop a case that outlives its runner, or fill up while we are busy.
-    output = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o666)
-    try:
-        return detach(
-            subprocess.Popen(
-                command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-                start_new_session=True,
-            )
-        )  # fmt: skip
-    except OSError:
-        log_path.unlink()
-        raise
-    finally:
-        os.close(output)
-
-
-def detach(process: subprocess.Popen[bytes]) -> int:
-    """The pid of a process that `Children` waits for, not `subprocess`."""
-    process.returncode = 0
-    return process.pid
-
-
-def child_environment(plan: Plan) -> dict[bytes, bytes]:
-    """What every case gets; encoded once, for a process start would encode all of it each time."""
-    return encoded({**os.environ, **environment_set(plan), **plan.suite.env})
-
-
-def encoded(environment: Mapping[str, str]) -> dict[bytes, bytes]:
-    return {os.fsencode(name): os.fsencode(value) for name, value in environment.items()}
+def child_environment(plan: Plan) -> dict[str, str]:
+    """What every case gets."""
+    return {**os.environ, **environment_set(plan), **plan.suite.env}
 
 
 def environment_set(plan: Plan) -> dict[str, str]:
     """Variables that the runner adds to every case's environment."""
-    threads = str(max(1, usable_cpus() // plan.parallelism))
-    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
     # Unbuffered, or the log of a killed case is empty. One library's threads per core, or cases fight for them.
     added = {"PYTHONUNBUFFERED": "1", "PYTHONPATH": os.pathsep.join(importable_folders())}
-    added |= {name: threads for name in names if name not in os.environ}
+    added |= thread_variables(plan.suite.policy.cpus_per_case or usable_cpus() // plan.parallelism)
     return {name: value for name, value in added.items() if name not in plan.suite.env}
+
+
+def thread_variables(cpus: float) -> dict[str, str]:
+    """How many threads numeric libraries may start, unless the user has said so."""
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+    return {name: str(max(1, int(cpus))) for name in names if name not in os.environ}
 
 
 def importable_folders() -> list[str]:
@@ -2208,14 +2889,17 @@ def importable_folders() -> list[str]:
     ]
 
 
-def cause_of(exit_code: int, stopped: bool) -> str:
+def cause_of(exit_code: int, by_us: bool) -> str:
     """Why a process failed, in words; empty if it did not."""
     if exit_code >= 0:
         return f"exit code {exit_code}" if exit_code else ""
+    return f"killed by {signal_name(-exit_code)}" + " (out of memory?)" * (exit_code == -signal.SIGKILL and not by_us)
+
+
+def signal_name(number: int) -> str:
     with suppress(ValueError):
-        name = signal.Signals(-exit_code).name
-        return f"killed by {name}" + (" (out of memory?)" if name == "SIGKILL" and not stopped else "")
-    return f"killed by signal {-exit_code}"
+        return signal.Signals(number).name
+    return f"signal {number}"
 
 
 def files_of(folder: Path) -> dict[str, dict[str, Any]]:
@@ -2229,6 +2913,805 @@ def files_of(folder: Path) -> dict[str, dict[str, Any]]:
                 room -= facts["size_bytes"] if "sha256" in facts else 0
                 found[path[len(str(folder)) + 1 :]] = facts
     return found
+
+
+# --- Hooks -----------------------------------------------------------------------------------------------------------
+
+
+class Answer(StrEnum):
+    """What a hook may have the runner do: run a failed case again, pass over a case, start nothing more."""
+
+    RETRY = "retry"
+    SKIP = "skip"
+    ABORT = "abort"
+
+
+RETRY, SKIP, ABORT = Answer.RETRY, Answer.SKIP, Answer.ABORT
+
+
+@dataclass(frozen=True)
+class Refuse:
+    """Answer of `before_run`: this run must not start, and why."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class HookRecord:
+    """What a hook is told. Everything from `variant` on is empty where a hook is about the whole run.
+
+    Attributes:
+        run: Name of the run directory.
+        counts: Cases by status so far.
+        attempt: Counted from 1, resumes included; in `before_case`, how many there were.
+        status: How the attempt ended.
+        exit_code: Of the attempt; in `after_run`, of the run.
+        cause: Why it failed, in words.
+        resources: `user_cpu_s`, `system_cpu_s`, `max_rss_bytes`.
+        results: The case's `results.json`, if that is a JSON object.
+        log_tail: The last lines of the attempt's log.
+    """
+
+    run: str
+    run_dir: Path
+    experiment: str
+    counts: Mapping[str, int]
+    variant: str = ""
+    config: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    output_dir: Path | None = None
+    attempt: int = 0
+    status: str = ""
+    exit_code: int | None = None
+    signal: int | None = None
+    cause: str = ""
+    duration_s: float | None = None
+    resources: Mapping[str, float] = field(default_factory=dict[str, float])
+    results: Mapping[str, Any] | None = None
+    log_tail: str = ""
+
+
+class BeforeRun(Protocol):
+    """Once, before anything starts. A mapping (plain JSON) is recorded with the run."""
+
+    def before_run(self, record: HookRecord, /) -> Mapping[str, Any] | Refuse | None: ...
+
+
+class BeforeCase(Protocol):
+    """Before each attempt of a case: SKIP or ABORT."""
+
+    def before_case(self, record: HookRecord, /) -> Answer | None: ...
+
+
+class AfterCase(Protocol):
+    """After each attempt of a case, however it ended: RETRY, SKIP or ABORT."""
+
+    def after_case(self, record: HookRecord, /) -> Answer | None: ...
+
+
+class AfterRun(Protocol):
+    """Once, at the end of a run."""
+
+    def after_run(self, record: HookRecord, /) -> None: ...
+
+
+Hook = BeforeRun | BeforeCase | AfterCase | AfterRun
+"""An object with at least one of these methods. A number `hook_timeout_s` on it is its own limit for a call."""
+
+HOOK_ANSWERS = {"before_run": (), "before_case": (SKIP, ABORT), "after_case": (RETRY, SKIP, ABORT), "after_run": ()}
+Question = tuple[int, object, str, "HookRecord"]
+
+
+def strongest(answers: Iterable[object]) -> Answer | None:
+    """What several hooks' answers amount to: ABORT before SKIP before RETRY."""
+    given = [answer for answer in answers if isinstance(answer, Answer)]
+    return min(given, key=(ABORT, SKIP, RETRY).index, default=None)
+
+
+def hook_problems(hooks: object) -> list[str]:
+    """What is wrong with a list of hooks, one sentence each; empty if nothing is."""
+    listed = cast(Sequence[object], hooks)
+    if isinstance(hooks, str | bytes) or not isinstance(hooks, Sequence):
+        return [f"hooks is {reprlib.repr(listed)}: give a list of hooks."]
+    problems = [problem for at, hook in enumerate(listed) for problem in problems_of_hook(f"hooks[{at}]", hook)]
+    repeated = [at for at, hook in enumerate(listed) if any(hook is other for other in listed[:at])]
+    return problems + [f"hooks[{at}] is in the list already: give each hook once." for at in repeated]
+
+
+def problems_of_hook(place: str, hook: object) -> list[str]:
+    if isinstance(hook, type):
+        return [f"{place} is the class {hook.__name__}: give an instance, {hook.__name__}(…)."]
+    place = f"{place} ({hook_name(hook)})"
+    names = [name for name in dir(hook) if name[0] != "_" and name not in HOOK_ANSWERS]
+    near = {name: get_close_matches(name.lower(), HOOK_ANSWERS, n=1, cutoff=0.85) for name in names}
+    # A misspelt method would never be called, and nobody would notice.
+    problems = [f"{place} has {name}: did you mean {right[0]}?" for name, right in near.items() if right]
+    methods = {name: getattr(hook, name) for name in HOOK_ANSWERS if hasattr(hook, name)}
+    if not methods and not problems:
+        problems.append(f"{place} is no hook: it has none of {', '.join(HOOK_ANSWERS)}.")
+    for name, method in methods.items():
+        if not callable(method):
+            problems.append(f"{place}: {name} is {reprlib.repr(method)}, not a method.")
+        elif any(kind(method) for kind in NOT_PLAIN):
+            problems.append(f"{place}: {name} is a coroutine or generator function: make it a plain one.")
+        elif not takes_one_argument(method):
+            problems.append(f"{place}: {name} must take one argument, the record.")
+    limit = getattr(hook, "hook_timeout_s", 1)
+    if isinstance(limit, bool) or not isinstance(limit, int | float) or not 0 < limit <= threading.TIMEOUT_MAX:
+        problems.append(f"{place}: hook_timeout_s is {reprlib.repr(limit)}: give a number of seconds above 0.")
+    return problems
+
+
+NOT_PLAIN = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
+
+
+def takes_one_argument(method: Callable[..., object]) -> bool:
+    try:
+        inspect.signature(method).bind(None)
+    except TypeError:
+        return False
+    except ValueError:  # some functions written in C don't tell
+        pass
+    return True
+
+
+def hook_name(hook: object) -> str:
+    """The name of its class, or of a module that serves as a hook."""
+    return str(getattr(hook, "__name__", type(hook).__name__))
+
+
+def ask_hook(hook: object, method: str, record: HookRecord) -> tuple[object, str]:
+    """A hook's answer, or why there is none that counts. Raises nothing, whatever the hook does."""
+    try:
+        answer = getattr(hook, method)(record)
+        if answer is None:
+            return None, ""
+        if method == "before_run" and isinstance(answer, Refuse):
+            return Refuse(str(answer.reason)), ""
+        if method == "before_run" and isinstance(answer, Mapping):
+            # A copy: what is recorded later is what was returned.
+            return json.loads(json.dumps(dict(cast(Mapping[str, Any], answer)), allow_nan=False)), ""
+        # By value: a package's hook may have its Answer from another copy of this file.
+        if isinstance(answer, str) and answer in HOOK_ANSWERS[method]:
+            return Answer(answer), ""
+        allowed = " or ".join([*map(str.upper, HOOK_ANSWERS[method]), "nothing"])
+        return None, f"returned {reprlib.repr(answer)}; it may return {allowed}"
+    except BaseException as error:  # not even sys.exit() in a hook ends the thread that serves all of them
+        log.debug("hook %s.%s:\n%s", hook_name(hook), method, "".join(traceback.format_exception(error)))
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        place = f"{Path(frame.filename).name}, line {frame.lineno}"
+        return None, f"{traceback.format_exception_only(error)[-1].strip()} ({place})"
+
+
+@dataclass
+class HookCall:
+    """A call on its way: the hooks that are still to be asked, and what the others answered."""
+
+    method: str
+    record: HookRecord
+    then: Callable[[list[object]], None]
+    to_ask: deque[int]
+    answers: list[object] = field(default_factory=list[object])
+
+
+class HookCalls:
+    """Asks hooks one after the other on a thread, so that none can hold up or end the run.
+
+    A hook that overruns its limit is left behind, and not called again while it is still busy: no hook is ever called
+    by two threads at once. What `then` and `failed` raise is the owner's own and goes through.
+
+    Args:
+        timeout_s: Limit of one call of one hook.
+        wake: Called from the thread when an answer is there: `collect` is due. Must be quick.
+        failed: Called in the owner's thread with the hook's name, the method and the reason.
+    """
+
+    def __init__(
+        self, hooks: Sequence[object], timeout_s: float, wake: Callable[[], None],
+        failed: Callable[[str, str, str], None],
+    ) -> None:  # fmt: skip
+        self.hooks, self.timeout_s, self.wake, self.failed = list(hooks), timeout_s, wake, failed
+        self.having = {
+            method: [at for at, hook in enumerate(hooks) if callable(getattr(hook, method, None))]
+            for method in HOOK_ANSWERS
+        }
+        self.calls: deque[HookCall] = deque()
+        self.due: float | None = None  # on the monotonic clock: when the hook that is being asked overruns
+        self.asked = 0
+        self.ticket = 0
+        self.left_behind: dict[int, int] = {}
+        self.questions: SimpleQueue[Question | None] | None = None
+        self.answered: SimpleQueue[tuple[int, object, str]] = SimpleQueue()
+        self.open = threading.Lock()  # held while waking, so that no thread wakes an owner that is gone
+        self.closed = False
+
+    def wants(self, method: str) -> bool:
+        """Whether some hook has a method."""
+        return bool(self.having[method])
+
+    @property
+    def busy(self) -> bool:
+        """Whether some call has not been delivered yet."""
+        return bool(self.calls)
+
+    def call(self, method: str, record: HookRecord, then: Callable[[list[object]], None]) -> None:
+        """Ask every hook that has a method; `collect` passes what they answer to `then`, in the order of hooks.
+
+        Where no hook has it, `then` is called at once.
+        """
+        if not self.wants(method):
+            then([])
+            return
+        self.calls.append(HookCall(method, record, then, deque(self.having[method])))
+        self.ask()
+        if self.due is None:  # nobody could be asked: no answer will wake the owner
+            self.wake()
+
+    def collect(self) -> None:
+        """Deliver what is there, and leave behind what overran its limit."""
+        while not (self.closed or self.answered.empty()):
+            ticket, answer, reason = self.answered.get()
+            if self.left_behind.pop(ticket, None) is None:
+                self.settle(answer, reason)
+        if self.due is not None and time.monotonic() >= self.due:
+            self.left_behind[self.ticket] = self.asked
+            self.dismiss()
+            self.settle(None, f"gave no answer within {self.limit(self.asked):g} s and was left behind")
+        while self.calls and self.due is None and not self.calls[0].to_ask:
+            call = self.calls.popleft()
+            self.ask()
+            call.then(call.answers)
+
+    def limit(self, at: int) -> float:
+        return getattr(self.hooks[at], "hook_timeout_s", self.timeout_s)
+
+    def settle(self, answer: object, reason: str) -> None:
+        """Take the answer of the hook that was asked, and go on to the next."""
+        self.due = None
+        call = self.calls[0]
+        if answer is not None:
+            call.answers.append(answer)
+        if reason:
+            self.failed(hook_name(self.hooks[self.asked]), call.method, reason)
+        self.ask()
+
+    def ask(self) -> None:
+        """Put the next question to the thread, if it is free."""
+        while self.due is None and self.calls and self.calls[0].to_ask:
+            call = self.calls[0]
+            self.asked = call.to_ask.popleft()
+            name = hook_name(self.hooks[self.asked])
+            if self.asked in self.left_behind.values():
+                self.failed(name, call.method, "is still busy with an earlier call")
+                continue
+            try:
+                questions = self.questions = self.questions or self.employ()
+            except RuntimeError as error:
+                self.failed(name, call.method, str(error))
+                continue
+            self.ticket += 1
+            self.due = time.monotonic() + self.limit(self.asked)
+            questions.put((self.ticket, self.hooks[self.asked], call.method, call.record))
+
+    def employ(self) -> SimpleQueue[Question | None]:
+        """The questions of a new thread; it is a daemon: a hook that hangs must not keep the program from ending."""
+        questions: SimpleQueue[Question | None] = SimpleQueue()
+        threading.Thread(target=self.serve, args=(questions,), name="hooks", daemon=True).start()
+        return questions
+
+    def dismiss(self) -> None:
+        """Have the thread end after the question that it is at."""
+        if self.questions is not None:
+            self.questions.put(None)
+        self.questions = None
+
+    def serve(self, questions: SimpleQueue[Question | None]) -> None:
+        while question := questions.get():
+            ticket, hook, method, record = question
+            self.answered.put((ticket, *ask_hook(hook, method, record)))
+            with self.open:
+                if not self.closed:
+                    self.wake()
+
+    def close(self) -> None:
+        """Nobody is asked, and nobody woken, any more. Waits for no hook."""
+        with self.open:
+            self.closed = True
+        self.calls.clear()
+        self.due = None
+        self.dismiss()
+
+
+# --- Supervision -----------------------------------------------------------------------------------------------------
+#
+# One guardian per run starts the cases and owns them. When the runner ends, however it ends, the guardian's
+# lifeline breaks, and it ends every case's tree of processes. When the guardian is killed, the runner finds
+# what it owned by its marks, ends that, and starts another guardian. docs/design/0004 has the reasons.
+
+GUARDIAN = "--guardian"
+"""Runs this file as the guardian: `python -I -S`, so that no module of the user's is imported in its place."""
+
+FIRST_MARK = 1 << 40  # nobody sets such a limit otherwise; all marks stay below 2**53, exact in any JSON
+RLIMIT_LOCKS = 10  # bits/resource.h; the kernel has ignored it since 2.4.25 (getrlimit(2))
+LOST_GRACE_S = 1.0
+"""What cases get between TERM and KILL when their runner is gone, and nobody would write down how they ended."""
+
+
+@dataclass(frozen=True)
+class Launch:
+    """An attempt as its guardian starts it.
+
+    Attributes:
+        mark: The attempt's number, unique on this machine. All its descendants carry it.
+        log: Where its output goes; None leaves it the runner's terminal.
+        memory_bytes: Limit of each process's data (RLIMIT_DATA); None for no limit.
+        isolated: Whether the command runs it in a PID namespace of its own, by `bwrap`.
+    """
+
+    mark: int
+    command: Sequence[str]
+    environment: Mapping[str, str]
+    log: str | None
+    memory_bytes: int | None = None
+    isolated: bool = False
+
+
+class Guardian:
+    """The guardian process, seen from the runner: it takes launches and ends, and tells what happened.
+
+    Messages are JSON objects, one per line, through a socket that is the guardian's lifeline as well.
+    """
+
+    def __init__(self, plan: Plan, lock: int, signals: Signals) -> None:
+        self.plan, self.lock, self.signals = plan, lock, signals
+        self.foreground = bool(plan.options.debug)
+        self.guarded: set[int] = set()
+        self.proved = False
+        self.selector = selectors.DefaultSelector()
+        self.selector.register(signals.wakeup, selectors.EVENT_READ)
+        self.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with suppress(OSError):
+            self.lifeline.shutdown(socket.SHUT_RDWR)  # what still runs is ended now; closing is no end if we forked
+        self.lifeline.close()
+        self.process.wait()
+        self.selector.close()
+
+    def start(self) -> None:
+        """Start the process; it is ready when it reads what is sent meanwhile."""
+        self.lifeline, theirs = socket.socketpair()
+        self.unread = b""
+        with theirs:
+            descriptors = (theirs.fileno(), self.lock)
+            command = [sys.executable, "-I", "-S", str(Path(__file__).resolve()), GUARDIAN, *map(str, descriptors)]
+            stream = None if self.foreground else subprocess.DEVNULL
+            # The lock goes with it: nobody may resume the run while it still ends cases.
+            self.process = subprocess.Popen(
+                command, cwd=self.plan.root, stdin=stream, stdout=stream, pass_fds=descriptors,
+                start_new_session=not self.foreground,
+            )  # fmt: skip
+        self.selector.register(self.lifeline, selectors.EVENT_READ)
+        policy = self.plan.suite.policy
+        first_signal = signal.SIGINT if self.plan.suite.mode == "inspect" else signal.SIGTERM
+        self.send(
+            do="hello", environment=portable(child_environment(self.plan)), foreground=self.foreground,
+            nice=policy.nice, signal=first_signal, grace_s=min(policy.grace_s, LOST_GRACE_S),
+        )  # fmt: skip
+
+    def send(self, **message: Any) -> None:
+        # It may just have been killed; then `wait` tells.
+        with suppress(BrokenPipeError, ConnectionResetError):
+            self.lifeline.sendall(COMPACT.encode(message).encode() + b"\n")
+
+    def launch(self, launch: Launch) -> None:
+        """Start an attempt; `started` or `refused` will be the answer, and later `ended`."""
+        self.guarded.add(launch.mark)
+        self.send(
+            do="launch", mark=launch.mark, command=[portable_text(part) for part in launch.command],
+            environment=portable(launch.environment), log=launch.log and portable_text(launch.log),
+            memory_bytes=launch.memory_bytes, isolated=launch.isolated,
+        )  # fmt: skip
+
+    def end(self, mark: int, number: int, grace_s: float) -> None:
+        """Signal an attempt's whole tree, and kill what is left of it after the grace period."""
+        self.send(do="end", mark=mark, signal=number, grace_s=grace_s)
+
+    def stop(self) -> None:
+        """Stop every tree, as Ctrl-Z does; returns when they stand still, after a second at most."""
+        self.send(do="stop")
+        deadline = time.monotonic() + 1
+        while b'"stopped"' not in self.unread and (rest := deadline - time.monotonic()) > 0:
+            ready, _, _ = select.select([self.lifeline], [], [], rest)
+            received = self.lifeline.recv(1 << 16) if ready else b""
+            if not received:
+                break
+            self.unread += received
+
+    def go_on(self) -> None:
+        """Let stopped trees go on."""
+        self.send(do="go_on")
+
+    def wait(self, timeout_s: float) -> list[dict[str, Any]]:
+        """What happened since the last call: `started`, `refused`, `ended`; returns early if a signal came."""
+        waiting = b"\n" in self.unread
+        for key, _ in self.selector.select(0 if waiting else timeout_s):
+            if key.fileobj is self.lifeline:
+                try:
+                    received = self.lifeline.recv(1 << 16)
+                except ConnectionResetError:
+                    received = b""
+                if not received:
+                    return self.messages() + self.replace_lost()
+                self.unread += received
+            else:
+                self.signals.drain()
+        return self.messages()
+
+    def messages(self) -> list[dict[str, Any]]:
+        *lines, self.unread = self.unread.split(b"\n")
+        messages: list[dict[str, Any]] = [json.loads(line) for line in lines]
+        self.proved = self.proved or bool(messages)
+        self.guarded.difference_update(m["mark"] for m in messages if m["event"] in ("ended", "refused"))
+        return [message for message in messages if message["event"] != "stopped"]
+
+    def replace_lost(self) -> list[dict[str, Any]]:
+        """Somebody killed the guardian: end what it guarded, tell, and start another one."""
+        self.selector.unregister(self.lifeline)
+        self.lifeline.close()
+        self.process.wait()
+        end_marked(self.guarded)
+        if not self.proved:
+            raise SuiteError([f"the guardian doesn't start: try {sys.executable} -I -S {__file__} {GUARDIAN}"])
+        lost = [{"event": "ended", "mark": mark, "lost": True} for mark in self.guarded]
+        self.guarded.clear()
+        self.proved = False
+        self.start()
+        return lost
+
+
+def portable_text(text: str) -> str:
+    """The bytes of a path or argument as JSON can carry them to a process with other locale settings."""
+    return os.fsencode(text).decode("latin-1")
+
+
+def portable(environment: Mapping[str, str]) -> dict[str, str]:
+    return {portable_text(name): portable_text(value) for name, value in environment.items()}
+
+
+def guard(lifeline: int, lock: int) -> None:
+    """The guardian's life: serve the runner until it is gone, then end every tree."""
+    for descriptor in (lifeline, lock):
+        os.set_inheritable(descriptor, False)  # a case that held the lifeline would keep all others alive
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD}:
+        with suppress(OSError):
+            signal.signal(number, signal.SIG_IGN)  # only the lifeline ends it, not Ctrl-C or a service manager
+    become_subreaper()
+    Guard(socket.socket(fileno=lifeline)).run()
+
+
+@dataclass
+class Tree:
+    """The processes of an attempt, in the guardian.
+
+    Attributes:
+        ended: What the first process left: its wait status and resources.
+        signal: What it was last asked to end with; 0 if it wasn't.
+        kill_at: When the grace period is over (monotonic).
+        known: Pids seen in it. A descendant with another mark (of a suite within a case) is known by its pid.
+    """
+
+    mark: int
+    pid: int
+    isolated: bool
+    ended: dict[str, float] | None = None
+    signal: int = 0
+    kill_at: float = math.inf
+    known: set[int] = field(default_factory=set[int])
+
+
+class Guard:
+    """The loop of the guardian. It never waits for the runner: what can't be sent yet is kept."""
+
+    def __init__(self, lifeline: socket.socket) -> None:
+        self.lifeline: socket.socket | None = lifeline
+        self.unread, self.unsent = b"", b""
+        self.trees: dict[int, Tree] = {}
+        self.by_pid: dict[int, Tree] = {}
+        self.ending: dict[int, Tree] = {}
+        self.selector = selectors.DefaultSelector()
+        woken, writer = os.pipe()
+        os.set_blocking(woken, False)
+        os.set_blocking(writer, False)
+        signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda number, frame: None)
+        self.selector.register(woken, selectors.EVENT_READ, partial(drain, woken))
+        lifeline.setblocking(False)
+        self.selector.register(lifeline, selectors.EVENT_READ, self.talk)
+        with suppress(AttributeError, OSError):  # a forked copy of the runner may hold the lifeline's other end
+            self.selector.register(os.pidfd_open(os.getppid()), selectors.EVENT_READ, self.runner_is_gone)
+
+    def run(self) -> None:
+        while self.lifeline or self.trees or children_of(os.getpid()):
+            for key, mask in self.selector.select(None if self.lifeline and not self.ending else 0.05):
+                key.data(mask)
+            self.reap()
+            self.settle()
+
+    def talk(self, mask: int) -> None:
+        """Read what the runner asks for, send what it is to know."""
+        if self.lifeline is None:
+            return None
+        try:
+            if mask & selectors.EVENT_WRITE:
+                self.flush()
+            if mask & selectors.EVENT_READ:
+                received = self.lifeline.recv(1 << 20)
+                if not received:
+                    return self.runner_is_gone()
+                *lines, self.unread = (self.unread + received).split(b"\n")
+                for line in lines:
+                    message = json.loads(line)
+                    getattr(self, message.pop("do"))(**message)
+        except (BrokenPipeError, ConnectionResetError):
+            self.runner_is_gone()
+
+    def tell(self, **message: Any) -> None:
+        if self.lifeline is not None:
+            self.unsent += COMPACT.encode(message).encode() + b"\n"
+            self.flush()
+
+    def flush(self) -> None:
+        assert self.lifeline is not None
+        with suppress(BlockingIOError):
+            self.unsent = self.unsent[self.lifeline.send(self.unsent) :]
+        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if self.unsent else 0)
+        self.selector.modify(self.lifeline, events, self.talk)
+
+    def runner_is_gone(self, _: int = 0) -> None:
+        """Nobody is left to tell, and no case may outlive its runner."""
+        if self.lifeline is None:
+            return
+        self.selector.unregister(self.lifeline)
+        self.lifeline.close()
+        self.lifeline = None
+        for mark in list(self.trees):
+            self.end(mark, self.first_signal, self.grace_s)
+
+    def hello(self, environment: dict[str, str], foreground: bool, nice: int, signal: int, grace_s: float) -> None:
+        self.environment = {name.encode("latin-1"): value.encode("latin-1") for name, value in environment.items()}
+        self.foreground, self.first_signal, self.grace_s = foreground, signal, grace_s
+        if nice:
+            os.nice(nice)
+
+    def launch(
+        self, mark: int, command: list[str], environment: dict[str, str], log: str | None,
+        memory_bytes: int | None, isolated: bool,
+    ) -> None:  # fmt: skip
+        arguments = [part.encode("latin-1") for part in command]
+        added = {name.encode("latin-1"): value.encode("latin-1") for name, value in environment.items()}
+        path = None if log is None else log.encode("latin-1")
+        try:
+            # posix_spawn, since a fork copies page tables. What it can't set is inherited from here, or set after it.
+            with suppress(ValueError, OSError):
+                resource.setrlimit(RLIMIT_LOCKS, (mark, resource.getrlimit(RLIMIT_LOCKS)[1]))
+            pid = os.posix_spawn(
+                arguments[0], arguments, {**self.environment, **added}, file_actions=streams(path),
+                setsid=not self.foreground, setsigmask=(), setsigdef=signal.valid_signals(),
+            )  # fmt: skip
+        except OSError as error:
+            if path is not None and error.errno != errno.EEXIST:
+                with suppress(OSError):
+                    os.unlink(path)
+            self.tell(event="refused", mark=mark, errno=error.errno)
+            return
+        with suppress(OSError):  # out of memory, a case should go before its runner
+            write_file(f"/proc/{pid}/oom_score_adj", b"500")
+        if memory_bytes is not None and hasattr(resource, "prlimit"):
+            with suppress(OSError):
+                resource.prlimit(pid, resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
+        self.trees[mark] = self.by_pid[pid] = Tree(mark, pid, isolated)
+        self.tell(event="started", mark=mark, pid=pid)
+
+    def end(self, mark: int, signal: int, grace_s: float) -> None:
+        if tree := self.trees.get(mark):
+            tree.signal, tree.kill_at = signal, time.monotonic() + grace_s
+            self.ending[mark] = tree
+            self.signal_members(tree, signal)
+
+    def stop(self) -> None:
+        for tree in self.trees.values():
+            self.signal_members(tree, signal.SIGSTOP)
+        self.tell(event="stopped")
+
+    def go_on(self) -> None:
+        for tree in self.trees.values():
+            self.signal_members(tree, signal.SIGCONT)
+
+    def reap(self) -> None:
+        """Take note of every child that ended: first processes, and orphans that came to us."""
+        while True:
+            try:
+                pid, status, used = os.wait4(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            if tree := self.by_pid.pop(pid, None):
+                self.ending[tree.mark] = tree
+                unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes
+                tree.ended = {
+                    "wait_status": status, "user_cpu_s": round(used.ru_utime, 6),
+                    "system_cpu_s": round(used.ru_stime, 6), "max_rss_bytes": used.ru_maxrss * unit,
+                }  # fmt: skip
+
+    def settle(self) -> None:
+        """Tell of trees that are gone, and end what is left of others whose time is over."""
+        for tree in list(self.ending.values()):
+            overdue = time.monotonic() >= tree.kill_at
+            if tree.ended is None and not overdue:
+                continue
+            left = self.members(tree)
+            if tree.ended is not None and not left:
+                del self.trees[tree.mark], self.ending[tree.mark]
+                self.tell(event="ended", mark=tree.mark, **tree.ended)
+            elif overdue or not tree.signal:
+                self.signal_members(tree, signal.SIGKILL)
+            elif tree.signal == signal.SIGINT:  # the first process is gone, and its helpers may ignore INT
+                self.end(tree.mark, signal.SIGTERM, tree.kill_at - time.monotonic())
+        if not self.trees and not self.lifeline:
+            for orphan in self.orphans():
+                kill(orphan, signal.SIGKILL)
+
+    def orphans(self) -> list[int]:
+        """Descendants of cases that lost their parents, and came to us."""
+        return [pid for pid in children_of(os.getpid()) if pid not in self.by_pid]
+
+    def members(self, tree: Tree) -> list[int]:
+        """The living processes of a tree."""
+        roots = [tree.pid] if tree.ended is None else []
+        roots += [pid for pid in self.orphans() if pid in tree.known or mark_of(pid) == tree.mark]
+        if tree.ended is not None and not roots and not HAS_PROC:
+            roots += group_of(tree.pid)
+        found: dict[int, None] = {}
+        while roots:
+            pid = roots.pop()
+            if pid not in found:
+                found[pid] = None
+                roots += children_of(pid)
+        tree.known = set(found)
+        return list(found)
+
+    def signal_members(self, tree: Tree, number: int) -> None:
+        members = self.members(tree)
+        if tree.isolated and number not in (signal.SIGKILL, signal.SIGSTOP, signal.SIGCONT):
+            # bwrap and the first process of its namespace: without them all others die at once.
+            layers = [tree.pid, *children_of(tree.pid)]
+            members = [pid for pid in members if pid not in layers] or [tree.pid]
+        for pid in members:
+            kill(pid, number)
+            if number != signal.SIGSTOP:
+                kill(pid, signal.SIGCONT)  # a stopped process would not see it
+
+
+def streams(log: bytes | None) -> list[Any]:
+    """What `posix_spawn` does with a case's descriptors 0 to 2.
+
+    Output goes straight into the file: a pipe would fill up while we are busy.
+    """
+    if log is None:
+        return []
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
+    reading = (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0)
+    return [reading, (os.POSIX_SPAWN_OPEN, 1, log, flags, 0o666), (os.POSIX_SPAWN_DUP2, 1, 2)]
+
+
+def end_marked(marks: Collection[int]) -> int:
+    """Kill every process that carries one of these marks, until none is left; how many there were."""
+    ended: set[int] = set()
+    deadline = time.monotonic() + 10  # one in the kernel's hands (state D) may take longer: it can't be waited for
+    while marks and time.monotonic() < deadline:
+        left = [pid for pid in all_processes() if mark_of(pid) in marks]
+        if not left:
+            break
+        ended.update(left)
+        for pid in left:
+            kill(pid, signal.SIGKILL)
+        time.sleep(0.01)
+    return len(ended)
+
+
+def kill(pid: int, number: int) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, number)
+
+
+def drain(descriptor: int, _: int = 0) -> None:
+    """Empty a pipe that only wakes."""
+    with suppress(BlockingIOError):
+        while os.read(descriptor, 4096):
+            pass
+
+
+def read_file(path: str) -> bytes:
+    """A file of /proc; empty if its process is gone or somebody else's."""
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError:
+        return b""
+
+
+def write_file(path: str, content: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(descriptor, content)
+    finally:
+        os.close(descriptor)
+
+
+# What a system can tell of processes. Without Linux's /proc and subreaper (macOS), `ps` tells it. What is lost there:
+# a descendant that left its process group *and* whose parent has ended is found by its environment only, so
+# `env -i setsid` survives its case.
+
+
+HAS_PROC = os.path.exists("/proc/self/limits")
+
+
+def become_subreaper() -> None:
+    """Orphans among the descendants come to this process, not to init (prctl(2), PR_SET_CHILD_SUBREAPER)."""
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
+
+
+def children_of(pid: int) -> list[int]:
+    """Child processes, zombies aside."""
+    if not HAS_PROC:
+        rows = (row.split() for row in ps("pid=,ppid=,stat="))
+        return [int(child) for child, parent, state in rows if int(parent) == pid and state[0] != "Z"]
+    found = read_file(f"/proc/{pid}/task/{pid}/children").split()
+    with suppress(OSError):  # threads have children of their own
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            if thread != str(pid):
+                found += read_file(f"/proc/{pid}/task/{thread}/children").split()
+    return [int(child) for child in found]
+
+
+def group_of(leader: int) -> list[int]:
+    return [int(pid) for pid, group in (row.split() for row in ps("pid=,pgid=")) if int(group) == leader]
+
+
+def all_processes() -> list[int]:
+    """Every process that lives; a zombie doesn't."""
+    if not HAS_PROC:
+        return [int(pid) for pid, state in (row.split() for row in ps("pid=,stat=")) if state[0] != "Z"]
+    pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    return [pid for pid in pids if read_file(f"/proc/{pid}/stat").rpartition(b")")[2].split()[:1] not in ([b"Z"], [])]
+
+
+def mark_of(pid: int) -> int | None:
+    """The attempt that a process descends from, if it is marked.
+
+    The mark is the soft limit of file locks, which the kernel ignores and every descendant inherits, even
+    through `env -i setsid`; in second place the variable SUITECASE_MARK.
+    """
+    limits = read_file(f"/proc/{pid}/limits")
+    soft = limits.partition(b"Max file locks")[2].split()[:1]
+    if soft and soft[0].isdigit() and int(soft[0]) >= FIRST_MARK:
+        return int(soft[0])
+    environment = read_file(f"/proc/{pid}/environ") if HAS_PROC else "\n".join(ps("command=", "-E", pid)).encode()
+    found = re.search(rb"(?:^|[\0\s])SUITECASE_MARK=(\d+)", environment)
+    return int(found[1]) if found else None
+
+
+def ps(columns: str, *options: str | int) -> list[str]:
+    shown = ["-p", str(options[-1])] if options else ["-A"]
+    command = ["ps", *map(str, options[:-1]), *shown, "-ww", "-o", columns]
+    return subprocess.run(command, capture_output=True, text=True, errors="replace").stdout.splitlines()
 
 
 # --- Inspect mode ----------------------------------------------------------------------------------------------------
@@ -2270,6 +3753,11 @@ class Publisher:
         else:
             done, self.stamping = done + self.stamping, []
         return [self.publish(outcome) for outcome in done]
+
+    def hurry(self) -> None:
+        """Publish what there is, with or without metadata."""
+        if self.helper is not None:
+            self.helper.kill()
 
     def stamp_requests(self, outcome: Outcome) -> list[dict[str, Any]]:
         """Which metadata which log lacks."""
@@ -2360,7 +3848,7 @@ def set_aside(path: Path, folder: Path) -> None:
 
 def judged(outcome: Outcome, logs: Sequence[Mapping[str, Any]], problems: Sequence[str]) -> Outcome:
     """What an attempt's logs make of its outcome: Inspect exits with 0 whatever happened."""
-    if outcome.status == "cancelled":
+    if outcome.status in ("cancelled", "timed_out", "unfinished"):
         return outcome
     causes = [outcome.cause] if outcome.cause else []
     causes += [f"log {entry['file']} has status {entry['status']}" for entry in logs if entry["status"] != "success"]
@@ -2414,8 +3902,10 @@ def stamp_logs(requests: Iterable[Mapping[str, Any]]) -> None:
     from inspect_ai.log import MetadataEdit, ProvenanceData, edit_eval_log, read_eval_log, write_eval_log
 
     author = ProvenanceData(author="experiment_runner", reason="what the runner knows of the case")
-    failed = False
+    failed, runner = False, os.getppid()
     for request in requests:
+        if os.getppid() != runner:  # it was killed; a resume stamps the rest
+            break
         try:
             header = read_eval_log(request["path"], header_only=True)
             edited = edit_eval_log(header, [MetadataEdit(metadata_set=request["metadata"])], author)
@@ -2463,6 +3953,16 @@ class Console:
     def __exit__(self, *_: object) -> None:
         if self.live is not None:
             self.show(self.live.stop)
+
+    @contextmanager
+    def paused(self) -> Generator[None]:
+        """Leave the terminal to the shell for a while."""
+        live = self.live if self.moving else None
+        if live is not None:
+            self.show(live.stop)
+        yield
+        if live is not None:
+            self.show(live.start)
 
     def line(self, text: str = "", style: str = "") -> None:
         """Print a line, above the live view if there is one."""
@@ -2569,13 +4069,19 @@ class Console:
         if outcome.status == "succeeded":
             self.say(f"[OK] {variant} ({outcome.duration_s:.1f} s)", "green")
             return
-        if outcome.status == "failed":
+        if outcome.failed:
             self.failures.append(outcome)
-        word = "FAILED" if outcome.status == "failed" else outcome.status.upper()
+        word = outcome.status.replace("_", " ").upper()
         told = f"[{word}] {variant}: {outcome.cause} ({outcome.duration_s:.1f} s)"
         self.say(told, "red")
         if self.options.quiet and self.options.as_command:
             print(told.encode("utf-8", "backslashreplace").decode(), file=sys.stderr)
+
+    def retrying(self, outcome: Outcome, delay_s: float) -> None:
+        """One line for an attempt after which another one comes."""
+        attempt = outcome.attempt
+        when = f"in {delay_s:.1f} s" if delay_s else "next"
+        self.say(f"[AGAIN] {attempt.variant}: {outcome.cause}; attempt {attempt.number + 1} {when}", "yellow")
 
     def tick(self, running: Mapping[int, Attempt]) -> None:
         """Refresh what moves, ten times a second at most: drawing costs more than a short case."""
@@ -2594,14 +4100,15 @@ class Console:
         """The rest of what a case wrote."""
         if self.follow:
             self.show_output(attempt, to_the_end=True)
-            self.offsets.pop(attempt.pid, None)
+            self.offsets.pop(attempt.mark, None)
 
     def status(self, running: Mapping[int, Attempt]) -> str:
         """The live view: counts, time, and the cases that have run longest; readable with 2 cases and with 2,000."""
         total, ended = len(self.plan.to_run), sum(self.done.values())
         elapsed = time.monotonic() - self.started
         eta = f", about {clock(elapsed / ended * (total - ended))} left" if ended and ended < total else ""
-        failed = f", {self.done['failed']} failed" if self.done["failed"] else ""
+        count = self.done["failed"] + self.done["timed_out"]
+        failed = f", {count} failed" if count else ""
         filled = 30 * ended // max(1, total)
         bar = "━" * filled + "╌" * (30 - filled)
         lines = [f"{bar} {ended}/{total} done, {len(running)} running{failed}  {clock(elapsed)}{eta}"]
@@ -2613,23 +4120,21 @@ class Console:
 
     def show_output(self, attempt: Attempt, to_the_end: bool = False) -> None:
         """The lines that a case has written since the last look, each with its variant in front."""
-        if attempt.log is None:
+        if attempt.log is None or not attempt.log.exists():  # not started yet, or refused
             return
-        offset = self.offsets.get(attempt.pid, 0)
+        offset = self.offsets.get(attempt.mark, 0)
         with attempt.log.open("rb") as file:
             file.seek(offset)
             new = file.read(None if to_the_end else 1 << 20)
         complete = len(new) if to_the_end or len(new) == 1 << 20 else new.rfind(b"\n") + 1
-        self.offsets[attempt.pid] = offset + complete
+        self.offsets[attempt.mark] = offset + complete
         for text in new[:complete].decode(errors="replace").removesuffix("\n").split("\n") if complete else ():
             self.say(f"[{attempt.variant}] {harmless(text)}")
 
-    def stopping(self, name: str, running: int) -> None:
-        self.say(
-            f"{name}: stopping {running} running cases ({GRACE_S:.0f} s at most; Ctrl-C again kills them now)", "yellow"
-        )
+    def stopping(self, name: str, running: int, grace_s: float) -> None:
+        self.say(f"{name}: stopping {running} running cases ({grace_s:g} s at most; Ctrl-C again kills them)", "yellow")
 
-    def summarise(self, plan: Plan, statuses: Mapping[str, str]) -> None:
+    def summarise(self, plan: Plan, statuses: Mapping[str, str], events: Iterable[Mapping[str, Any]]) -> None:
         """The end of a run: counts, every failure with its cause, and how to go on."""
         if self.live is not None:
             self.show(self.live.stop)
@@ -2648,13 +4153,16 @@ class Console:
                 self.say(f"  alone: {resume} --debug {shlex.quote(attempt.variant)}")
         if len(self.failures) > 20:
             self.say(f"\n… and {len(self.failures) - 20} more failures")
-        if plan.resumed and plan.to_run:
-            events = plan.resumed.record.events
-            trees = {str(event.get("tree")) for event in events if event["event"] == "attempt_started"}
-            if plan.resumed.code_changed or len(trees | {str(plan.code.tree)}) > 1:
-                self.say("Note: this run mixes code: its attempts did not all run the same.", "yellow")
+        if mixes_code(plan, events):
+            self.say("Note: this run mixes code: its attempts did not all run the same.", "yellow")
         if counts["succeeded"] < len(statuses):
             self.say(f"\nTo go on: {resume if self.options.as_command else f'resume={str(plan.run_dir)!r}'}")
+
+
+def mixes_code(plan: Plan, events: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether the attempts of a run, resumes included, ran different code."""
+    trees = {str(event.get("tree")) for event in events if event["event"] == "attempt_started"}
+    return len(trees) > 1 or bool(plan.resumed and plan.resumed.code_changed)
 
 
 def suite_command(plan: Plan) -> str:
@@ -2705,6 +4213,73 @@ def open_standard_streams() -> None:
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
 
 
+@contextmanager
+def terminal_kept() -> Generator[None]:
+    """Give the terminal back as it was: a case on it may have put it into raw mode and been killed."""
+    try:
+        terminal = sys.stdin.fileno()
+        before = termios.tcgetattr(terminal)
+    except (AttributeError, OSError, ValueError, termios.error):  # no terminal
+        yield
+        return
+    try:
+        yield
+    finally:
+        with suppress(OSError, termios.error):
+            if os.tcgetpgrp(terminal) == os.getpgrp():  # else the shell has it
+                termios.tcsetattr(terminal, termios.TCSADRAIN, before)
+
+
+def detach(plan: Plan, console: Console) -> RunSummary:
+    """Leave the run to a process of its own session, which no closing terminal ends; return once it has begun.
+
+    Raises:
+        SuiteError: What kept it from beginning.
+    """
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        run_detached(plan, writer)
+    os.close(writer)
+    with open(reader, encoding="utf-8") as told:
+        answer: dict[str, Any] = json.loads(told.read() or '{"problems": ["the detached runner died at once."]}')
+    if "problems" in answer:
+        raise SuiteError(answer["problems"], answer.get("exit_code", EXIT_FAILED))
+    run_dir = Path(answer["run_dir"])
+    console.say(f"Detached: pid {pid} runs {len(plan.to_run)} experiments in {run_dir}", "bold")
+    console.say(f"  watch:  tail -f {shlex.quote(str(run_dir / 'runner.log'))}")
+    console.say(f"  stop:   touch {shlex.quote(str(run_dir / 'cancel'))}")
+    if console.options.json:
+        console.line(json.dumps({"event": "detached", "pid": pid, "run_dir": str(run_dir)}))
+    return RunSummary(run_dir, dict.fromkeys(plan.prepared, "pending"), 0)
+
+
+def run_detached(plan: Plan, writer: int) -> NoReturn:
+    """The detached runner: its output goes to runner.log in the run directory."""
+    os.setsid()
+    exit_code = EXIT_FAILED
+    try:
+        with open(writer, "w", encoding="utf-8") as teller, open_run(plan) as (opened, journal):
+            output = os.open(
+                opened.run_dir / "runner.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666
+            )
+            for descriptor, target in ((os.open(os.devnull, os.O_RDONLY), 0), (output, 1), (output, 2)):
+                os.dup2(descriptor, target)
+            json.dump({"run_dir": str(opened.run_dir)}, teller)
+            teller.close()
+            with problems_end_the_program(), Console(opened, opened.options) as console:
+                exit_code = execute(opened, journal, console).exit_code
+    except SuiteError as error:
+        with suppress(OSError, ValueError), open(writer, "w", encoding="utf-8", closefd=False) as teller:
+            json.dump({"problems": error.problems, "exit_code": error.exit_code}, teller)
+    except SystemExit as error:
+        exit_code = error.code if isinstance(error.code, int) else EXIT_FAILED
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(exit_code)
+
+
 def rich_console() -> Any:
     from rich.console import Console as RichConsole
 
@@ -2722,12 +4297,14 @@ def live_display(console: Console) -> Any:
 # --- Command line ----------------------------------------------------------------------------------------------------
 
 
-Flag = typer.Option
 PARALLELISM_HELP = f"Cases at a time, or 'all'. By default all of them, up to {PARALLELISM_LIMIT}."
 
 
 def command_line(suite: Suite) -> None:
     """Read the flags of a suite, run it, exit."""
+    import typer  # here, since neither the guardian nor a copy without typer that is only imported needs it
+    from typer import Option as Flag
+
     open_standard_streams()
     markup = "rich" if sys.stdout.isatty() else None
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=markup)
@@ -2735,28 +4312,50 @@ def command_line(suite: Suite) -> None:
 
     @app.command(help=help_text, context_settings={"help_option_names": ["-h", "--help"]})
     def _(
-        dry_run: Annotated[bool, Flag("--dry-run", help="Check everything, show the plan, write nothing.")] = False,
-        parallelism: Annotated[str, Flag("-p", "--parallelism", metavar="N", help=PARALLELISM_HELP)] = "",
-        resume: Annotated[str | None, Flag(metavar="RUN_DIR", help="Run what has not succeeded; or 'latest'.")] = None,
-        only: Annotated[list[str], Flag(metavar="PATTERN", help="Only such variants; may be repeated.")] = [],  # noqa: B006
-        set_: Annotated[list[str], Flag("--set", metavar="FIELD=VALUE", help="Change a field everywhere.")] = [],  # noqa: B006
-        note: Annotated[str, Flag(metavar="TEXT", help="Recorded with the run.")] = "",
-        results_dir: Annotated[str | None, Flag(metavar="DIR", help="Where results go instead of results/.")] = None,
-        same_code: Annotated[bool, Flag("--same-code", help="Refuse to resume with other code.")] = False,
-        debug: Annotated[str | None, Flag(metavar="VARIANT", help="One case on the terminal: breakpoint().")] = None,
-        follow: Annotated[bool | None, Flag("--follow/--no-follow", help="Show what cases print, as it comes.")] = None,
-        describe: Annotated[bool, Flag("--describe", help="The suite as one JSON object; runs nothing.")] = False,
-        as_json: Annotated[bool, Flag("--json", help="One JSON object per line, for programs.")] = False,
-        quiet: Annotated[bool, Flag("--quiet", "-q", help="Print nothing but failures.")] = False,
-        verbose: Annotated[bool, Flag("-v", "--verbose", help="Git calls, arguments, scheduling; to stderr.")] = False,
-    ) -> None:  # fmt: skip
+        dry_run: bool = Flag(False, "--dry-run", help="Check everything, show the plan, write nothing."),
+        parallelism: str = Flag("", "-p", "--parallelism", metavar="N", help=PARALLELISM_HELP),
+        resume: str | None = Flag(None, metavar="RUN_DIR", help="Run what has not succeeded; or 'latest'."),
+        only: list[str] = Flag([], metavar="PATTERN", help="Only such variants; may be repeated."),
+        set_: list[str] = Flag([], "--set", metavar="FIELD=VALUE", help="Change a field everywhere."),
+        note: str = Flag("", metavar="TEXT", help="Recorded with the run."),
+        results_dir: str | None = Flag(None, metavar="DIR", help="Where results go instead of results/."),
+        same_code: bool = Flag(False, "--same-code", help="Refuse to resume with other code."),
+        debug: str | None = Flag(None, metavar="VARIANT", help="One case on the terminal: breakpoint()."),
+        follow: bool | None = Flag(None, "--follow/--no-follow", help="Show what cases print, as it comes."),
+        detach: bool = Flag(False, "--detach", help="Return at once; the run outlives this shell."),
+        describe: bool = Flag(False, "--describe", help="The suite as one JSON object; runs nothing."),
+        as_json: bool = Flag(False, "--json", help="One JSON object per line, for programs."),
+        quiet: bool = Flag(False, "--quiet", "-q", help="Print nothing but failures."),
+        verbose: bool = Flag(False, "-v", "--verbose", help="Git calls, arguments, scheduling; to stderr."),
+        timeout_s: float | None = Flag(None, "--timeout", metavar="S", help="Seconds that an attempt may take."),
+        grace_s: float | None = Flag(None, "--grace", metavar="S", help="Seconds between TERM and KILL (10)."),
+        max_attempts: int | None = Flag(None, "--max-attempts", metavar="N", help="Attempts at a failing case (1)."),
+        retry_on: list[str] = Flag([], metavar="FAILURE", help="What to retry: exit code, SIGSEGV, timeout, oom …"),
+        backoff_s: float | None = Flag(None, "--backoff", metavar="S", help="Delay before the second attempt (1)."),
+        fail_fast: bool | None = Flag(None, "--fail-fast", help="Launch nothing more after a failure."),
+        max_failure_rate: float | None = Flag(None, metavar="FRACTION", help="Stop if more of the last 50 failed."),
+        cpus_per_case: float | None = Flag(None, metavar="N", help="CPUs that each case keeps busy."),
+        gpus_per_case: float | None = Flag(None, metavar="N", help="GPUs of its own; below 1 a share."),
+        memory_gb_per_case: float | None = Flag(None, "--memory-per-case", metavar="GB", help="Reserve and limit."),
+        continue_exit_code: int | None = Flag(None, metavar="CODE", help="A case's way to ask for another attempt."),
+        nice: int | None = Flag(None, metavar="N", help="Niceness of the cases, 0 to 19."),
+        isolate: bool | None = Flag(None, "--isolate", help="A PID namespace for each case (bwrap)."),
+    ) -> None:
         if verbose:
             logging.basicConfig(level=logging.DEBUG, stream=sys.stderr, format="%(message)s")
         at_once = int(parallelism) if re.fullmatch(r"-?\d+", parallelism) else parallelism or None
+        policy: dict[str, object] = {
+            "timeout_s": timeout_s, "grace_s": grace_s, "max_attempts": max_attempts, "backoff_s": backoff_s,
+            "retry_on": tuple(int(name) if name.isdigit() else name for name in retry_on) or None,
+            "fail_fast": fail_fast, "max_failure_rate": max_failure_rate, "cpus_per_case": cpus_per_case,
+            "gpus_per_case": gpus_per_case, "memory_gb_per_case": memory_gb_per_case,
+            "continue_exit_code": continue_exit_code, "nice": nice, "isolate": isolate,
+        }  # fmt: skip
         options = Options(
             parallelism=cast(int | Literal["all"] | None, at_once), dry_run=dry_run, resume=resume, only=tuple(only),
             set=tuple(set_), note=note, results_dir=results_dir, same_code=same_code, debug=debug, follow=follow,
-            quiet=quiet, json=as_json, as_command=True,
+            quiet=quiet, json=as_json, detach=detach, as_command=True,
+            policy={name: value for name, value in policy.items() if value is not None},
         )  # fmt: skip
         if describe:
             print(json.dumps(description_of(suite, options), indent=2), flush=True)
@@ -2792,7 +4391,7 @@ Examples: --dry-run (look first), -p 4 (four at a time), --only 'gpt-4*' (some o
 
 def description_of(suite: Suite, options: Options) -> dict[str, Any]:
     """A suite as data: what it would run, and the JSON Schema of its configs."""
-    plan = make_plan(suite, options)
+    plan = make_plan(with_flags(suite, options), options)
     classes = {type(case.config) for case in suite.cases}
     return {
         "experiment": suite.experiment,
@@ -2800,6 +4399,7 @@ def description_of(suite: Suite, options: Options) -> dict[str, Any]:
         "tags": list(suite.tags),
         "mode": suite.mode,
         "entry_point": str(plan.entry_point),
+        "policy": asdict(plan.suite.policy),
         "cases": [
             {
                 "variant": variant,
@@ -2815,7 +4415,9 @@ def description_of(suite: Suite, options: Options) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] == [STAMP]:
+    if sys.argv[1:2] == [GUARDIAN]:
+        guard(*map(int, sys.argv[2:]))
+    elif sys.argv[1:] == [STAMP]:
         stamp_logs(json.load(sys.stdin))
     else:
         sys.exit("Suites import this file: `from experiment_runner import ExperimentCase, run_experiments_cli`.")

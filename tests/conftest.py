@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -16,7 +17,10 @@ from typing import Any
 import pytest
 
 HERE = Path(__file__).resolve().parent.parent
-DEADLINE_S = 60.0
+
+# For a machine that is slow and busy: nothing here takes a tenth of it. What a test starts only to see it stopped must
+# last longer.
+DEADLINE_S = 120.0
 
 CONFIG = '''\
 from experiment_config import BaseExperimentConfig
@@ -160,8 +164,29 @@ class Project:
 
     def events(self, name: str | None = None, run_dir: Path | None = None) -> list[dict[str, Any]]:
         """The events of a journal; those of one name."""
-        lines = ((run_dir or self.run_dir) / "journal.jsonl").read_text().splitlines()
+        journal = (run_dir or self.run_dir) / "journal.jsonl"
+
+        def whole() -> bytes:
+            content = journal.read_bytes()
+            return content if content.endswith(b"\n") else b""
+
+        # A line that is being written may be seen in part; it may not stay so.
+        lines = wait_for(whole, "a finished last line of the journal").decode().splitlines()
         return [event for event in map(json.loads, lines) if name in (None, event["event"])]
+
+    def wait_for_started(self, *variants: str, run_dir: Path | None = None) -> dict[str, int]:
+        """The pids of cases, by variant, once the journal tells of their start.
+
+        A case runs a moment before the journal says so: what it writes is no sign that the runner has gone on.
+        """
+
+        def pids() -> dict[str, int]:
+            if run_dir is None and not self.runs():
+                return {}
+            pids = {event["variant"]: event["pid"] for event in self.events("attempt_started", run_dir)}
+            return pids if pids.keys() >= {*variants} else {}
+
+        return wait_for(pids, f"the record of the start of {', '.join(variants)}")
 
     def statuses(self, run_dir: Path | None = None) -> dict[str, str]:
         """The status that every ended case has in the journal."""
@@ -199,6 +224,25 @@ def clean_environment() -> dict[str, str]:
     hiding = ("PYTHON", "GIT_", "OMP_", "OPENBLAS_", "MKL_", "NUMEXPR_", "NO_COLOR", "FORCE_COLOR", "COV_", "PYTEST_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(hiding)}
     return {**kept, "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """How many processes `-n auto` means: the tests wait a lot, and each has several processes of its own."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(max(2, usable), 8)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_signal_is_ignored() -> None:
+    """Under nohup, or in the background of a shell, children would inherit that some signals are ignored."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, do_nothing)  # unlike SIG_IGN, a handler is not inherited
+
+
+def do_nothing(_number: int, _frame: object) -> None:
+    """A signal's handler."""
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import DEADLINE_S
 
 import experiment_config
 from experiment_config import BaseExperimentConfig
@@ -65,9 +66,11 @@ def write(path: str, text: str) -> str:
 
 
 def environment() -> dict[str, str]:
-    left_out = ("PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE", "PYTEST_CURRENT_TEST", "PYTEST_ADDOPTS")
-    kept = {name: value for name, value in os.environ.items() if name not in left_out}
-    return kept | {"PYTHONPATH": os.pathsep.join([os.getcwd(), str(REPOSITORY)]), "COLUMNS": "100"}
+    left_out = ("PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE", "PYTEST_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(left_out)}
+    # IPython keeps a history and settings for all of a user's sessions; these get their own.
+    own = {"IPYTHONDIR": os.path.join(os.getcwd(), ".ipython"), "COLUMNS": "100"}
+    return kept | {"PYTHONPATH": os.pathsep.join([os.getcwd(), str(REPOSITORY)]), **own}
 
 
 def python(*arguments: str, stdin: str = "", code: int = 0) -> str:
@@ -76,7 +79,7 @@ def python(*arguments: str, stdin: str = "", code: int = 0) -> str:
 
 
 def command(*arguments: str, stdin: str = "", code: int = 0) -> str:
-    done = subprocess.run(arguments, input=stdin, env=environment(), capture_output=True, text=True, timeout=60)
+    done = subprocess.run(arguments, input=stdin, env=environment(), capture_output=True, text=True, timeout=DEADLINE_S)
     assert done.returncode == code, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     return done.stderr if code else done.stdout
@@ -467,7 +470,7 @@ def test_a_notebook_does_not_read(project: Path) -> None:
         "import nbformat, nbclient\n"
         f"cell = nbformat.v4.new_code_cell({SCRIPT!r})\n"
         "notebook = nbformat.v4.new_notebook(cells=[cell])\n"
-        "nbclient.NotebookClient(notebook, timeout=60, kernel_name='python3').execute()\n"
+        "nbclient.NotebookClient(notebook, timeout=100, startup_timeout=100, kernel_name='python3').execute()\n"
         "print(notebook.cells[0].outputs[0].text)\n"
     )
     assert python("-c", execute).strip() == "seed=42"

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from conftest import DEADLINE_S
 from sybil import Example, Sybil
 from sybil.parsers.markdown import CodeBlockParser
 
@@ -24,8 +25,8 @@ DOCUMENTS = [
 
 def clean_environment(**added: str) -> dict[str, str]:
     """This environment without what tells a child that it runs in a test."""
-    dropped = ("PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE", "PYTEST_CURRENT_TEST", "PYTHONPATH", "COLUMNS")
-    kept = {name: value for name, value in os.environ.items() if name not in dropped}
+    dropped = ("PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE", "PYTHONPATH", "PYTEST_", "COLUMNS")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
     return kept | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "NO_COLOR": "1"} | added
 
 
@@ -46,7 +47,7 @@ def run_transcript(text: str, folder: Path) -> None:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=120,
+            timeout=DEADLINE_S,
         )
         assert not expected.strip() or matches(expected, done.stdout), (
             f"$ {command}\n{done.stdout}\n-- expected --\n{expected}"
@@ -69,7 +70,8 @@ def in_project(folder: Path) -> Callable[[Example], None]:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
             return
-        subprocess.run([sys.executable, "-c", text], cwd=folder, env=clean_environment(), check=True, timeout=120)
+        command = [sys.executable, "-c", text]
+        subprocess.run(command, cwd=folder, env=clean_environment(), check=True, timeout=DEADLINE_S)
 
     return evaluate
 
@@ -102,7 +104,7 @@ def test_the_readmes_commands_do_all_the_set_up(tmp_path: Path) -> None:
     commands = [line for block in blocks for line in block.splitlines() if line and not line.startswith("#")]
     assert [c.split()[:3] for c in commands] == [["python3", "dev.py", "digits"], ["python3", "dev.py", "test"]]
     prepared = {"SUITECASE_VENV": sys.prefix} if Path(sys.prefix, "set-up.json").exists() else {}
-    before = set((ROOT / "results").glob("digits/*"))
+    printed = ""
     for command in commands:
         done = subprocess.run(
             ["bash", "-c", command],
@@ -111,10 +113,11 @@ def test_the_readmes_commands_do_all_the_set_up(tmp_path: Path) -> None:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=500,
+            timeout=900,
         )
         assert done.returncode == 0, done.stdout
-    made = set((ROOT / "results").glob("digits/*")) - before
-    assert len([run for run in made if (run / "run.json").exists()]) == 1
-    for run in made:
-        shutil.rmtree(run)
+        printed += done.stdout
+    (made,) = map(Path, re.findall(r"^Run directory: (.*)$", printed, re.MULTILINE))
+    assert made.parent == ROOT / "results" / "digits"
+    assert (made / "run.json").exists()
+    shutil.rmtree(made)

@@ -533,13 +533,14 @@ def test_whether_a_process_lives() -> None:
     assert is_alive(os.getpid(), None) is None
 
 
+def no_lock(_descriptor: int, _path: Path, _kind: int) -> bool:
+    """A file system without flock."""
+    return False
+
+
 def test_an_owner_that_was_silent_for_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A runner whose run was taken over, say while its machine slept, writes nothing more to it."""
     now = time.time
-
-    def no_lock(*_: Any) -> bool:
-        return False
-
     monkeypatch.setattr(experiment_runner, "lock", no_lock)
     journal = Journal(tmp_path / "journal.jsonl")
     journal.append("first")

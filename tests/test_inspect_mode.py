@@ -379,7 +379,7 @@ def interrupted(lab: Lab, new_project: Callable[[str], Project]) -> Interrupted:
     folder = wait_for(lambda: next((experiment_dir(project) / ".runs").glob("2*"), None), "a run", DEADLINE_S)
     for variant in ("killed", "waiting"):
         wait_for((folder / variant / "evaluating").exists, f"the evaluation of {variant}", DEADLINE_S)
-    pids = {event["variant"]: event["pid"] for event in project.events("attempt_started", folder)}
+    pids = project.wait_for_started(*cases, run_dir=folder)
     os.kill(pids["killed"], signal.SIGKILL)
     wait_for(lambda: project.statuses(folder).keys() == {"done", "killed"}, "the end of two cases", DEADLINE_S)
     process.send_signal(signal.SIGINT)

@@ -129,7 +129,7 @@ def test_a_log_that_the_journal_does_not_know_is_kept(half_done: Project) -> Non
 
 def test_killed_in_mid_run(project: Project) -> None:
     """After kill -9 of the runner a resume completes the run, each succeeded case exactly once."""
-    waiting = COUNT + "time.sleep(0 if Path('go').exists() else 60)"
+    waiting = COUNT + "time.sleep(0 if Path('go').exists() else 600)"
     project.suite({"done": COUNT, "a": waiting, "b": waiting, "last": COUNT})
     runner = project.start("--quiet", "-p", "3")
     wait_for(lambda: project.runs() and project.statuses() == {"done": "succeeded", "last": "succeeded"})
@@ -569,9 +569,10 @@ def test_a_dry_run_of_a_resume_writes_nothing(half_done: Project) -> None:
 
 def test_two_runners_on_one_run(project: Project) -> None:
     """The second exits 75 and names the first's pid and host; after kill -9 of the first nothing has to be unlocked."""
-    project.suite({"a": COUNT + "time.sleep(0 if Path('go').exists() else 60)"})
+    project.suite({"a": COUNT + "time.sleep(0 if Path('go').exists() else 600)"})
     first = project.start("--quiet")
-    wait_for(lambda: project.runs() and project.events("attempt_started"))
+    project.wait_for_started("a")
+    wait_for(lambda: starts(project, "a") == 1)
     for arguments in ((), ("--dry-run",)):
         second = project.run("--resume", "latest", *arguments)
         assert second.code == 75
@@ -663,16 +664,20 @@ def test_latest_is_never_a_run_that_debugged_one_case(half_done: Project) -> Non
 
 
 def test_what_a_killed_runner_left_running_ends_before_its_case_runs_again(project: Project) -> None:
-    """After kill -9 of the runner, a resume never lets two processes share a case's folder."""
-    wait = "(folder / f'pid-{os.getpid()}').touch(); Path('fixed').exists() or time.sleep(60)"
+    """After kill -9 of the runner and its guardian, a resume never lets two processes share a case's folder."""
+    wait = "(folder / f'pid-{os.getpid()}').touch(); Path('fixed').exists() or time.sleep(600)"
     project.suite({"slow": wait})
     runner = project.start()
-    first = wait_for(lambda: list(project.root.glob("results/exp/2*/slow/pid-*")), "the case to start")[0]
+    wait_for(lambda: list(project.root.glob("results/exp/2*/slow/pid-*")), "the case to start")
+    pid = project.wait_for_started("slow")["slow"]
+    guardian = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    assert guardian not in (1, runner.pid)
+    os.kill(guardian, signal.SIGSTOP)  # or it would end the case, or the runner would start another guardian
     runner.kill()
     runner.wait()
-    pid = int(first.name.partition("-")[2])
+    os.kill(guardian, signal.SIGKILL)
     assert alive(pid), "the fault did not fire"
     project.write("fixed", "")
     done = project.run("--resume", "latest")
     assert done.code == 0, done
-    assert not alive(pid)
+    wait_for(lambda: not alive(pid), "the end of the first attempt")

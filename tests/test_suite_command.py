@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Project, clean_environment, wait_for
+from conftest import DEADLINE_S, Project, clean_environment
 
 FLAGS = [
     *("--dry-run", "--parallelism", "-p", "--resume", "--only", "--set", "--note", "--results-dir", "--same-code"),
@@ -41,17 +41,22 @@ class Terminal:
     """A suite that runs on a terminal of its own."""
 
     def __init__(
-        self, project: Project, *arguments: str, env: Mapping[str, str] | None = None, size: tuple[int, int] = (24, 100)
+        self,
+        project: Project,
+        *arguments: str,
+        env: Mapping[str, str] | None = None,
+        size: tuple[int, int] = (24, 100),
+        **options: Any,
     ) -> None:
         self.master, slave = pty.openpty()
         termios.tcsetwinsize(self.master, size)
-        streams: dict[str, Any] = {"stdin": slave, "stdout": slave, "stderr": slave}
+        streams: dict[str, Any] = {"stdin": slave, "stdout": slave, "stderr": slave, **options}
         env = {"TERM": "xterm-256color", "COLORTERM": "", **(env or {})}
         self.process = project.start(*arguments, env=env, start_new_session=True, **streams)
         os.close(slave)
         self.output = b""
 
-    def read(self, until: Callable[[str], object] | None = None, deadline_s: float = 60) -> str:
+    def read(self, until: Callable[[str], object] | None = None, deadline_s: float = DEADLINE_S) -> str:
         """What has been shown until something holds, or until the terminal is given up."""
         end = time.monotonic() + deadline_s
         while until is None or not until(self.text):
@@ -77,7 +82,7 @@ class Terminal:
     def end(self) -> tuple[int, str]:
         """Exit code and everything shown."""
         text = self.read()
-        code = self.process.wait(timeout=60)
+        code = self.process.wait(timeout=DEADLINE_S)
         os.close(self.master)
         return code, text
 
@@ -229,7 +234,7 @@ def test_what_is_told_is_on_disk(project: Project) -> None:
         event = json.loads(line)
         if event["event"] == "case_ended":
             assert event in project.events("case_ended")
-    assert process.wait(timeout=60) == 0
+    assert process.wait(timeout=DEADLINE_S) == 0
 
 
 def test_follow(project: Project) -> None:
@@ -299,17 +304,23 @@ def test_debug_leaves_ctrl_c_to_the_case(project: Project) -> None:
 @pytest.mark.parametrize("count", [2, 200])
 def test_live_view(project: Project, count: int) -> None:
     """On a terminal the progress is drawn in place, in few lines however many cases there are."""
-    script = project.write("work.sh", '#!/bin/sh\nwhile [ ! -e go ]; do sleep 0.1; done; [ "${2##*/}" != c1 ]\n')
+    gate = project.root.parent / "gate"
+    os.mkfifo(gate)
+    opened = os.open(gate, os.O_RDWR)
+    script = project.write("work.sh", f'#!/bin/sh\nread go < "{gate}"; [ "${{2##*/}}" != c1 ]\n')
     script.chmod(0o755)
     project.suite(f"[ExperimentCase(f'c{{i}}', Config(x=i)) for i in range({count})]", entry_point="work.sh")
     terminal = Terminal(project)
     running = min(count, 64)
-    text = plain(terminal.read(lambda text: re.search(rf"0/{count} done, {running} running", plain(text))))
+    lines = "".join(rf"  \d:\d\d  c{number}\b\s*" for number in range(min(running, 8)))
+    frame = rf"0/{count} done, {running} running.*\s+{lines}" + r"  … and 56 more" * (count == 200)
+    text = plain(terminal.read(lambda text: re.search(frame, plain(text))))
     shown = set(re.findall(r"^  \d:\d\d  (c\d+)", text, re.MULTILINE))
-    assert 1 <= len(shown) <= 8
-    assert ("… and 56 more" in text) == (count == 200)
-    (project.root / "go").write_text("")
+    assert shown == {f"c{number}" for number in range(min(running, 8))}
+    assert ("more" in text) == (count == 200)
+    os.write(opened, b"\n" * count)  # each case takes one line
     code, text = terminal.end()
+    os.close(opened)
     assert code == 1
     assert "Traceback" not in text
     assert plain(text).count("[OK] ") == count - 1
@@ -372,16 +383,13 @@ def test_a_terminal_that_goes_away(project: Project, arguments: list[str]) -> No
     """Under nohup, a terminal that is closed during the run changes neither the run nor its exit code."""
     project.suite({"a": "while not Path('go').exists(): time.sleep(0.02)", "b": "print('x'); sys.exit(1)"})
     before = ["sh", "-c", "trap '' HUP; exec \"$@\"", "sh"]
-    master, slave = pty.openpty()
     errors = project.root / "errors.txt"
     with errors.open("wb") as file:
-        streams: dict[str, Any] = {"stdin": slave, "stdout": slave, "stderr": file}
-        process = project.start(*arguments, before=before, env={"TERM": "xterm"}, start_new_session=True, **streams)
-    os.close(slave)
-    wait_for(lambda: b"Run directory" in os.read(master, 1 << 16), "the first lines")
-    os.close(master)
+        terminal = Terminal(project, *arguments, before=before, env={"TERM": "xterm"}, stderr=file)
+    terminal.read(lambda text: "Run directory" in text)
+    os.close(terminal.master)
     project.write("go", "")
-    assert process.wait(timeout=60) == 1
+    assert terminal.process.wait(timeout=DEADLINE_S) == 1
     assert errors.read_text() == ""
     assert project.statuses() == {"a": "succeeded", "b": "failed"}
 
@@ -398,7 +406,7 @@ def paste(command: str, cwd: Path, env: Mapping[str, str] | None = None) -> subp
     """Run a command as a person would who copied it from the terminal."""
     env = {**clean_environment(), **(env or {})}
     return subprocess.run(
-        command, shell=True, cwd=cwd, env=env, capture_output=True, text=True, timeout=60, check=False
+        command, shell=True, cwd=cwd, env=env, capture_output=True, text=True, timeout=DEADLINE_S, check=False
     )
 
 

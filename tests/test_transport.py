@@ -15,7 +15,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 import transport_values
-from hypothesis import given, settings
+from conftest import DEADLINE_S
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field, Secret, field_serializer, field_validator, model_serializer
 from pydantic_settings import SettingsConfigDict
@@ -56,7 +57,7 @@ def child_description(config: BaseExperimentConfig, expression: str, folder: Pat
         "pathlib.Path(config.output_dir, 'arrived.txt').write_text(text, encoding='utf-8', newline='')\n"
     )
     command = [sys.executable, str(script), *save(config, folder)]
-    done = subprocess.run(command, env=child_environment(), capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, env=child_environment(), capture_output=True, text=True, timeout=DEADLINE_S)
     assert (done.returncode, done.stderr) == (0, "")
     return (folder / "arrived.txt").read_bytes().decode()
 
@@ -361,7 +362,7 @@ def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("generated")
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(config=CONFIGS)
 def test_generated_values_arrive_as_they_were_declared(config: Generated, shared_folder: Path) -> None:
     """20,000 generated values of 20 types are read back unchanged."""
