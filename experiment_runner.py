@@ -1763,8 +1763,8 @@ class Journal:
         if self.owner_file is None:
             return ""
         return (
-            f"this file system has no flock: {self.owner_file.path.name} shows who runs here. A runner that dies on "
-            f"another machine is noticed after {STALE_S:.0f} s."
+            f"this file system has no flock, or had none for an earlier runner: {self.owner_file.path.name} shows who "
+            f"runs here. A runner that dies on another machine is noticed after {STALE_S:.0f} s."
         )
 
     def append(self, event: str, **values: Any) -> None:
@@ -1979,7 +1979,7 @@ class OwnerFile:
             if newest_owner(folder) == self.number:
                 break
             self.path.unlink()  # others came and went meanwhile
-        for number in owner_numbers(folder):
+        for number in sorted(owner_numbers(folder)):  # a silent owner must miss its file before that of the next one
             if number < self.number:
                 folder.joinpath(f".owner-{number}").unlink(missing_ok=True)
 
