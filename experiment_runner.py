@@ -1924,16 +1924,18 @@ def refuse_if_owned(path: Path) -> None:
 
 def lock(descriptor: int, path: Path, kind: int) -> bool:
     """Lock a journal until its descriptor is closed; False where the file system has no locks."""
-    started = time.monotonic()
+    owner, deadline = "", math.inf
     while True:
         try:
             with naming(path):
                 fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
             return True
         except BlockingIOError:
-            owner, is_gone = last_owner(path)
-            # Somebody who only looks is soon done. The guardian of a killed runner ends its cases first.
-            if time.monotonic() - started > (GUARDIAN_PATIENCE_S if is_gone else 0.2):
+            if deadline == math.inf:
+                owner, is_gone = last_owner(path)
+                # Somebody who only looks is soon done. The guardian of a killed runner ends its cases first.
+                deadline = time.monotonic() + (GUARDIAN_PATIENCE_S if is_gone else 0.2)
+            if time.monotonic() > deadline:
                 raise belongs_to(owner, path.parent) from None
             time.sleep(0.02)
         except OSError as error:
