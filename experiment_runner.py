@@ -286,7 +286,7 @@ class Suite:
     env: Mapping[str, str]
     file: Path | None
     policy: ExecutionPolicy = field(default_factory=ExecutionPolicy)
-    hooks: Sequence[object] = ()
+    hooks: Sequence[Hook] = ()
 
 
 def run_experiments(
@@ -307,7 +307,7 @@ def run_experiments(
     tags: Sequence[str] = (),
     env: Mapping[str, str] | None = None,
     policy: ExecutionPolicy | None = None,
-    hooks: Sequence[object] = (),
+    hooks: Sequence[Hook] = (),
 ) -> RunSummary:
     """Run every case as a process of its own; see `run_experiments_cli` for the same as a command.
 
@@ -349,7 +349,7 @@ def run_experiments_cli(
     tags: Sequence[str] = (),
     env: Mapping[str, str] | None = None,
     policy: ExecutionPolicy | None = None,
-    hooks: Sequence[object] = (),
+    hooks: Sequence[Hook] = (),
 ) -> NoReturn:
     """Make a suite file a command: read its command line (`--help` lists the flags), run, and exit.
 
@@ -375,7 +375,7 @@ def declared(
     tags: Sequence[str],
     env: Mapping[str, str] | None,
     policy: ExecutionPolicy | None,
-    hooks: Sequence[object],
+    hooks: Sequence[Hook],
 ) -> Suite:
     """A suite; the module from which the function of `frame` was called is its file, and describes it."""
     module = frame.f_back.f_globals if frame and frame.f_back else {}
@@ -1763,8 +1763,8 @@ class Journal:
         if self.owner_file is None:
             return ""
         return (
-            f"this file system has no flock: {self.owner_file.path.name} shows who runs here. A runner that dies on "
-            f"another machine is noticed after {STALE_S:.0f} s."
+            f"this file system has no flock, or had none for an earlier runner: {self.owner_file.path.name} shows who "
+            f"runs here. A runner that dies on another machine is noticed after {STALE_S:.0f} s."
         )
 
     def append(self, event: str, **values: Any) -> None:
@@ -1887,6 +1887,7 @@ def stamp_of(status: os.stat_result) -> tuple[int, int, int]:
 # Who owns a run
 
 NO_FLOCK = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)
+GUARDIAN_PATIENCE_S = 5.0  # longer than a guardian takes for cases whose runner is gone
 HEARTBEAT_S, STALE_S = 20.0, 120.0  # a network file system may show a time of change that is 60 s old
 
 
@@ -1923,33 +1924,37 @@ def refuse_if_owned(path: Path) -> None:
 
 def lock(descriptor: int, path: Path, kind: int) -> bool:
     """Lock a journal until its descriptor is closed; False where the file system has no locks."""
-    for patience in range(10, -1, -1):
+    started = time.monotonic()
+    while True:
         try:
             with naming(path):
                 fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
             return True
         except BlockingIOError:
-            if not patience:
-                raise belongs_to(last_owner(path), path.parent) from None
-            time.sleep(0.02)  # it may be somebody who only looks
+            owner, is_gone = last_owner(path)
+            # Somebody who only looks is soon done. The guardian of a killed runner ends its cases first.
+            if time.monotonic() - started > (GUARDIAN_PATIENCE_S if is_gone else 0.2):
+                raise belongs_to(owner, path.parent) from None
+            time.sleep(0.02)
         except OSError as error:
             if error.errno in NO_FLOCK:
                 return False
             raise
-    raise AssertionError("unreachable")
 
 
 def belongs_to(owner: str, run_dir: Path) -> SuiteError:
     return SuiteError([f"{run_dir} belongs to another runner{owner}."], EXIT_LOCKED)
 
 
-def last_owner(journal: Path) -> str:
-    """Who started the pass that a run is in."""
+def last_owner(journal: Path) -> tuple[str, bool]:
+    """Who started the pass that a run is in, in words, and whether that process is known to be gone."""
     with suppress(SuiteError, OSError):
         for event in reversed(read_journal(journal).events):
             if event["event"] in ("run_started", "run_resumed"):
-                return f" (pid {event.get('pid')} on {event.get('host')}, since {event.get('time')})"
-    return ""
+                pid, host = event.get("pid"), event.get("host")
+                is_gone = host == os.uname().nodename and isinstance(pid, int) and not start_time(pid)
+                return f" (pid {pid} on {host}, since {event.get('time')})", is_gone
+    return "", False
 
 
 class OwnerFile:
@@ -1974,7 +1979,7 @@ class OwnerFile:
             if newest_owner(folder) == self.number:
                 break
             self.path.unlink()  # others came and went meanwhile
-        for number in owner_numbers(folder):
+        for number in sorted(owner_numbers(folder)):  # a silent owner must miss its file before that of the next one
             if number < self.number:
                 folder.joinpath(f".owner-{number}").unlink(missing_ok=True)
 
@@ -2340,12 +2345,14 @@ class Execution:
         """Until nothing is left: hear what happened, launch what there is room for, decide about what ended."""
         while self.unfinished:
             outcomes = [outcome for event in self.guardian.wait(self.patience()) for outcome in self.heed(event)]
-            self.fill()  # before files are read: a free place is time lost
+            if not self.plan.suite.hooks:
+                self.fill()  # before files are read: a free place is time lost
             if self.publisher:
                 outcomes = self.publisher.published(outcomes)
             for outcome in outcomes:
                 self.judge(outcome)
             self.hooks.collect()
+            self.fill()
             self.look_around()
             self.commit(only_if_due=True)
             self.console.tick(self.running)
@@ -3260,7 +3267,7 @@ class Guardian:
         self.plan, self.lock, self.signals = plan, lock, signals
         self.foreground = bool(plan.options.debug)
         self.guarded: set[int] = set()
-        self.proved = False
+        self.losses = 0  # in a row, without a word from it
         self.selector = selectors.DefaultSelector()
         self.selector.register(signals.wakeup, selectors.EVENT_READ)
         self.start()
@@ -3348,7 +3355,7 @@ class Guardian:
     def messages(self) -> list[dict[str, Any]]:
         *lines, self.unread = self.unread.split(b"\n")
         messages: list[dict[str, Any]] = [json.loads(line) for line in lines]
-        self.proved = self.proved or bool(messages)
+        self.losses = 0 if messages else self.losses
         self.guarded.difference_update(m["mark"] for m in messages if m["event"] in ("ended", "refused"))
         return [message for message in messages if message["event"] != "stopped"]
 
@@ -3358,11 +3365,11 @@ class Guardian:
         self.lifeline.close()
         self.process.wait()
         end_marked(self.guarded)
-        if not self.proved:
+        self.losses += 1
+        if self.losses > 3:
             raise SuiteError([f"the guardian doesn't start: try {sys.executable} -I -S {__file__} {GUARDIAN}"])
         lost = [{"event": "ended", "mark": mark, "lost": True} for mark in self.guarded]
         self.guarded.clear()
-        self.proved = False
         self.start()
         return lost
 
@@ -3376,7 +3383,7 @@ def portable(environment: Mapping[str, str]) -> dict[str, str]:
     return {portable_text(name): portable_text(value) for name, value in environment.items()}
 
 
-def guard(lifeline: int, lock: int) -> None:
+def guard_cases(lifeline: int, lock: int) -> None:
     """The guardian's life: serve the runner until it is gone, then end every tree."""
     for descriptor in (lifeline, lock):
         os.set_inheritable(descriptor, False)  # a case that held the lifeline would keep all others alive
@@ -3384,7 +3391,11 @@ def guard(lifeline: int, lock: int) -> None:
         with suppress(OSError):
             signal.signal(number, signal.SIG_IGN)  # only the lifeline ends it, not Ctrl-C or a service manager
     become_subreaper()
-    Guard(socket.socket(fileno=lifeline)).run()
+    guard = Guard(socket.socket(fileno=lifeline))
+    try:
+        guard.run()
+    finally:
+        end_marked(guard.trees)  # none, unless we fail
 
 
 @dataclass
@@ -3437,31 +3448,36 @@ class Guard:
 
     def talk(self, mask: int) -> None:
         """Read what the runner asks for, send what it is to know."""
-        if self.lifeline is None:
-            return None
+        if mask & selectors.EVENT_WRITE:
+            self.flush()
+        if not mask & selectors.EVENT_READ or self.lifeline is None:
+            return
         try:
-            if mask & selectors.EVENT_WRITE:
-                self.flush()
-            if mask & selectors.EVENT_READ:
-                received = self.lifeline.recv(1 << 20)
-                if not received:
-                    return self.runner_is_gone()
-                *lines, self.unread = (self.unread + received).split(b"\n")
-                for line in lines:
-                    message = json.loads(line)
-                    getattr(self, message.pop("do"))(**message)
-        except (BrokenPipeError, ConnectionResetError):
+            received = self.lifeline.recv(1 << 20)
+        except ConnectionError:
+            received = b""
+        if not received:
             self.runner_is_gone()
+        *lines, self.unread = (self.unread + received).split(b"\n")
+        for line in lines:
+            message = json.loads(line)
+            getattr(self, message.pop("do"))(**message)
 
     def tell(self, **message: Any) -> None:
-        if self.lifeline is not None:
-            self.unsent += COMPACT.encode(message).encode() + b"\n"
-            self.flush()
+        self.unsent += COMPACT.encode(message).encode() + b"\n"
+        self.flush()
 
     def flush(self) -> None:
-        assert self.lifeline is not None
-        with suppress(BlockingIOError):
+        """Send what the socket takes now."""
+        if self.lifeline is None:
+            return
+        try:
             self.unsent = self.unsent[self.lifeline.send(self.unsent) :]
+        except BlockingIOError:
+            pass
+        except ConnectionError:
+            self.runner_is_gone()
+            return
         events = selectors.EVENT_READ | (selectors.EVENT_WRITE if self.unsent else 0)
         self.selector.modify(self.lifeline, events, self.talk)
 
@@ -4411,7 +4427,7 @@ def description_of(suite: Suite, options: Options) -> dict[str, Any]:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == [GUARDIAN]:
-        guard(*map(int, sys.argv[2:]))
+        guard_cases(*map(int, sys.argv[2:]))
     elif sys.argv[1:] == [STAMP]:
         stamp_logs(json.load(sys.stdin))
     else:

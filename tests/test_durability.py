@@ -43,10 +43,13 @@ from experiment_runner import (
     OwnerFile,
     Suite,
     SuiteError,
+    is_alive,
     make_plan,
     process_place,
     read_journal,
     run,
+    runs_folder,
+    start_time,
     write_whole,
 )
 
@@ -407,6 +410,14 @@ def test_damages(quick: Project) -> None:
     assert min(refused, resumed) >= 5, (refused, resumed)
 
 
+def test_a_link_in_place_of_the_runs_of_inspect_mode(tmp_path: Path) -> None:
+    """Only the results folder itself may be a link, in either mode."""
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / ".runs").symlink_to("elsewhere")
+    with pytest.raises(SuiteError, match=r"\.runs is a link"):
+        runs_folder(tmp_path, "inspect")
+
+
 # --- Who owns a run --------------------------------------------------------------------------------------------------
 
 NO_FLOCK = (
@@ -428,7 +439,7 @@ def test_a_run_without_flock(quick: Project) -> None:
     done = quick.run(before=NO_FLOCK)
     assert fired(quick)
     assert done.code == 1
-    assert done.stdout.count("has no flock: .owner-1 shows who runs here") == 1
+    assert done.stdout.count("has no flock, or had none for an earlier runner: .owner-1 shows who runs here") == 1
     assert (quick.run_dir / ".owner-1").stat().st_mtime == 0
     quick.write("fixed", "")
     before = quick.listing()
@@ -508,6 +519,18 @@ def test_a_pid_that_is_somebody_elses(tmp_path: Path) -> None:
         OwnerFile(tmp_path)
     file.write_text(json.dumps({**facts, "start_time": facts["start_time"] - 1}))
     assert OwnerFile(tmp_path).number == 2
+
+
+def test_whether_a_process_lives() -> None:
+    """A pid, with the time at which its process started, tells who it is; a zombie has ended."""
+    child = subprocess.Popen(["true"])
+    started = start_time(child.pid) or 1
+    wait_for(lambda: start_time(child.pid) == 0)
+    assert is_alive(child.pid, started) is False
+    child.wait()
+    assert is_alive(child.pid, started) is False
+    assert is_alive(os.getpid(), start_time(os.getpid())) is True
+    assert is_alive(os.getpid(), None) is None
 
 
 def no_lock(_descriptor: int, _path: Path, _kind: int) -> bool:
