@@ -58,6 +58,7 @@ def main() -> int:
         for name in wanted:
             outcomes[name] = run_row(name, rows[name], options, folder, console)
     except KeyboardInterrupt:
+        show(console, outcomes)
         console.print("interrupted: everything that was started is being ended")
         return 130
     finally:
@@ -116,6 +117,8 @@ def run_row(name: str, row: Row, options: argparse.Namespace, folder: Path, cons
         sweep(own)
         shutil.rmtree(own, ignore_errors=True)
     console.print(f"{name}: {verdict(outcome)} ({outcome.held}/{outcome.tried} in {outcome.seconds:.0f} s)")
+    for bad in outcome.survivors_or_bad:  # at once: the whole campaign takes a while
+        console.print(f"broken: {bad}", style="red", markup=False, soft_wrap=True)
     return outcome
 
 
@@ -128,7 +131,7 @@ def verdict(outcome: Outcome) -> str:
 
 
 def show(console: Console, outcomes: dict[str, Outcome]) -> None:
-    """The table, then every note and every promise that broke."""
+    """The table, then every note and figure."""
     table = Table("row", "promise", "held / tried", "fired", "seconds", "verdict", "seed-shaped runner")
     for outcome in outcomes.values():
         style = "yellow" if outcome.skipped else "" if outcome.passed else "red"
@@ -146,9 +149,6 @@ def show(console: Console, outcomes: dict[str, Outcome]) -> None:
         for name, value in outcome.detail.items():
             if name not in ("matrix", "notes"):
                 console.print(f"{outcome.row} {name.replace('_', ' ')}: {figure(value)}", markup=False, soft_wrap=True)
-    for outcome in outcomes.values():
-        for bad in outcome.survivors_or_bad:
-            console.print(f"broken: {bad}", style="red", markup=False, soft_wrap=True)
 
 
 def notes_of(outcome: Outcome) -> list[str]:
