@@ -1508,8 +1508,16 @@ def create_run(plan: Plan) -> tuple[Plan, Journal]:
 
 
 def reserve_name(plan: Plan) -> tuple[Plan, Path]:
-    """A run directory's name that nobody has, held by a folder with a dot-name; the next free second if taken."""
+    """A run directory's name that nobody has, held by a folder with a dot-name; the next free second if taken.
+
+    It follows every earlier run, so that the last name is the latest run: local time repeats an hour in autumn.
+    """
     moment = datetime.strptime(plan.run_dir.name[:15], "%Y%m%d_%H%M%S")
+    for run in plan.run_dir.parent.glob("[0-9]*_*"):
+        with suppress(ValueError):
+            earlier = datetime.strptime(run.name[:15], "%Y%m%d_%H%M%S")
+            if moment < earlier < moment + timedelta(hours=2):  # further ahead, a clock was wrong then
+                moment = earlier + timedelta(seconds=1)
     while True:
         final = plan.run_dir.with_name(f"{moment:%Y%m%d_%H%M%S}_{plan.code.label}")
         building = final.with_name(f".{final.name}.building")
