@@ -1672,7 +1672,8 @@ def gpus() -> list[dict[str, str]]:
     except (OSError, subprocess.TimeoutExpired):
         return []
     lines = done.stdout.splitlines() if done.returncode == 0 else []
-    return [dict(zip(fields, line.split(", "), strict=False)) for line in lines]
+    rows = [line.split(", ") for line in lines]
+    return [dict(zip(fields, row, strict=True)) for row in rows if len(row) == len(fields)]  # not its messages
 
 
 def memory_bytes() -> int:
@@ -2702,7 +2703,7 @@ class Execution:
         plan = self.plan
         told = HookRecord(
             run=plan.run_dir.name, run_dir=plan.run_dir, experiment=plan.suite.experiment,
-            counts=Counter(self.statuses.values()) if plan.suite.hooks else {},
+            counts=dict(Counter(self.statuses.values())) if plan.suite.hooks else {},  # asdict() garbles a Counter
         )  # fmt: skip
         if not variant or not plan.suite.hooks:
             return told
