@@ -477,7 +477,7 @@ def fake_gpus(project: Project, script: str = SMI) -> dict[str, str]:
 def devices_seen(project: Project) -> dict[str, str]:
     """What each case found in CUDA_VISIBLE_DEVICES."""
     logs = project.run_dir.glob("*/attempt-1.log")
-    return {log.parent.name: log.read_text().strip().removeprefix("devices ") for log in logs}
+    return {log.parent.name: log.read_text().removeprefix("devices ").strip() for log in logs}
 
 
 def users_at_once(events: Iterable[Mapping[str, Any]]) -> int:
