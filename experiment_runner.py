@@ -2512,6 +2512,8 @@ class Execution:
         ended: dict[str, int] = {}
         if "wait_status" in event:
             exit_code = os.waitstatus_to_exitcode(event["wait_status"])
+            if self.policy.isolate and exit_code - 128 in signal.valid_signals():
+                exit_code = 128 - exit_code  # bwrap tells signals as a shell does
             ended = {"signal": -exit_code} if exit_code < 0 else {"exit_code": exit_code}
             cause = cause_of(exit_code, by_us=bool(attempt.ending))
         elif "errno" in event:
@@ -2681,6 +2683,8 @@ class Execution:
         with self.console.paused():
             os.kill(os.getpid(), signal.SIGSTOP)
         self.paused_s += time.monotonic() - started
+        if self.hooks.due is not None:
+            self.hooks.due += time.monotonic() - started
         self.guardian.go_on()
 
     # --- records

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import sys
-from pathlib import Path
+import time
+from collections import Counter
 
 import pytest
 from conftest import HERE, Project, wait_for
@@ -68,7 +67,9 @@ def test_retry(project: Project) -> None:
     body = """def after_case(self, record):
     print(record.variant, record.attempt, record.status)
     if record.status == "failed" and record.attempt < 3: return RETRY"""
-    project.suite({"a": "sys.exit(2)"}, before=IMPORTS + hook(body), more="hooks=[Hook()], policy=ExecutionPolicy(backoff_s=0)")
+    project.suite(
+        {"a": "sys.exit(2)"}, before=IMPORTS + hook(body), more="hooks=[Hook()], policy=ExecutionPolicy(backoff_s=0)"
+    )
     done = project.run()
     assert done.code == 1
     assert [line for line in done.lines if line.startswith("a ")] == [f"a {number} failed" for number in (1, 2, 3)]
@@ -140,37 +141,53 @@ def test_extra_facts_are_journalled(project: Project) -> None:
     assert names.index("run_annotated") < names.index("attempt_started")
 
 
-@pytest.mark.parametrize(
-    ("statement", "reason"),
-    [
-        ("raise ValueError('no key')", "ValueError: no key (suite.py, line "),
-        ("sys.exit(9)", "SystemExit: 9 ("),
-        ("return 'nonsense'", "returned 'nonsense'; it may return "),
-        ("return {'x': object()}", ""),
-        ("raise KeyboardInterrupt", "KeyboardInterrupt"),
-    ],
-)
-def test_hooks_that_fail(project: Project, statement: str, reason: str) -> None:
-    """All four methods fail: each time that is journalled, the next hook is asked, and the run is as without it."""
-    body = "\n".join(
-        f"def {method}(self, record):\n    {statement}"
-        for method in ("before_run", "before_case", "after_case", "after_run")
+FAILING = {
+    "Raises": ("raise ValueError('no key')", "ValueError: no key (suite.py, line "),
+    "Exits": ("sys.exit(9)", "SystemExit: 9 ("),
+    "Interrupts": ("raise KeyboardInterrupt", "KeyboardInterrupt ("),
+    "Nonsense": ("return 'nonsense'", "returned 'nonsense'; it may return "),
+    "NoJson": ("return {'x': object()}", ""),
+}
+
+
+def test_hooks_that_fail(project: Project) -> None:
+    """All methods of five hooks fail: each time that is journalled, the next is asked, and the run is as without them."""
+    methods = ("before_run", "before_case", "after_case", "after_run")
+    classes = "".join(
+        hook("\n".join(f"def {method}(self, record):\n    {statement}" for method in methods), name)
+        for name, (statement, _) in FAILING.items()
     )
-    project.suite({"a": "", "b": "sys.exit(1)"}, before=IMPORTS + hook(body) + TELLS, more="hooks=[Hook(), Tells()]")
+    given = ", ".join(f"{name}()" for name in [*FAILING, "Tells"])
+    project.suite({"a": "", "b": "sys.exit(1)"}, before=IMPORTS + classes + TELLS, more=f"hooks=[{given}]")
     done = project.run("-p", "1")
     assert done.code == 1
     assert project.statuses() == {"a": "succeeded", "b": "failed"}
-    failed = project.events("hook_failed")
-    methods = ["before_run", "before_case", "after_case", "before_case", "after_case", "after_run"]
-    assert sorted(event["method"] for event in failed) == sorted(methods)
-    assert all(event["hook"] == "Hook" and reason in event["reason"] for event in failed)
-    assert len((project.root / "told.jsonl").read_text().splitlines()) == len(methods)
+    for name, (_, reason) in FAILING.items():
+        failed = [event for event in project.events("hook_failed") if event["hook"] == name]
+        counts = Counter(event["method"] for event in failed)
+        assert counts == {"before_run": 1, "before_case": 2, "after_case": 2, "after_run": 1}
+        assert all(reason in event["reason"] for event in failed)
+    assert len((project.root / "told.jsonl").read_text().splitlines()) == 6
     assert "Traceback" not in done.stderr
+
+
+def test_cases_that_hooks_skip_cost_no_time(project: Project) -> None:
+    """A budget that is spent skips the rest of a large suite at once: the next case is asked about without a pause."""
+    body = "def before_case(self, record): return SKIP"
+    project.suite(
+        "[ExperimentCase(f'c{n}', Config(x=n)) for n in range(100)]", before=IMPORTS + hook(body), more="hooks=[Hook()]"
+    )
+    started = time.monotonic()
+    assert project.run("-p", "1").code == 1
+    assert set(project.statuses().values()) == {"skipped"}
+    assert time.monotonic() - started < 50
 
 
 def test_a_hook_that_hangs_holds_up_no_case(project: Project) -> None:
     """While a hook hangs, the cases that run are supervised: one runs into its timeout, another one ends."""
-    body = "def after_case(self, record):\n    if record.variant == 'first': open('hanging', 'w').close(); time.sleep(600)"
+    body = (
+        "def after_case(self, record):\n    if record.variant == 'first': open('hanging', 'w').close(); time.sleep(600)"
+    )
     wait = "while not Path('hanging').exists(): time.sleep(0.01)\n"
     project.suite(
         {"first": "", "ends": wait, "times-out": wait + "time.sleep(600)", "last": wait},
@@ -224,7 +241,9 @@ def spent(project: Project) -> int:
 
 def test_a_budget_overspends_by_the_cases_in_flight(project: Project) -> None:
     """0.35 of 0.1 each: four must end before it is reached, and two more may run by then."""
-    project.suite({f"c{n:02}": COSTS + "time.sleep(0.05)" for n in range(16)}, before=POLICIES, more="hooks=[CostBudget(0.35)]")
+    project.suite(
+        {f"c{n:02}": COSTS + "time.sleep(0.05)" for n in range(16)}, before=POLICIES, more="hooks=[CostBudget(0.35)]"
+    )
     done = project.run("-p", "3")
     assert done.code == 1
     assert 4 <= spent(project) <= 4 + 3

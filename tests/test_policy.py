@@ -229,29 +229,34 @@ def test_law_of_delays(
     assert longest == min(expected, cap_s)
 
 
+FAILURES = {
+    "wrong-use": "sys.exit(2)", "seven": "sys.exit(7)", "eight": "sys.exit(8)", "shot": "os.kill(os.getpid(), 9)",
+    "segmentation": "os.kill(os.getpid(), 11)", "asked": "os.kill(os.getpid(), 15)", "hangs": "time.sleep(600)",
+}  # fmt: skip
+
+
 @pytest.mark.parametrize(
-    ("code", "flags", "attempts"),
+    ("values", "retried"),
     [
-        ("sys.exit(2)", (), 1),  # wrong use: permanent by default
-        ("sys.exit(7)", (), 2),
-        ("sys.exit(7)", ("--retry-on", "8"), 1),
-        ("sys.exit(7)", ("--retry-on", "8", "--retry-on", "7"), 2),
-        ("sys.exit(7)", ("--retry-on", "signal"), 1),
-        ("os.kill(os.getpid(), 11)", ("--retry-on", "exit_code"), 1),
-        ("os.kill(os.getpid(), 11)", ("--retry-on", "SIGSEGV"), 2),
-        ("os.kill(os.getpid(), 9)", ("--retry-on", "oom"), 2),
-        ("os.kill(os.getpid(), 15)", ("--retry-on", "oom"), 1),
-        ("time.sleep(600)", ("--timeout", "0.5", "--retry-on", "exit_code"), 1),
-        ("time.sleep(600)", ("--timeout", "0.5", "--retry-on", "timeout"), 2),
+        ({}, set(FAILURES) - {"wrong-use"}),
+        ({"never_retry_on": (7, "timeout")}, set(FAILURES) - {"seven", "hangs"}),
+        ({"retry_on": ("exit_code", "SIGSEGV")}, {"seven", "eight", "segmentation"}),
+        ({"retry_on": (8, "timeout", "oom")}, {"eight", "hangs", "shot"}),
+        ({"retry_on": ("signal",), "never_retry_on": ("SIGTERM",)}, {"shot", "segmentation"}),
     ],
 )
 def test_which_failures_are_worth_another_attempt(
-    project: Project, code: str, flags: tuple[str, ...], attempts: int
+    project: Project, values: dict[str, object], retried: set[str]
 ) -> None:
     """By exit code, signal, timeout, memory; what is permanent isn't tried again."""
-    project.suite({"a": code})
-    assert project.run("--max-attempts", "2", "--backoff", "0", *flags).code == 1
-    assert len(project.events("attempt_started")) == attempts
+    cases = ", ".join(
+        f"ExperimentCase({name!r}, Config(do={code!r}){', resources=Resources(timeout_s=1)' * (name == 'hangs')})"
+        for name, code in FAILURES.items()
+    )
+    project.suite(f"[{cases}]", before=IMPORTS, more=policy(max_attempts=2, backoff_s=0, **values))
+    assert project.run().code == 1
+    assert {event["variant"] for event in project.events("retry_scheduled")} == retried
+    assert len(project.events("attempt_started")) == len(FAILURES) + len(retried)
 
 
 @linux
@@ -280,7 +285,7 @@ def test_a_resume_counts_attempts_on(project: Project) -> None:
 
 
 def test_continue_exit_code(project: Project) -> None:
-    """"Run me again, I have more to do" is no failure, takes no attempt away, and knows which attempt it is."""
+    """ "Run me again, I have more to do" is no failure, takes no attempt away, and knows which attempt it is."""
     go_on = "steps = folder / 'steps'; steps.open('a').write(os.environ['SUITECASE_ATTEMPT'])\n"
     project.suite({"a": go_on + "sys.exit(0 if len(steps.read_text()) == 4 else 99)", "b": "sys.exit(99)"})
     assert project.run("--continue-exit-code", "99", "--max-attempts", "1", "--only", "a").code == 0
@@ -355,7 +360,7 @@ def test_fail_fast_waits_for_the_last_attempt(project: Project) -> None:
 
 @pytest.mark.parametrize(
     ("rate", "failing", "stops_after"),
-    [(0.5, "0110", None), (0.25, "0110", 3), (0.0, "0100", 2), (0.5, "111000", 3), (0.25, "10001000", None)],
+    [(0.5, "0110", None), (0.25, "0110", 3), (0.0, "0100", 2), (0.25, "10001000", None)],
 )
 def test_failure_rate(project: Project, rate: float, failing: str, stops_after: int | None) -> None:
     """More than the rate among the last four (not as much as it) stops the launching; old failures are forgotten."""
@@ -417,7 +422,9 @@ def test_memory_is_reserved_and_limited(project: Project) -> None:
     """Two cases that need more than half of the memory don't run together; beyond its limit a case fails alone."""
     there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
     needs = dict.fromkeys("abc", 0.6 * there)
-    project.suite({name: "time.sleep(0.1)" for name in needs}, before=IMPORTS, more=policy(memory_gb_per_case=0.6 * there))
+    project.suite(
+        {name: "time.sleep(0.1)" for name in needs}, before=IMPORTS, more=policy(memory_gb_per_case=0.6 * there)
+    )
     assert project.run().code == 0
     assert most_at_once(project.events(), needs) == needs["a"]
 

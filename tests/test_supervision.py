@@ -359,7 +359,10 @@ def test_cases_inherit_no_descriptor(project: Project) -> None:
 @linux
 def test_signals_ignored_at_the_start(project: Project) -> None:
     """They stay ignored in the runner, as `nohup` and `&` mean it; cases get the defaults, and nothing is blocked."""
-    project.write("work.sh", '#!/bin/sh\ngrep "^Sig[IB]" /proc/self/status\n: > "$2/here"\nwhile [ ! -e go ]; do sleep 0.05; done\n')
+    project.write(
+        "work.sh",
+        '#!/bin/sh\ngrep "^Sig[IB]" /proc/self/status\n: > "$2/here"\nwhile [ ! -e go ]; do sleep 0.05; done\n',
+    )
     (project.root / "work.sh").chmod(0o755)
     project.suite("[ExperimentCase('a', Config())]", entry_point="work.sh")
     process = project.start(before=["sh", "-c", "trap '' HUP INT QUIT USR1; exec \"$@\"", "sh"])
@@ -436,7 +439,7 @@ class Forks:
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_forked_copy_keeps_nothing_alive(project: Project, ledger: Ledger, number: signal.Signals) -> None:
     """A copy of the suite's process, as multiprocessing makes them, holds the lifeline too; the cases end regardless."""
-    families(project, "a", more="hooks=[Forks()]")
+    families(project, "a", more="tags=[], hooks=[Forks()]")
     suite = project.root / "suite.py"
     suite.write_text(suite.read_text().replace("cases = ", f"{FORKS}\ncases = ", 1))
     process = project.start("--grace", "0.5", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -448,6 +451,10 @@ def test_a_forked_copy_keeps_nothing_alive(project: Project, ledger: Ledger, num
     process.wait(timeout=DEADLINE_S)
     wait_for(lambda: ledger.survivors == copies.survivors, "the end of the case", 10)
     assert len(copies.survivors) == 1, "the fault did not fire"
+    project.write("quick", "")
+    suite.write_text(suite.read_text().replace(", hooks=[Forks()]", ""))
+    done = wait_for(lambda: (done := project.run("--resume", "latest")).code != 75 and done, "the resume", 10)
+    assert done.code == 0, done.stderr
 
 
 # --- Hard surroundings -----------------------------------------------------------------------------------------------
@@ -559,7 +566,11 @@ TICKS = "while not Path('go').exists():\n    (folder / 'ticks').open('a').write(
 def test_ctrl_z_and_fg(project: Project, shell: Shell) -> None:
     """Ctrl-Z stops the trees of all cases with the runner; `fg` goes on with both; a timeout doesn't count that time."""
     grandchild = "import subprocess; subprocess.Popen(['setsid', 'sh', '-c', f'while :; do echo >> {folder}/more; sleep 0.02; done'])\n"
-    project.suite({"a": grandchild + TICKS})
+    hook = (
+        "class Hook:\n    hook_timeout_s = 6\n    def before_case(self, record):\n        import os, time\n"
+        "        while record.variant == 'b' and not os.path.exists('go'): time.sleep(0.02)\n"
+    )
+    project.suite({"a": grandchild + TICKS, "b": ""}, before=hook, more="hooks=[Hook()]")
     shell.type(f"{shlex.quote(sys.executable)} suite.py --timeout 6 --grace 1\n")
     run_dir = run_dir_of(project)
     files = [run_dir / "a" / name for name in ("ticks", "more")]
@@ -573,9 +584,9 @@ def test_ctrl_z_and_fg(project: Project, shell: Shell) -> None:
     shell.type("fg\n")
     wait_for(lambda: all(f.stat().st_size > size + 2 for f, size in zip(files, sizes, strict=True)), "that both go on")
     project.write("go", "")
-    wait_for(lambda: "Completed: 1/1 succeeded" in shell.output, "the end")
-    (ended,) = project.events("attempt_ended")
-    assert ended["duration_s"] < 6
+    wait_for(lambda: "Completed: 2/2 succeeded" in shell.output, "the end")
+    assert all(event["duration_s"] < 6 for event in project.events("attempt_ended"))
+    assert project.events("hook_failed") == []
 
 
 def test_the_terminal_is_given_back_as_it_was(project: Project, shell: Shell) -> None:
@@ -752,6 +763,21 @@ def test_an_isolated_case_is_asked_first(project: Project) -> None:
     process.terminate()
     assert project.finish(process).code == 143
     assert "was asked" in (run_dir / "a" / "attempt-1.log").read_text()
+
+
+def test_how_isolated_cases_end(project: Project) -> None:
+    """Signals and exit codes are told as they are without isolation, and failures are retried by the same words."""
+    needs_bwrap()
+    project.suite({"killed": "os.kill(os.getpid(), 9)", "crashed": "os.kill(os.getpid(), 11)", "wrong": "sys.exit(3)"})
+    done = project.run(
+        "--isolate", "--max-attempts", "2", "--backoff", "0", "--retry-on", "oom", "--retry-on", "SIGSEGV"
+    )
+    assert done.code == 1
+    ended = {
+        event["variant"]: (event.get("signal"), event.get("exit_code")) for event in project.events("attempt_ended")
+    }
+    assert ended == {"killed": (9, None), "crashed": (11, None), "wrong": (None, 3)}
+    assert {event["variant"] for event in project.events("retry_scheduled")} == {"killed", "crashed"}
 
 
 def test_isolation_without_bwrap_is_refused(project: Project, tmp_path: Path) -> None:
