@@ -1723,6 +1723,20 @@ class End(NamedTuple):
     events: int
 
 
+OWNED: set[int] = set()
+"""Descriptors of journals. A forked copy of this process, as multiprocessing makes it, must not keep their locks."""
+
+
+def disown() -> None:
+    for descriptor in OWNED:
+        with suppress(OSError):
+            os.close(descriptor)
+    OWNED.clear()
+
+
+os.register_at_fork(after_in_child=disown)
+
+
 class Journal:
     """The append-only record of a run; whoever has it open owns the run.
 
@@ -1743,6 +1757,7 @@ class Journal:
         self.owner_file: OwnerFile | None = None
         self.failure: OSError | None = None
         self.descriptor = os.open(path, flags, 0o666)
+        OWNED.add(self.descriptor)
         try:
             self.owner_file = own(self.descriptor, path)
             written = known or read_journal(path)
@@ -1832,6 +1847,7 @@ class Journal:
         """Give the run up. What was committed is on disk, so that nothing which goes wrong here matters."""
         if self.owner_file is not None:
             self.owner_file.give_up()
+        OWNED.discard(self.descriptor)
         with suppress(OSError):
             os.close(self.descriptor)
 
