@@ -35,7 +35,7 @@ def hook(body: str, name: str = "Hook") -> str:
 def test_what_hooks_are_told(project: Project) -> None:
     """The four methods are called in order, each with what is known by then."""
     project.suite(
-        {"good": "print('x'); (folder / 'results.json').write_text('{\"score\": 0.5}')", "bad": "print('why'); sys.exit(3)",
+        {"good": "(folder / 'results.json').write_text('{\"score\": 0.5}')", "bad": "print('why'); sys.exit(3)",
          "shot": "os.kill(os.getpid(), 11)"},
         before=IMPORTS + TELLS, more="hooks=[Tells()]",
     )  # fmt: skip
@@ -151,7 +151,7 @@ FAILING = {
 
 
 def test_hooks_that_fail(project: Project) -> None:
-    """All methods of five hooks fail: each time that is journalled, the next is asked, and the run is as without them."""
+    """All methods of five hooks fail: each time that is journalled, the next is asked, and the run goes on."""
     methods = ("before_run", "before_case", "after_case", "after_run")
     classes = "".join(
         hook("\n".join(f"def {method}(self, record):\n    {statement}" for method in methods), name)

@@ -5,15 +5,11 @@ from __future__ import annotations
 import json
 import math
 import os
-import re
 import signal
-import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -299,8 +295,8 @@ def test_continue_exit_code(project: Project) -> None:
 @linux
 def test_stopped_while_it_has_more_to_do(project: Project) -> None:
     """A case that asks to be run again while the run is stopped counts as cancelled, and a resume takes it up."""
-    more = "import signal; signal.signal(signal.SIGTERM, lambda *_: sys.exit(99)); (folder / 'here').touch(); time.sleep(60)"
-    project.suite({"a": f"if Path('go').exists(): sys.exit()\n{more}"})
+    more = "import signal; signal.signal(signal.SIGTERM, lambda *_: sys.exit(99)); (folder / 'here').touch()"
+    project.suite({"a": f"if Path('go').exists(): sys.exit()\n{more}; time.sleep(600)"})
     process = project.start("--continue-exit-code", "99")
     wait_for(lambda: list(project.root.glob("results/exp/2*/a/here")), "the case")
     process.terminate()
@@ -422,9 +418,7 @@ def test_memory_is_reserved_and_limited(project: Project) -> None:
     """Two cases that need more than half of the memory don't run together; beyond its limit a case fails alone."""
     there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
     needs = dict.fromkeys("abc", 0.6 * there)
-    project.suite(
-        {name: "time.sleep(0.1)" for name in needs}, before=IMPORTS, more=policy(memory_gb_per_case=0.6 * there)
-    )
+    project.suite(dict.fromkeys(needs, "time.sleep(0.1)"), before=IMPORTS, more=policy(memory_gb_per_case=0.6 * there))
     assert project.run().code == 0
     assert most_at_once(project.events(), needs) == needs["a"]
 

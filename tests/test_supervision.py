@@ -332,7 +332,7 @@ def test_a_suite_within_a_case(project: Project, ledger: Ledger, stimulus: str) 
     wait_for(lambda: list(nested.glob("2*/inner/first.pid")), "the inner case")
     ledger.await_families(next(iter(nested.glob("2*"))), "inner")
     started = project.events("attempt_started", run_dir)[0]["pid"]
-    (runner,) = [pid for pid in children_of(started)]
+    (runner,) = list(children_of(started))
     guardian = guardian_of(runner)
     ledger.processes |= {"runner": (runner, start_time(runner)), "guardian": (guardian, start_time(guardian))}
     if stimulus == "case":
@@ -438,7 +438,7 @@ class Forks:
 @linux
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_forked_copy_keeps_nothing_alive(project: Project, ledger: Ledger, number: signal.Signals) -> None:
-    """A copy of the suite's process, as multiprocessing makes them, holds the lifeline too; the cases end regardless."""
+    """A copy of the suite's process, as multiprocessing makes it, has the lifeline: the cases end, a resume begins."""
     families(project, "a", more="tags=[], hooks=[Forks()]")
     suite = project.root / "suite.py"
     suite.write_text(suite.read_text().replace("cases = ", f"{FORKS}\ncases = ", 1))
@@ -564,8 +564,11 @@ TICKS = "while not Path('go').exists():\n    (folder / 'ticks').open('a').write(
 
 @linux
 def test_ctrl_z_and_fg(project: Project, shell: Shell) -> None:
-    """Ctrl-Z stops the trees of all cases with the runner; `fg` goes on with both; a timeout doesn't count that time."""
-    grandchild = "import subprocess; subprocess.Popen(['setsid', 'sh', '-c', f'while :; do echo >> {folder}/more; sleep 0.02; done'])\n"
+    """Ctrl-Z stops the trees of all cases with the runner, `fg` goes on with both, and no timeout counts that time."""
+    grandchild = (
+        "import subprocess\n"
+        "subprocess.Popen(['setsid', 'sh', '-c', f'while :; do echo >> {folder}/more; sleep 0.02; done'])\n"
+    )
     hook = (
         "class Hook:\n    hook_timeout_s = 6\n    def before_case(self, record):\n        import os, time\n"
         "        while record.variant == 'b' and not os.path.exists('go'): time.sleep(0.02)\n"
