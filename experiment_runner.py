@@ -194,11 +194,14 @@ class ExecutionPolicy:
 
     def delay_s(self, failures: int, seed: str) -> float:
         """Seconds to wait before the attempt that follows so many failures."""
-        grown = {
-            "exponential": self.backoff_s * self.backoff_factor ** min(failures - 1, 1000),
-            "linear": self.backoff_s * (1 + (failures - 1) * self.backoff_factor),
-            "constant": self.backoff_s,
-        }[self.backoff]
+        grown = self.backoff_s
+        if self.backoff == "linear":
+            grown *= 1 + (failures - 1) * self.backoff_factor
+        elif self.backoff == "exponential" and grown:
+            try:
+                grown *= self.backoff_factor ** (failures - 1)
+            except OverflowError:
+                grown = math.inf
         longest = min(grown, self.backoff_cap_s)
         return random.Random(f"{seed}:{failures}").uniform(0, longest) if self.jitter else longest
 
@@ -608,6 +611,7 @@ def find_capacity(suite: Suite) -> Capacity:
     # By UUID where we choose: CUDA's own order of devices is not nvidia-smi's.
     devices = visible.split(",") if visible is not None else [known[name] for name in known if name.isdigit()]
     devices = [device.strip() for device in devices if device.strip()]
+    devices = devices[: devices.index("-1")] if "-1" in devices else devices  # as CUDA reads it
     return Capacity(cpus, memory_gb, tuple(dict.fromkeys(devices)), {d: known[d] for d in devices if d in known})
 
 
@@ -622,9 +626,10 @@ def policy_problems(policy: object) -> list[str]:
         if value is None and ExecutionPolicy.__dataclass_fields__[name].default is None:
             return
         number = value if isinstance(value, int if whole else int | float) and not isinstance(value, bool) else math.nan
-        if not low <= number <= high or (above and number == low):
+        if not low <= number <= high or (above and number == low) or number == math.inf:
             bound = f"{low:g} to {high:g}" if high < math.inf else f"{'more than' if above else 'at least'} {low:g}"
-            problems.append(f"policy: {name} is {value!r}: it must be {'a whole number, ' * whole}{bound}.")
+            kind = "a whole number, " if whole else "finite, " if number == math.inf else ""
+            problems.append(f"policy: {name} is {value!r}: it must be {kind}{bound}.")
 
     for name in ("timeout_s", "cpus_per_case", "memory_gb_per_case", "hook_timeout_s"):
         check(name, 0, above=True)
@@ -698,7 +703,7 @@ def problems_of_needs(needs: Resources, capacity: Capacity) -> list[str]:
         if (
             isinstance(value, bool)
             or not isinstance(value, int | float)
-            or not (value > 0 or (name == "gpus" and value == 0))
+            or not (0 < value < math.inf or (name == "gpus" and value == 0))
         ):
             return [f"{name} is {value!r}: it must be a number above 0."]
     gpus = values.get("gpus", 0)
@@ -1429,14 +1434,16 @@ class CodeWatch:
     def __init__(self, plan: Plan) -> None:
         self.root, self.results_dir, self.code = plan.root, plan.results_dir, plan.code
         self.next_look = time.monotonic() + max(1.0, 50 * plan.code.seconds)
+        self.readable = plan.code.tree is not None
         self.reading: threading.Thread | None = None
 
     def look(self) -> None:
         """Begin to read if it is time."""
-        if time.monotonic() < self.next_look or (self.reading and self.reading.is_alive()) or not self.code.tree:
+        if time.monotonic() < self.next_look or (self.reading and self.reading.is_alive()) or not self.readable:
             return
         self.reading = threading.Thread(target=self.read, daemon=True)
-        self.reading.start()
+        with suppress(RuntimeError):  # no room for a thread: the next look may have more luck
+            self.reading.start()
 
     def read(self) -> None:
         code = read_code(self.root, self.results_dir)
@@ -1682,7 +1689,8 @@ def gpus() -> list[dict[str, str]]:
     except (OSError, subprocess.TimeoutExpired):
         return []
     lines = done.stdout.splitlines() if done.returncode == 0 else []
-    return [dict(zip(fields, line.split(", "), strict=False)) for line in lines]
+    rows = [line.split(", ") for line in lines]
+    return [dict(zip(fields, row, strict=True)) for row in rows if len(row) == len(fields)]  # not its messages
 
 
 def memory_bytes() -> int:
@@ -1732,6 +1740,20 @@ class End(NamedTuple):
     events: int
 
 
+OWNED: set[int] = set()
+"""Descriptors of journals. A forked copy of this process, as multiprocessing makes it, must not keep their locks."""
+
+
+def disown() -> None:
+    for descriptor in OWNED:
+        with suppress(OSError):
+            os.close(descriptor)
+    OWNED.clear()
+
+
+os.register_at_fork(after_in_child=disown)
+
+
 class Journal:
     """The append-only record of a run; whoever has it open owns the run.
 
@@ -1752,6 +1774,7 @@ class Journal:
         self.owner_file: OwnerFile | None = None
         self.failure: OSError | None = None
         self.descriptor = os.open(path, flags, 0o666)
+        OWNED.add(self.descriptor)
         try:
             self.owner_file = own(self.descriptor, path)
             written = known or read_journal(path)
@@ -1841,6 +1864,7 @@ class Journal:
         """Give the run up. What was committed is on disk, so that nothing which goes wrong here matters."""
         if self.owner_file is not None:
             self.owner_file.give_up()
+        OWNED.discard(self.descriptor)
         with suppress(OSError):
             os.close(self.descriptor)
 
@@ -2323,6 +2347,7 @@ class Execution:
         self.publisher = Publisher(plan, journal) if plan.suite.mode == "inspect" else None
         self.unreported: list[Outcome] = []
         self.window: deque[bool] = deque(maxlen=self.policy.failure_window)
+        self.breakable = self.policy.fail_fast or self.policy.max_failure_rate is not None
         self.next_commit = self.next_look = self.paused_s = 0.0
         self.stopped = ""  # why nothing more is launched
         self.refusals = 0  # launches in a row for which the system had no room
@@ -2333,6 +2358,8 @@ class Execution:
         with Guardian(self.plan, self.journal.descriptor, self.signals) as self.guardian:
             self.hooks.call("before_run", self.record(), self.begin)
             self.serve()
+            if self.killed:
+                self.hooks.give_up()
             received = self.signals.received
             exit_code = 128 + received[0] if received else EXIT_FAILED if self.failed else 0
             self.hooks.call("after_run", replace(self.record(), exit_code=exit_code), lambda _: None)
@@ -2355,15 +2382,15 @@ class Execution:
         """Until nothing is left: hear what happened, launch what there is room for, decide about what ended."""
         while self.unfinished:
             outcomes = [outcome for event in self.guardian.wait(self.patience()) for outcome in self.heed(event)]
-            if not self.plan.suite.hooks:
+            if not (self.plan.suite.hooks or (self.breakable and any(outcome.failed for outcome in outcomes))):
                 self.fill()  # before files are read: a free place is time lost
             if self.publisher:
                 outcomes = self.publisher.published(outcomes)
             for outcome in outcomes:
                 self.judge(outcome)
             self.hooks.collect()
-            self.fill()
             self.look_around()
+            self.fill()
             self.commit(only_if_due=True)
             self.console.tick(self.running)
 
@@ -2540,6 +2567,8 @@ class Execution:
         ended: dict[str, int] = {}
         if "wait_status" in event:
             exit_code = os.waitstatus_to_exitcode(event["wait_status"])
+            if self.policy.isolate and exit_code - 128 in signal.valid_signals():
+                exit_code = 128 - exit_code  # bwrap tells signals as a shell does
             ended = {"signal": -exit_code} if exit_code < 0 else {"exit_code": exit_code}
             cause = cause_of(exit_code, by_us=bool(attempt.ending))
         elif "errno" in event:
@@ -2711,6 +2740,8 @@ class Execution:
         with self.console.paused():
             os.kill(os.getpid(), signal.SIGSTOP)
         self.paused_s += time.monotonic() - started
+        if self.hooks.due is not None:
+            self.hooks.due += time.monotonic() - started
         self.guardian.go_on()
 
     # --- records
@@ -2733,7 +2764,7 @@ class Execution:
         plan = self.plan
         told = HookRecord(
             run=plan.run_dir.name, run_dir=plan.run_dir, experiment=plan.suite.experiment,
-            counts=Counter(self.statuses.values()) if plan.suite.hooks else {},
+            counts=dict(Counter(self.statuses.values())) if plan.suite.hooks else {},  # asdict() garbles a Counter
         )  # fmt: skip
         if not variant or not plan.suite.hooks:
             return told
@@ -2842,10 +2873,10 @@ class Signals:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.previous_wakeup is not None:
-            signal.set_wakeup_fd(self.previous_wakeup)
         for number, handler in self.previous.items():
             signal.signal(number, handler)
+        if self.previous_wakeup is not None:
+            signal.set_wakeup_fd(self.previous_wakeup)
         os.close(self.wakeup)
         os.close(self.writer)
 
@@ -3224,6 +3255,13 @@ class HookCalls:
                 if not self.closed:
                     self.wake()
 
+    def give_up(self) -> None:
+        """Deliver every call with what has been answered by now."""
+        self.due = None
+        while self.calls:
+            call = self.calls.popleft()
+            call.then(call.answers)
+
     def close(self) -> None:
         """Nobody is asked, and nobody woken, any more. Waits for no hook."""
         with self.open:
@@ -3367,7 +3405,7 @@ class Guardian:
         messages: list[dict[str, Any]] = [json.loads(line) for line in lines]
         self.losses = 0 if messages else self.losses
         self.guarded.difference_update(m["mark"] for m in messages if m["event"] in ("ended", "refused"))
-        return [message for message in messages if message["event"] != "stopped"]
+        return [message for message in messages if message["event"] not in ("ready", "stopped")]
 
     def replace_lost(self) -> list[dict[str, Any]]:
         """Somebody killed the guardian: end what it guarded, tell, and start another one."""
@@ -3400,6 +3438,7 @@ def guard_cases(lifeline: int, lock: int) -> None:
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD}:
         with suppress(OSError):
             signal.signal(number, signal.SIG_IGN)  # only the lifeline ends it, not Ctrl-C or a service manager
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # a thread that blocks SIGCHLD may have started us
     become_subreaper()
     guard = Guard(socket.socket(fileno=lifeline))
     try:
@@ -3506,6 +3545,7 @@ class Guard:
         self.foreground, self.first_signal, self.grace_s = foreground, signal, grace_s
         if nice:
             os.nice(nice)
+        self.tell(event="ready")
 
     def launch(
         self, mark: int, command: list[str], environment: dict[str, str], log: str | None,
@@ -4182,7 +4222,7 @@ class Console:
 
 def mixes_code(plan: Plan, events: Iterable[Mapping[str, Any]]) -> bool:
     """Whether the attempts of a run, resumes included, ran different code."""
-    trees = {str(event.get("tree")) for event in events if event["event"] == "attempt_started"}
+    trees = {event.get("tree") for event in events if event["event"] == "attempt_started"} - {None}
     return len(trees) > 1 or bool(plan.resumed and plan.resumed.code_changed)
 
 
