@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 import shlex
@@ -14,7 +13,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from .framework import Campaign, Outcome, Row
 from .harness import (
@@ -153,7 +152,7 @@ def throughput(campaign: Campaign) -> Outcome:
     with project(campaign, "L1-long", "/bin/true", cases, {}) as home:
         only_one = home.start("--only", "case-0")
         wait_for(lambda: only_one.poll() is not None, "a run of one case ended")
-        lengthen(home.runs[-1] / "journal.jsonl", lines)
+        lengthen(home, lines)
         long = measured(home, "--resume", str(home.runs[-1]))
     with project(campaign, "L1-seed-shaped", "/bin/true", cases, {}) as home:
         theirs = measured(home, seed_shaped=True)
@@ -196,21 +195,32 @@ def xargs(home: Project, cases: int) -> float:
     return time.monotonic() - started
 
 
-def lengthen(journal: Path, lines: int) -> None:
+# The lines carry checksums that depend on all lines before, so the runner's own writer makes them.
+LENGTHEN = """\
+import sys
+from pathlib import Path
+from experiment_runner import Journal, read_journal
+
+path, lines = Path(sys.argv[1]), int(sys.argv[2])
+journal = Journal(path, read_journal(path))
+kinds = ("attempt_started", "attempt_ended", "case_ended", "run_ended")
+started, attempt_ended, case_ended, run_ended = (next(e for e in journal.events if e["event"] == k) for k in kinds)
+attempt = 1
+while len(journal.events) < lines - 3:
+    attempt += 1
+    journal.append(**started | {"attempt": attempt})
+    journal.append(**attempt_ended | {"attempt": attempt, "status": "failed", "exit_code": 1})
+    journal.append(**case_ended | {"attempts": attempt, "status": "failed"})
+journal.append(**run_ended)
+journal.commit()
+journal.close()
+"""
+
+
+def lengthen(home: Project, lines: int) -> None:
     """Make a journal as long as that of a case which failed many thousand times."""
-    events = [json.loads(line) for line in journal.read_text().splitlines()]
-    one_attempt = [event for event in events if event["event"] in ("attempt_started", "attempt_ended", "case_ended")]
-    attempt = 1
-    added: list[dict[str, Any]] = []
-    while len(events) + len(added) < lines - len(one_attempt):
-        attempt += 1
-        for event in one_attempt:
-            named = {"attempt": attempt} if "attempt" in event else {"attempts": attempt}
-            failed = {"status": "failed"} if "status" in event else {}
-            added.append({**event, **named, **failed})
-    # The last event stays the last, or the resume would take the runner for killed.
-    text = "".join(json.dumps(event, separators=(",", ":")) + "\n" for event in [*events[:-1], *added, events[-1]])
-    journal.write_text(text)
+    command = [home.campaign.python, "-c", LENGTHEN, str(home.runs[-1] / "journal.jsonl"), str(lines)]
+    subprocess.run(command, cwd=home.root, env=home.environment, check=True, timeout=120)
 
 
 # --- L2: many at a time -----------------------------------------------------------------------------------------------
