@@ -435,7 +435,7 @@ def with_flags(suite: Suite, options: Options) -> Suite:
 def execute(plan: Plan, journal: Journal, console: Console) -> RunSummary:
     """Run the cases of an open run directory."""
     console.start(plan, journal)
-    with Signals(foreground=bool(plan.options.debug)) as signals, terminal_kept():
+    with Signals(bool(plan.options.debug), plan.options.as_command) as signals, terminal_kept():
         hooks = HookCalls(plan.suite.hooks, plan.suite.policy.hook_timeout_s, signals.wake, hook_failed(journal))
         exit_code = Execution(plan, journal, console, hooks, signals).run()
         hooks.close()
@@ -2852,8 +2852,9 @@ class Signals:
 
     STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-    def __init__(self, foreground: bool) -> None:
+    def __init__(self, foreground: bool, is_command: bool) -> None:
         self.received: list[int] = []
+        self.is_command = is_command
         self.pausing = False
         self.foreground = foreground
         self.previous: dict[int, Any] = {}
@@ -2873,8 +2874,10 @@ class Signals:
         return self
 
     def __exit__(self, *_: object) -> None:
+        # A process that was told to stop and is about to exit must keep its exit code when it is told again.
+        ending = bool(self.received) and self.is_command
         for number, handler in self.previous.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_IGN if ending else handler)
         if self.previous_wakeup is not None:
             signal.set_wakeup_fd(self.previous_wakeup)
         os.close(self.wakeup)
