@@ -3284,6 +3284,7 @@ GUARDIAN = "--guardian"
 """Runs this file as the guardian: `python -I -S`, so that no module of the user's is imported in its place."""
 
 FIRST_MARK = 1 << 40  # nobody sets such a limit otherwise; all marks stay below 2**53, exact in any JSON
+ALL_SIGNALS = tuple(map(int, signal.valid_signals()))
 RLIMIT_LOCKS = 10  # bits/resource.h; the kernel has ignored it since 2.4.25 (getrlimit(2))
 LOST_GRACE_S = 1.0
 """What cases get between TERM and KILL when their runner is gone, and nobody would write down how they ended."""
@@ -3563,7 +3564,7 @@ class Guard:
                 resource.setrlimit(RLIMIT_LOCKS, (mark, resource.getrlimit(RLIMIT_LOCKS)[1]))
             pid = os.posix_spawn(
                 arguments[0], arguments, {**self.environment, **added}, file_actions=streams(path),
-                setsid=not self.foreground, setsigmask=(), setsigdef=signal.valid_signals(),
+                setsid=not self.foreground, setsigmask=(), setsigdef=ALL_SIGNALS,
             )  # fmt: skip
         except OSError as error:
             if path is not None and error.errno != errno.EEXIST:
