@@ -55,13 +55,16 @@ def test_all_problems_at_once(project: Project) -> None:
         "failure_window": 0, "cpus_per_case": -2, "gpus_per_case": -1, "memory_gb_per_case": 0,
         "continue_exit_code": 0, "nice": 20, "hook_timeout_s": True,
     }  # fmt: skip
-    project.suite({"a": ""}, before=IMPORTS, more=policy(**wrong))
+    cases = "[ExperimentCase('a/b', Config(), resources=Resources(cpus=-1))]"
+    project.suite(cases, before=IMPORTS, more=policy(**wrong))
     before = project.listing()
     done = project.run()
     assert (done.code, done.stdout) == (2, "")
     lines = done.stderr.splitlines()
     assert all(sum(f"policy: {name}" in line for line in lines) >= 1 for name in wrong), done.stderr
-    assert len(lines) == len(wrong) + 1  # two wrong codes
+    assert len(lines) == len(wrong) + 1 + 2  # two wrong codes; and what is wrong with the case
+    assert "'a-b'" in done.stderr
+    assert "case 'a/b': cpus is -1: it must be a number above 0." in lines[-1]
     assert "SIGSEGV" in done.stderr, "no suggestion"
     assert "Traceback" not in done.stderr
     assert project.listing() == before
@@ -114,6 +117,9 @@ def test_flags_are_the_policy_and_it_is_recorded(project: Project) -> None:
         max_failure_rate=0.25, cpus_per_case=1, memory_gb_per_case=0.5, continue_exit_code=99, nice=1, fail_fast=True,
     )  # fmt: skip
     assert saved == json.loads(json.dumps(vars(expected)))
+    project.suite({"a": "", "b": ""})
+    assert project.run("--resume", "latest", "--timeout", "70").code == 0
+    assert project.events("run_resumed")[0]["policy"]["timeout_s"] == 70
 
 
 # --- Timeouts --------------------------------------------------------------------------------------------------------
@@ -346,6 +352,14 @@ def test_fail_fast(project: Project) -> None:
     done = project.run("--resume", "latest", "--fail-fast")
     assert done.code == 0
     assert [event["variant"] for event in project.events("attempt_started")[2:]] == ["bad", "later", "last"]
+
+
+def test_fail_fast_waits_for_hooks(project: Project) -> None:
+    """While a hook decides about a failure, nothing is launched that the failure may forbid."""
+    slow = "class Slow:\n    def after_case(self, record):\n        import time; time.sleep(0.5)\n"
+    project.suite({"a": "sys.exit(1)", "b": "", "c": ""}, before=slow, more="hooks=[Slow()]")
+    assert project.run("-p", "1", "--fail-fast").code == 1
+    assert project.statuses() == {"a": "failed", "b": "skipped", "c": "skipped"}
 
 
 def test_fail_fast_waits_for_the_last_attempt(project: Project) -> None:

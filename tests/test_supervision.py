@@ -701,9 +701,9 @@ HOLDERS = """\
 cd "$2"
 exec 9>> held
 echo $$ > first.pid
-[ -e ../../../../quick ] && exit 3
 setsid sleep 600 &
 (env -i setsid sleep 600 &)
+[ -e ../../../../quick ] && exit 3
 sh -c 'trap "" TERM INT HUP; exec sleep 600' &
 touch ready
 wait
@@ -750,6 +750,7 @@ def test_isolated(project: Project, stimulus: str) -> None:
     assert done.code == 1
     assert project.statuses() == {"a": "failed"}
     assert project.events("attempt_ended")[-1]["exit_code"] == 3
+    assert holders(held) == [], "what it left behind"
 
 
 @linux
