@@ -500,11 +500,10 @@ def make_plan(suite: Suite, options: Options) -> Plan:
     entry_point, entry_problems = find_entry_point(suite, root)
     results_dir, results_problems = find_results_dir(suite, options, root)
     problems += entry_problems + results_problems + check_options(suite, options)
-    problems += hook_problems(suite.hooks) + policy_problems(suite.policy)
-    machine = Capacity(0, 0)
-    if not problems:
-        machine = find_capacity(suite)
-        problems += resource_problems(suite, machine)
+    wrong_policy = policy_problems(suite.policy)
+    sound = replace(suite, policy=ExecutionPolicy()) if wrong_policy else suite  # or each case would tell of it again
+    machine = find_capacity(sound)
+    problems += hook_problems(suite.hooks) + wrong_policy + resource_problems(sound, machine)
     if problems:
         raise SuiteError(problems + problems_of_values(suite, options))
     code = read_code(root, results_dir)
@@ -1585,6 +1584,7 @@ def reopen_run(plan: Plan, resumed: Resumed) -> tuple[Plan, Journal]:
         journal.append(
             "run_resumed", number=number, host=os.uname().nodename, pid=os.getpid(), python=sys.version.split()[0],
             code=plan.code.record(patch_name), only=list(plan.options.only), note=plan.options.note,
+            policy=asdict(plan.suite.policy),
             cases_added=list(resumed.added), cases_gone=list(resumed.gone),
             cases_added_sha256={variant: sha256_of(text.encode()) for variant, text in added.items()}, **described,
         )  # fmt: skip
@@ -2351,6 +2351,7 @@ class Execution:
         self.next_commit = self.next_look = self.paused_s = 0.0
         self.stopped = ""  # why nothing more is launched
         self.refusals = 0  # launches in a row for which the system had no room
+        self.undecided = 0  # failures about which hooks are still asked
         self.begun = self.full = self.cancelled = self.killed = self.failed = False
 
     def run(self) -> int:
@@ -2420,7 +2421,8 @@ class Execution:
         while self.retries and self.retries[0][0] <= self.clock():
             self.queue.append(heapq.heappop(self.retries)[1])
             self.full = False
-        while self.queue and not (self.halted or self.full) and self.places > 0:
+        undecided = self.breakable and self.undecided  # a failure that may stop the launching
+        while self.queue and not (self.halted or self.full or undecided) and self.places > 0:
             variant = next((v for v in self.queue if self.machine.fits(self.needs(v))), None)
             if variant is None:
                 self.full = True  # until something is given back
@@ -2594,6 +2596,7 @@ class Execution:
         if outcome.status == "unfinished":
             self.conclude(outcome, None)
         elif outcome.failed:
+            self.undecided += 1
             self.hooks.call(
                 "after_case", self.record(outcome.attempt.variant, outcome),
                 lambda answers: self.conclude(outcome, strongest(answers)),
@@ -2609,6 +2612,7 @@ class Execution:
     def conclude(self, outcome: Outcome, answer: Answer | None) -> None:
         """End a case, or schedule its next attempt."""
         attempt = outcome.attempt
+        self.undecided -= outcome.failed
         self.tries[attempt.variant] += outcome.failed
         again = outcome.status == "unfinished" or answer is Answer.RETRY
         again = again or (

@@ -466,7 +466,7 @@ def test_few_processes(project: Project) -> None:
     setpriv, prlimit = shutil.which("setpriv"), shutil.which("prlimit")
     if os.getuid() != 0 or setpriv is None or prlimit is None:
         pytest.skip("the limit counts all processes of a user: a user of our own needs root, setpriv(1), prlimit(1)")
-    project.write("work.sh", "#!/bin/sh\nsleep 0.2\n").chmod(0o755)
+    project.write("work.sh", "#!/bin/sh\nexec sleep 0.3\n").chmod(0o755)
     project.suite("[ExperimentCase(f'c{n}', Config(x=n)) for n in range(24)]", entry_point="work.sh")
     # In a folder that others may enter, and of a user that nobody else is, in tests that run beside this one either.
     user = 1_000_000 + os.getpid()
@@ -701,9 +701,9 @@ HOLDERS = """\
 cd "$2"
 exec 9>> held
 echo $$ > first.pid
-[ -e ../../../../quick ] && exit 3
 setsid sleep 600 &
 (env -i setsid sleep 600 &)
+[ -e ../../../../quick ] && exit 3
 sh -c 'trap "" TERM INT HUP; exec sleep 600' &
 touch ready
 wait
@@ -750,6 +750,7 @@ def test_isolated(project: Project, stimulus: str) -> None:
     assert done.code == 1
     assert project.statuses() == {"a": "failed"}
     assert project.events("attempt_ended")[-1]["exit_code"] == 3
+    assert holders(held) == [], "what it left behind"
 
 
 @linux
