@@ -2339,7 +2339,8 @@ class Execution:
         self.statuses = dict(plan.resumed.statuses if plan.resumed else dict.fromkeys(plan.prepared, "pending"))
         self.parallelism = plan.parallelism
         self.machine = Machine(plan.machine)
-        self.isolation = isolation() if self.policy.isolate else []
+        # Not with --debug: Ctrl-C is for the case, and on the terminal it would end bwrap.
+        self.isolation = isolation() if self.policy.isolate and not plan.options.debug else []
         self.watch = CodeWatch(plan)
         self.attempts = Counter(plan.resumed.attempts if plan.resumed else {})
         self.tries: Counter[str] = Counter()
@@ -2490,7 +2491,7 @@ class Execution:
                 environment=self.case_environment(attempt),
                 log=log_path and str(log_path),
                 memory_bytes=int(attempt.needs.memory_gb * 1e9) if attempt.needs.memory_gb else None,
-                isolated=self.policy.isolate,
+                isolated=bool(self.isolation),
             )
         )
 
@@ -2569,7 +2570,7 @@ class Execution:
         ended: dict[str, int] = {}
         if "wait_status" in event:
             exit_code = os.waitstatus_to_exitcode(event["wait_status"])
-            if self.policy.isolate and exit_code - 128 in signal.valid_signals():
+            if self.isolation and exit_code - 128 in signal.valid_signals():
                 exit_code = 128 - exit_code  # bwrap tells signals as a shell does
             ended = {"signal": -exit_code} if exit_code < 0 else {"exit_code": exit_code}
             cause = cause_of(exit_code, by_us=bool(attempt.ending))
