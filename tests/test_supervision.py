@@ -769,6 +769,18 @@ def test_an_isolated_case_is_asked_first(project: Project) -> None:
     assert "was asked" in (run_dir / "a" / "attempt-1.log").read_text()
 
 
+def test_debugging_an_isolated_case(project: Project, shell: Shell) -> None:
+    """Ctrl-C reaches the case on the terminal, and nothing above it that would end it."""
+    needs_bwrap()
+    waits = "try: print('rea' 'dy', flush=True); time.sleep(600)\nexcept KeyboardInterrupt: sys.exit(5)"
+    project.suite({"a": waits})
+    shell.type(f"{shlex.quote(sys.executable)} suite.py --debug a --isolate\n")
+    wait_for(lambda: "ready" in shell.output, "the case")
+    shell.type("\x03")
+    wait_for(lambda: "Completed:" in shell.output, "the end")
+    assert project.events("attempt_ended")[0]["exit_code"] == 5
+
+
 def test_how_isolated_cases_end(project: Project) -> None:
     """Signals and exit codes are told as they are without isolation, and failures are retried by the same words."""
     needs_bwrap()
