@@ -10,7 +10,9 @@ from collections import Counter
 import pytest
 from conftest import HERE, Project, wait_for
 
-IMPORTS = "from experiment_runner import ABORT, RETRY, SKIP, ExecutionPolicy, Refuse\nimport json, os, sys, time\n"
+IMPORTS = (
+    "from experiment_runner import ABORT, RETRY, SKIP, ExecutionPolicy, Refuse, Resources\nimport json, os, sys, time\n"
+)
 POLICIES = f"import sys; sys.path.append({str(HERE)!r})\nfrom suitecase.policies import CostBudget, FailureRate\n"
 
 # Writes down every call, one JSON object a line.
@@ -189,9 +191,11 @@ def test_a_hook_that_hangs_holds_up_no_case(project: Project) -> None:
         "def after_case(self, record):\n    if record.variant == 'first': open('hanging', 'w').close(); time.sleep(600)"
     )
     wait = "while not Path('hanging').exists(): time.sleep(0.01)\n"
+    codes = {"first": "", "ends": wait, "times-out": wait + "time.sleep(600)", "last": wait}
     project.suite(
-        {"first": "", "ends": wait, "times-out": wait + "time.sleep(600)", "last": wait},
-        before=IMPORTS + hook(body), more="hooks=[Hook()], policy=ExecutionPolicy(hook_timeout_s=3600, timeout_s=4)",
+        "[ExperimentCase(name, Config(do=code), resources=Resources(timeout_s=3 if name == 'times-out' else None))"
+        f" for name, code in {codes}.items()]",
+        before=IMPORTS + hook(body), more="hooks=[Hook()], policy=ExecutionPolicy(hook_timeout_s=3600)",
     )  # fmt: skip
     process = project.start("-p", "4", "--grace", "0.2")
     wait_for(lambda: project.runs() and len(project.events("attempt_ended")) == 4, "the ends of all")

@@ -137,15 +137,15 @@ time.sleep(600)
 def test_timeout(project: Project) -> None:
     """A tree that ignores TERM is gone a grace period after its timeout; the case is `timed_out`, the others go on."""
     project.suite({"a": STUBBORN_TREE, "b": ""})
-    done = project.run("--timeout", "2", "--grace", "0.5")
+    done = project.run("--timeout", "3", "--grace", "0.5")
     assert done.code == 1
     assert project.statuses() == {"b": "succeeded", "a": "timed_out"}
     ended = project.events("attempt_ended")[-1]
     assert (ended["status"], ended["signal"]) == ("timed_out", signal.SIGKILL)
-    assert 2.4 < ended["duration_s"] < 2 + 0.5 + 1 + 3  # 3: for machines with much else to do
+    assert 3.4 < ended["duration_s"] < 3 + 0.5 + 1 + 3  # 3: for machines with much else to do
     pids = (project.run_dir / "a" / "pids").read_text().split()
     assert not any(alive(int(pid)) for pid in pids)
-    assert "[TIMED OUT] a: took longer than 2 s (" in done.stdout
+    assert "[TIMED OUT] a: took longer than 3 s (" in done.stdout
     assert "Completed: 1/2 succeeded (1 timed_out)" in done.lines
 
 
@@ -270,7 +270,7 @@ def test_the_old_tree_is_dead_before_the_next_attempt(project: Project) -> None:
         "    print([os.path.exists(f'/proc/{pid}') for pid in old.read_text().split()]); sys.exit()\n"
     )
     project.suite({"a": look + STUBBORN_TREE})
-    done = project.run("--timeout", "1.5", "--grace", "0.2", "--max-attempts", "2", "--backoff", "0")
+    done = project.run("--timeout", "3", "--grace", "0.2", "--max-attempts", "2", "--backoff", "0")
     assert done.code == 0, done.stdout
     assert (project.run_dir / "a" / "attempt-2.log").read_text() == "[False, False]\n"
 
