@@ -163,7 +163,7 @@ class Project:
         return self.runs()[-1]
 
     def events(self, name: str | None = None, run_dir: Path | None = None) -> list[dict[str, Any]]:
-        """The events of a journal; those of one name."""
+        """The events of a journal, without the checksums of their lines; those of one name."""
         journal = (run_dir or self.run_dir) / "journal.jsonl"
 
         def whole() -> bytes:
@@ -172,7 +172,10 @@ class Project:
 
         # A line that is being written may be seen in part; it may not stay so.
         lines = wait_for(whole, "a finished last line of the journal").decode().splitlines()
-        return [event for event in map(json.loads, lines) if name in (None, event["event"])]
+        events = [json.loads(line) for line in lines]
+        for event in events:
+            event.pop("crc32", None)
+        return [event for event in events if name in (None, event["event"])]
 
     def wait_for_started(self, *variants: str, run_dir: Path | None = None) -> dict[str, int]:
         """The pids of cases, by variant, once the journal tells of their start.
@@ -231,6 +234,14 @@ def pytest_xdist_auto_num_workers() -> int:
     """How many processes `-n auto` means: the tests wait a lot, and each has several processes of its own."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(max(2, usable), 8)
+
+
+SLOW_FILES = ("test_startup_crash", "test_documents", "test_inspect_mode", "test_packaging", "test_durability")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that take long come first, so that no process is left alone with one of them at the end."""
+    items.sort(key=lambda item: not item.path.stem.startswith(SLOW_FILES))
 
 
 @pytest.fixture(scope="session", autouse=True)
