@@ -3285,8 +3285,8 @@ class HookCalls:
 # lifeline breaks, and it ends every case's tree of processes. When the guardian is killed, the runner finds
 # what it owned by its marks, ends that, and starts another guardian. docs/design/0004 has the reasons.
 
-GUARDIAN = "--guardian"
-"""Runs this file as the guardian: `python -I -S`, so that no module of the user's is imported in its place."""
+GUARDIAN = "import sys; sys.path.append(sys.argv[2]); __import__(sys.argv[3]).guard_cases(*map(int, sys.argv[4:]))"
+"""What `python -I -S -c` runs: this file from its bytecode, and no module of the user's in place of Python's own."""
 
 FIRST_MARK = 1 << 40  # nobody sets such a limit otherwise; all marks stay below 2**53, exact in any JSON
 ALL_SIGNALS = tuple(map(int, signal.valid_signals()))
@@ -3345,7 +3345,7 @@ class Guardian:
         self.unread = b""
         with theirs:
             descriptors = (theirs.fileno(), self.lock)
-            command = [sys.executable, "-I", "-S", str(Path(__file__).resolve()), GUARDIAN, *map(str, descriptors)]
+            command = [*guardian_command(), *map(str, descriptors)]
             stream = None if self.foreground else subprocess.DEVNULL
             # The lock goes with it: nobody may resume the run while it still ends cases.
             self.process = subprocess.Popen(
@@ -3424,11 +3424,16 @@ class Guardian:
         end_marked(self.guarded)
         self.losses += 1
         if self.losses > 3:
-            raise SuiteError([f"the guardian doesn't start: try {sys.executable} -I -S {__file__} {GUARDIAN}"])
+            raise SuiteError([f"the guardian doesn't start: {shlex.join(guardian_command())}"])
         lost = [{"event": "ended", "mark": mark, "lost": True} for mark in self.guarded]
         self.guarded.clear()
         self.start()
         return lost
+
+
+def guardian_command() -> list[str]:
+    file = Path(__file__).resolve()
+    return [sys.executable, "-I", "-S", "-c", GUARDIAN, "--guardian", str(file.parent), file.stem]
 
 
 def portable_text(text: str) -> str:
@@ -4485,9 +4490,7 @@ def description_of(suite: Suite, options: Options) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == [GUARDIAN]:
-        guard_cases(*map(int, sys.argv[2:]))
-    elif sys.argv[1:] == [STAMP]:
+    if sys.argv[1:] == [STAMP]:
         stamp_logs(json.load(sys.stdin))
     else:
         sys.exit("Suites import this file: `from experiment_runner import ExperimentCase, run_experiments_cli`.")
