@@ -74,6 +74,11 @@ class Campaign:
     progress: Callable[[str], None]
     isolate: bool = False
 
+    @property
+    def slack_s(self) -> float:
+        """What `--quick` grants beyond each limit of time: it runs where machines stand still for seconds."""
+        return 5.0 if self.quick else 0.0
+
     def random(self, row_name: str) -> random.Random:
         """A generator of its own for a row, or for a round of it: `random("F2/17")`."""
         return random.Random(f"{self.seed}/{row_name}")

@@ -274,12 +274,13 @@ def try_cell(campaign: Campaign, cell: Cell, known: frozenset[str]) -> Found:
         with project(
             plain, name, "case.sh", CASES, {"case.sh": CASE}, mode, CAMPAIGN_DESCENDANTS=" ".join(cell.descendants)
         ) as home:
-            return end_a_run(campaign.random(f"F1/{cell.name}"), home, cell, known)
+            return end_a_run(campaign, home, cell, known)
     except (TooLateError, AssertionError) as error:
         return Found(cell, False, 0, Counter(), None, (str(error),))
 
 
-def end_a_run(random: Random, home: Project, cell: Cell, known: frozenset[str]) -> Found:
+def end_a_run(campaign: Campaign, home: Project, cell: Cell, known: frozenset[str]) -> Found:
+    random = campaign.random(f"F1/{cell.name}")
     if cell.runner == SEED_SHAPED:  # it knows no grace, and gets as long
         runner = home.start_seed_shaped(CASES)
     else:
@@ -297,7 +298,7 @@ def end_a_run(random: Random, home: Project, cell: Cell, known: frozenset[str]) 
     target = Target(runner, guardian, random)
     cell.stimulus.give(target)
     given = time.monotonic()
-    survivors, gone_s = who_is_left(before, given + cell.stimulus.allowed_s)
+    survivors, gone_s = who_is_left(before, given + cell.stimulus.allowed_s + campaign.slack_s)
     problems, remark = look_at_runner(home, cell, runner, guardian)
     if cell.stimulus.name == TOGETHER and survivors and cell.runner != ISOLATED:
         resumed_problems = left_after_resume(home, known)

@@ -166,7 +166,7 @@ def observe(
     if set_up.twice:
         wrong += second_pass(campaign, project, clock, set_up, results, arguments)
     found = events(results)
-    wrong += durations(found, set_up, took_s) + order(found)
+    wrong += durations(found, set_up, took_s, campaign.slack_s) + order(found)
     seen = [seconds(event["time"]) - started_at for event in found]
     stood_still = set_up.rate == 0 and len(set(seen)) == 1
     return stood_still or any(not -5 < difference < took_s + 60 for difference in seen), wrong
@@ -216,9 +216,9 @@ def seconds(text: str) -> float:
     return datetime.fromisoformat(text).timestamp()
 
 
-def durations(found: Sequence[dict[str, Any]], set_up: SetUp, took_s: float) -> list[str]:
+def durations(found: Sequence[dict[str, Any]], set_up: SetUp, took_s: float, slack_s: float) -> list[str]:
     """Each attempt lasts what it lasts: its own seconds and a process start, whatever the clock says."""
-    room_s = 0.35  # for starting and ending a process on a busy machine
+    room_s = 0.35 + slack_s  # for starting and ending a process on a busy machine
     wrong: list[str] = []
     for event in found:
         if event["event"] == "attempt_ended":
@@ -226,7 +226,7 @@ def durations(found: Sequence[dict[str, Any]], set_up: SetUp, took_s: float) -> 
             if not 0.9 * set_up.duration_s <= duration_s <= 1.1 * set_up.duration_s + room_s:
                 wrong.append(f"attempt {event['attempt']} of {event['variant']} lasted {duration_s} s")
     starts = [event for event in found if event["event"] == "attempt_started"]
-    if set_up.variant == "flaky" and not (len(starts) == 2 and 0.9 <= took_s <= 6):
+    if set_up.variant == "flaky" and not (len(starts) == 2 and 0.9 <= took_s <= 6 + slack_s):
         wrong.append(f"{len(starts)} attempts in {took_s:.1f} s")
     return wrong
 

@@ -11,7 +11,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
@@ -51,6 +51,8 @@ def outcome_of(
     detail: Mapping[str, object],
 ) -> Outcome:  # fmt: skip
     """The outcome of a row whose promise is a list of limits."""
+    slack = {"s": campaign.slack_s, "ms": 1e3 * campaign.slack_s}
+    checks = [replace(check, limit=check.limit + slack.get(check.unit, 0.0)) for check in checks]
     bad = [f"{row}, seed {campaign.seed}: {check.bad}" for check in checks if check.bad]
     figures = {check.name: f"{check.value:.3g} {check.unit} (limit {check.limit:g})" for check in checks}
     return Outcome(
