@@ -293,7 +293,8 @@ def refused_at_every_call(campaign: Campaign) -> Outcome:
         for scenario in REFUSED_SCENARIOS:
             found = on_results(lab.reference(scenario, env=FIXED), reading=True)
             found = [point for point in found if relevant(point)]
-            chosen += [(scenario, point, error) for point in found for error in ERRORS[point.call]]
+            errors = [(point, error) for point in found for error in ERRORS[point.call] if happens(point, error)]
+            chosen += [(scenario, point, error) for point, error in errors]
         wanted = 24 if campaign.quick else 320
         chance.shuffle(chosen)
         tasks: list[tuple[Scenario, Point, str]] = []
@@ -315,6 +316,11 @@ def relevant(point: Point) -> bool:
     return "RESULTS" in point.about or point.call in LAUNCHING
 
 
+def happens(point: Point, error: str) -> bool:
+    """Whether a kernel gives this error: a signal interrupts an open of slow devices (open(2)), not of directories."""
+    return error != "EINTR" or "O_DIRECTORY" not in point.about
+
+
 def refuse(lab: Lab, launcher: Launcher, scenario: Scenario, point: Point, error: str) -> Verdict:
     results = lab.results(scenario, f"refused-{point.call}-{point.number}-{error}")
     environment = {**scenario.environment, **FIXED}
@@ -323,7 +329,8 @@ def refuse(lab: Lab, launcher: Launcher, scenario: Scenario, point: Point, error
         traced = trace(
             launcher, results, scenario.arguments, environment, f"{point.call}:error={error}:when={point.number}"
         )
-        if traced.injected is None or not relevant(Point(point.call, 0, traced.lines[traced.injected])):
+        hit = Point(point.call, 0, traced.lines[traced.injected]) if traced.injected is not None else None
+        if hit is None or not relevant(hit) or not happens(hit, error):
             return Verdict(fired=False)  # a search of /proc before it made the count of `openat` another one
         wrong = after_refusal(traced, results, scenario, point, error)
         for path, found in before.items():
