@@ -976,7 +976,11 @@ RUN_NAME = re.compile(r"\d{8}_\d{6}_[^/]+")
 
 def find_run(given: str, parent: Path) -> Path:
     """The run directory that `--resume` names: a path, a name under the experiment, or `latest`."""
-    runs = sorted(path for path in parent.glob("*") if RUN_NAME.fullmatch(path.name) and path.is_dir())
+    try:
+        names = os.listdir(parent)  # not a glob, to which a folder that can't be read is an empty one
+    except (FileNotFoundError, NotADirectoryError):
+        names = []
+    runs = sorted(parent / name for name in names if RUN_NAME.fullmatch(name) and (parent / name).is_dir())
     if not given:
         raise SuiteError(["--resume: name a run directory, or 'latest'."])
     if given == "latest":
