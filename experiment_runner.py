@@ -1960,19 +1960,20 @@ def refuse_if_owned(path: Path) -> None:
 
 def lock(descriptor: int, path: Path, kind: int) -> bool:
     """Lock a journal until its descriptor is closed; False where the file system has no locks."""
-    owner, deadline = "", math.inf
+    started = time.monotonic()
+    next_look = started + 0.2  # somebody who only looks is done by then
     while True:
         try:
             with naming(path):
                 fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
             return True
         except BlockingIOError:
-            if deadline == math.inf:
+            if time.monotonic() > next_look:
                 owner, is_gone = last_owner(path)
-                # Somebody who only looks is soon done. The guardian of a killed runner ends its cases first.
-                deadline = time.monotonic() + (GUARDIAN_PATIENCE_S if is_gone else 0.2)
-            if time.monotonic() > deadline:
-                raise belongs_to(owner, path.parent) from None
+                # The guardian of a killed runner ends its cases first; or another runner has just begun a pass.
+                if not is_gone or time.monotonic() > started + GUARDIAN_PATIENCE_S:
+                    raise belongs_to(owner, path.parent) from None
+                next_look = time.monotonic() + 0.2
             time.sleep(0.02)
         except OSError as error:
             if error.errno in NO_FLOCK:
