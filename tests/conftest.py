@@ -225,6 +225,7 @@ class Project:
 def clean_environment() -> dict[str, str]:
     """This environment without what would hide a fault: Python's switches, git's, threads, colours."""
     hiding = ("PYTHON", "GIT_", "OMP_", "OPENBLAS_", "MKL_", "NUMEXPR_", "NO_COLOR", "FORCE_COLOR", "COV_", "PYTEST_")
+    hiding += ("SUITECASE_",)
     kept = {name: value for name, value in os.environ.items() if not name.startswith(hiding)}
     return {**kept, "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
 

@@ -739,8 +739,11 @@ def show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[A
     return lambda: [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
 
-def test_a_command_gets_the_record_as_json_and_variables(tmp_path: Path, show: Callable[[], list[Any]]) -> None:
+def test_a_command_gets_the_record_as_json_and_variables(
+    tmp_path: Path, show: Callable[[], list[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """About the run: nothing about a case, also nothing inherited."""
+    monkeypatch.delenv("SUITECASE_VENV", raising=False)  # of dev.py
     command = Command([sys.executable, "-c", SHOW, str(tmp_path / "told")])
     command.before_run(record_of(tmp_path))
     command.after_case(record_of(tmp_path, "a", status="failed"))
