@@ -3514,6 +3514,11 @@ class Guard:
             self.reap()
             self.settle()
 
+    @property
+    def has_runner(self) -> bool:
+        """Whether there is still somebody to serve."""
+        return self.lifeline is not None
+
     def talk(self, mask: int) -> None:
         """Read what the runner asks for, send what it is to know."""
         if mask & selectors.EVENT_WRITE:
@@ -3528,6 +3533,8 @@ class Guard:
             self.runner_is_gone()
         *lines, self.unread = (self.unread + received).split(b"\n")
         for line in lines:
+            if not self.has_runner:
+                return  # the answer to a line before this one found nobody: what is launched now would run for ever
             message = json.loads(line)
             getattr(self, message.pop("do"))(**message)
 

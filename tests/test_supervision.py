@@ -108,6 +108,16 @@ def children_of(pid: int) -> list[int]:
     return found
 
 
+def commands_with(text: str) -> list[str]:
+    """The command lines of living processes that hold a text."""
+    found: list[str] = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            if text in (command := path.read_bytes().decode(errors="replace")):
+                found.append(command)
+    return found
+
+
 def guardian_of(pid: int) -> int:
     """The guardian of a runner."""
 
@@ -243,6 +253,19 @@ def test_the_guardian_is_killed_before_it_had_anything_to_do(project: Project) -
 
 
 @linux
+@pytest.mark.parametrize("delay_s", [0.0, 0.02, 0.04, 0.06, 0.08, 0.12])
+def test_the_runner_is_killed_while_its_guardian_begins(project: Project, delay_s: float) -> None:
+    """What the guardian was told to launch before it could look at its runner ends, or never starts."""
+    project.suite({f"c{number}": "time.sleep(600)" for number in range(4)})
+    process = project.start()
+    guardian = guardian_of(process.pid)
+    time.sleep(delay_s)  # the moments differ; each must do
+    process.kill()
+    process.wait()
+    wait_for(lambda: not alive(guardian), "the end of the guardian")
+    assert not commands_with(str(project.root))
+
+
 def test_guardian_and_runner_are_killed_together(project: Project, ledger: Ledger) -> None:
     """What then survives carries a mark, and a resume ends all of it before it starts anything."""
     families(project, "a", "b")

@@ -48,6 +48,9 @@ def main() -> int:
     if unknown := [name for name in wanted if name not in rows]:
         parser.error(f"no such row: {', '.join(unknown)}. There are {', '.join(rows)}")
     signal.signal(signal.SIGTERM, as_interrupt)
+    for number in (signal.SIGINT, signal.SIGHUP):  # as under nohup: the runners would inherit it, and ignore them too
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, pass_over)
     outcomes: dict[str, Outcome] = {}
     console = Console(highlight=False)
     if not console.is_terminal:  # a log may be wide
@@ -84,6 +87,10 @@ def all_rows() -> dict[str, Row]:
 
 def as_interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
+
+
+def pass_over(_number: int, _frame: FrameType | None) -> None:
+    """A signal's handler, which isn't inherited."""
 
 
 def run_row(name: str, row: Row, options: argparse.Namespace, folder: Path, console: Console) -> Outcome:
