@@ -2344,6 +2344,7 @@ class Execution:
         self.statuses = dict(plan.resumed.statuses if plan.resumed else dict.fromkeys(plan.prepared, "pending"))
         self.parallelism = plan.parallelism
         self.machine = Machine(plan.machine)
+        self.needs = {v: needs_of(prepared.case, self.policy) for v, prepared in plan.prepared.items()}
         # Not with --debug: Ctrl-C is for the case, and on the terminal it would end bwrap.
         self.isolation = isolation() if self.policy.isolate and not plan.options.debug else []
         self.watch = CodeWatch(plan)
@@ -2429,12 +2430,12 @@ class Execution:
             self.full = False
         undecided = self.breakable and self.undecided  # a failure that may stop the launching
         while self.queue and not (self.halted or self.full or undecided) and self.places > 0:
-            variant = next((v for v in self.queue if self.machine.fits(self.needs(v))), None)
+            variant = next((v for v in self.queue if self.machine.fits(self.needs[v])), None)
             if variant is None:
                 self.full = True  # until something is given back
                 break
             self.queue.remove(variant)
-            self.asked[variant] = self.machine.take(self.needs(variant))
+            self.asked[variant] = self.machine.take(self.needs[variant])
             self.hooks.call("before_case", self.record(variant), partial(self.admit, variant))
 
     @property
@@ -2446,9 +2447,6 @@ class Execution:
     def halted(self) -> bool:
         """Whether nothing is to be launched."""
         return bool(not self.begun or self.stopped or self.signals.received)
-
-    def needs(self, variant: str) -> Resources:
-        return needs_of(self.plan.prepared[variant].case, self.policy)
 
     def release(self, needs: Resources, devices: Sequence[str]) -> None:
         self.machine.give(needs, devices)
@@ -2462,7 +2460,7 @@ class Execution:
         if answer is None and not self.halted and not cancelled:
             self.launch(variant, devices)
             return
-        self.release(self.needs(variant), devices)
+        self.release(self.needs[variant], devices)
         if cancelled and not self.halted:
             self.end_unlaunched(variant, "cancelled", "its `cancel` file")
         elif answer is not None and not self.signals.received:
@@ -2484,7 +2482,7 @@ class Execution:
         log.debug("%s: starting attempt %d", variant, number)
         earlier = self.publisher.staged_before(variant, folder) if self.publisher else frozenset[Path]()
         attempt = Attempt(
-            variant, number, self.next_mark, folder, log_path, self.needs(variant), self.clock(),
+            variant, number, self.next_mark, folder, log_path, self.needs[variant], self.clock(),
             devices=devices, earlier_logs=earlier,
         )  # fmt: skip
         self.next_mark += 1
