@@ -57,8 +57,8 @@ LOG = VENV / "set-up.log"
 
 EXTRAS_OF_COMMAND = {
     "digits": ["examples"],
-    "test": ["dev", "examples", "inspect"],
-    "check": ["dev", "examples", "inspect"],
+    "test": ["dev", "examples", "inspect", "llm", "analysis", "query"],
+    "check": ["dev", "examples", "inspect", "llm", "analysis", "query"],
     "bench": ["dev"],
     "faults": ["dev", "inspect"],
     "mutations": ["dev", "examples", "inspect"],

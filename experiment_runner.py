@@ -870,7 +870,7 @@ def set_fields(suite: Suite, options: Options, record: Record | None) -> list[Ex
     problems: dict[str, None] = {}
     for case in suite.cases:
         try:
-            cases.append(ExperimentCase(case.variant_name, case.config.copy_with_arguments(argv), case.env))
+            cases.append(replace(case, config=case.config.copy_with_arguments(argv)))
         except ValueError as error:
             problems |= dict.fromkeys(f"--set: {problem}" for problem in getattr(error, "problems", [str(error)]))
     if problems:

@@ -160,6 +160,14 @@ def test_timeout_of_one_case(project: Project) -> None:
     assert project.statuses() == {"a": "timed_out", "b": "succeeded"}
 
 
+def test_what_a_case_needs_survives_set(project: Project) -> None:
+    """`--set` changes a field of a config, and nothing else of its case."""
+    project.suite("[ExperimentCase('a', Config(), resources=Resources(cpus=1, timeout_s=77))]", before=IMPORTS)
+    assert project.run("--set", "x=5").code == 0
+    (case,) = json.loads((project.run_dir / "run.json").read_text())["cases"]
+    assert (case["resources"]["cpus"], case["resources"]["timeout_s"]) == (1, 77)
+
+
 # --- Retries ---------------------------------------------------------------------------------------------------------
 
 
