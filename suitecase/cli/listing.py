@@ -1,0 +1,228 @@
+"""`ls`, `show`, `results`: what ran, and what came out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from suitecase.cli.common import (
+    AsJson,
+    ResultsDir,
+    RunName,
+    console,
+    duration,
+    local_time,
+    open_run,
+    print_json,
+    print_problems,
+    rich_table,
+    status_text,
+)
+
+if TYPE_CHECKING:
+    from suitecase.rundir import Run
+
+__all__ = ["list_", "results", "show"]
+
+
+def list_(
+    experiment: Annotated[str | None, typer.Argument(help="Only this experiment.")] = None,
+    conditions: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[FIELD=VALUE]…", help="Runs with such a case: model=svm 'accuracy>0.9'."),
+    ] = None,
+    status: Annotated[list[str] | None, typer.Option(help="Only runs with this status; may be repeated.")] = None,
+    since: Annotated[str | None, typer.Option(metavar="WHEN", help="Begun after: 2h, 3d, or a date.")] = None,
+    sort: Annotated[
+        str | None, typer.Option(metavar="METRIC", help="By the best value of a result; -METRIC: the lowest first.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option("-n", "--limit", min=1, help="At most so many, the latest.")] = None,
+    results_dir: ResultsDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """List runs, the latest last."""
+    from suitecase.queries import Filter, find_results_dir, list_runs, parse_condition, parse_since
+    from suitecase.queries.selection import check_statuses
+
+    given = [*([experiment] if experiment else []), *(conditions or [])]
+    named = [text for text in given[:1] if not any(sign in text for sign in "=<>")]
+    chosen = Filter(
+        experiment=named[0] if named else None,
+        statuses=check_statuses(status or []),
+        since=parse_since(since) if since else None,
+        conditions=tuple(parse_condition(text) for text in given[len(named) :]),
+    )
+    folder = find_results_dir(given=results_dir)
+    runs = sorted(list_runs(folder, chosen), key=lambda run: run.name)
+    if sort is not None:
+        runs = sorted_by_metric(runs, sort)
+    runs = runs[-limit:] if limit else runs
+    if as_json:
+        from suitecase.tables import run_rows
+
+        rows = zip(runs, run_rows(runs), strict=True)
+        print_json([{**row, "path": str(run.path)} for run, row in rows])
+        return
+    if not runs:
+        console().print(f"No such run in {folder}." if given or status or since else f"No runs in {folder} yet.")
+        return
+    table = rich_table(
+        ["experiment", "run", "status", "cases", "started", "took", "note"], [row_of(run) for run in runs]
+    )
+    console().print(table)
+    print_problems([problem for run in runs for problem in run.problems])
+
+
+def row_of(run: Run) -> list[Any]:
+    counts = ", ".join(f"{count} {status}" for status, count in run.counts.items())
+    return [
+        run.experiment, run.name, status_text(run.status), counts, local_time(run.started_at), duration(run.duration_s),
+        str(run.asked.get("note") or ""),
+    ]  # fmt: skip
+
+
+def sorted_by_metric(runs: Sequence[Run], metric: str) -> list[Run]:
+    """By the best value that a case of each has; runs without one come first."""
+    from suitecase.queries.selection import best_value
+
+    name, sign = metric.removeprefix("-"), -1 if metric.startswith("-") else 1
+    values = {run.path: best_value(run, name, sign) for run in runs}
+    return sorted(runs, key=lambda run: sign * values[run.path])
+
+
+def show(
+    run: RunName,
+    case: Annotated[str | None, typer.Argument(metavar="CASE", help="One case, in full.")] = None,
+    results_dir: ResultsDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show a run: what was asked, what differs between its cases, what came out, how to go on."""
+    from suitecase.queries import find_case
+    from suitecase.queries.overview import case_overview, run_overview
+
+    found = open_run(run, results_dir)
+    if case is not None:
+        overview = case_overview(found, find_case(found, case))
+        print_json(overview) if as_json else print_case(found, overview)
+        return
+    overview = run_overview(found)
+    print_json(overview) if as_json else print_run(found, overview)
+    print_problems(found.problems)
+
+
+def print_run(run: Run, overview: dict[str, Any]) -> None:
+    """A run for people."""
+    from suitecase.tables.formats import cell_text
+
+    out = console()
+    out.print(f"{run.experiment}  {run.name}", style="bold")
+    out.print(status_text(run.status), f"({overview['evidence']})" if overview["evidence"] else "")
+    for name in ("description", "note", "code", "started", "took", "command", "path"):
+        if overview[name]:
+            out.print(f"  {name + ':':<13}{overview[name]}")
+    if overview["same_config"]:
+        same = ", ".join(f"{name}={cell_text(value)}" for name, value in overview["same_config"].items())
+        out.print(f"  {'all cases:':<13}{same}")
+    columns = ["case", "status", "took", *overview["config_columns"], *overview["result_columns"]]
+    rows = [
+        [
+            row["variant"], status_text(row["status"]), duration(row["duration_s"]),
+            *(cell_text(row["config"].get(name)) for name in overview["config_columns"]),
+            *(cell_text(row["results"].get(name)) for name in overview["result_columns"]),
+        ]
+        for row in overview["cases"]
+    ]  # fmt: skip
+    out.print()
+    out.print(rich_table(columns, rows, right=["took", *overview["result_columns"]]))
+    counts = ", ".join(f"{count} {status}" for status, count in run.counts.items())
+    out.print(f"\n{len(run.cases)} cases: {counts}")
+    for row in overview["cases"]:
+        if row["cause"]:
+            out.print(f"  {row['variant']}: {row['cause']}", style="red")
+    for what, command in overview["commands"].items():
+        out.print(f"{what + ':':<10}{command}")
+
+
+def print_case(run: Run, overview: dict[str, Any]) -> None:
+    """A case for people."""
+    from suitecase.tables.formats import cell_text
+
+    out = console()
+    out.print(f"{run.experiment}  {run.name}  {overview['variant']}", style="bold")
+    out.print(status_text(overview["status"]), overview["cause"])
+    for title in ("config", "results"):
+        if overview[title]:
+            out.print(f"{title}:")
+            for name, value in overview[title].items():
+                out.print(f"  {name} = {cell_text(value)}")
+    out.print("attempts:")
+    for attempt in overview["attempts"]:
+        facts = [duration(attempt["duration_s"])]
+        facts += [f"exit code {attempt['exit_code']}"] if attempt["exit_code"] else []
+        facts += [f"signal {attempt['signal']}"] if attempt["signal"] else []
+        facts += [f"{attempt['max_rss_bytes'] / 1e6:.0f} MB"] if attempt["max_rss_bytes"] else []
+        out.print(f"  {attempt['number']}  ", status_text(attempt["status"]), "  " + ", ".join(filter(None, facts)))
+    if overview["files"]:
+        out.print(f"files in {overview['path']}: {', '.join(overview['files'])}")
+    for line in overview["log_tail"]:
+        out.print(f"  | {line}")
+    for what, command in overview["commands"].items():
+        out.print(f"{what + ':':<10}{command}")
+
+
+def results(
+    run: RunName,
+    key: Annotated[str | None, typer.Option(metavar="KEY", help="Only this result.")] = None,
+    results_dir: ResultsDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print what the cases of a run wrote as their results."""
+    from suitecase.tables import flatten
+    from suitecase.tables.formats import cell_text
+    from suitecase.tables.rows import case_results
+
+    found = open_run(run, results_dir)
+    values: dict[str, dict[str, Any]] = {}
+    problems: list[str] = []
+    for case in found.cases.values():
+        told, wrong = case_results(found, case)
+        values[case.variant] = told
+        problems += wrong
+    if key is not None:
+        values = {variant: only_key(told, key) for variant, told in values.items()}
+        check_key(found, key, values)
+    if as_json:
+        print_json(values)
+    else:
+        flat = {variant: flatten(told) for variant, told in values.items()}
+        columns = list(dict.fromkeys(name for told in flat.values() for name in told))
+        rows = [[variant, *(cell_text(told.get(name)) for name in columns)] for variant, told in flat.items()]
+        console().print(rich_table(["case", *columns], rows, right=columns))
+    print_problems(problems)
+
+
+def only_key(told: dict[str, Any], key: str) -> dict[str, Any]:
+    """The results with that name, or below it: `latency_s` has `latency_s.p50`."""
+    from suitecase.tables import flatten
+
+    if key in told:
+        return {key: told[key]}
+    return {name: value for name, value in flatten(told).items() if name == key or name.startswith(f"{key}.")}
+
+
+def check_key(run: Run, key: str, values: dict[str, dict[str, Any]]) -> None:
+    """A result that no case has is a mistake, most likely of spelling."""
+    from difflib import get_close_matches
+
+    from suitecase.errors import NotFoundError
+    from suitecase.tables import flatten
+    from suitecase.tables.rows import case_results
+
+    if any(values.values()):
+        return
+    known = sorted({name for case in run.cases.values() for name in flatten(case_results(run, case)[0])})
+    near = get_close_matches(key, known, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known[:8]) or 'none'}."
+    raise NotFoundError(f"no case of {run.name} has a result {key!r}: {hint}")

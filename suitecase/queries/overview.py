@@ -1,0 +1,137 @@
+"""A run, or one of its cases, as one document: what was asked, what came out, and how to go on."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from suitecase.rundir import CaseRun, Run
+from suitecase.tables.rows import case_results, flatten
+
+__all__ = ["case_overview", "log_tail", "run_overview", "suite_command"]
+
+
+def run_overview(run: Run) -> dict[str, Any]:
+    """A run: its head, the config fields in which its cases differ, and a row per case."""
+    configs = {variant: flatten(case.config()[0]) for variant, case in run.cases.items()}
+    results = {variant: flatten(case_results(run, case)[0]) for variant, case in run.cases.items()}
+    varying = varying_fields(list(configs.values()))
+    first: dict[str, Any] = next(iter(configs.values()), {})
+    numbers = dict.fromkeys(name for told in results.values() for name, value in told.items() if is_scalar(value))
+    rows = [
+        {
+            "variant": variant,
+            "status": case.status,
+            "cause": case.cause,
+            "attempts": len(case.attempts),
+            "duration_s": case.last.duration_s if case.last else None,
+            "config": {name: configs[variant].get(name) for name in varying},
+            "results": results[variant],
+        }
+        for variant, case in run.cases.items()
+    ]
+    return {
+        "experiment": run.experiment,
+        "run": run.name,
+        "path": str(run.path),
+        "status": run.status,
+        "evidence": run.owner.evidence if run.owner else run.stopped,
+        "counts": dict(run.counts),
+        "description": str(run.asked.get("description") or "").partition("\n")[0],
+        "note": run.asked.get("note") or "",
+        "code": code_words(run),
+        "started": run.started_at,
+        "took": run.duration_s,
+        "passes": run.passes,
+        "command": suite_command(run),
+        "config_columns": varying,
+        "result_columns": [name for name in numbers if "." not in name][:8],
+        "same_config": {name: value for name, value in first.items() if name not in varying},
+        "cases": rows,
+        "commands": run_commands(run),
+        "problems": list(run.problems),
+    }
+
+
+def case_overview(run: Run, case: CaseRun) -> dict[str, Any]:
+    """A case: its whole config, its results, each attempt, its files, the end of its log."""
+    config, config_problem = case.config()
+    results, problems = case_results(run, case)
+    log = case.log_path()
+    commands = {"log": f"suitecase logs {run.experiment}/{run.name} {shlex.quote(case.variant)}"}
+    if run.asked and case.status not in ("succeeded", "running"):
+        commands["alone"] = (
+            f"{suite_command(run)} --resume {shlex.quote(str(run.path))} --debug {shlex.quote(case.variant)}"
+        )
+    return {
+        "experiment": run.experiment,
+        "run": run.name,
+        "variant": case.variant,
+        "path": str(case.path),
+        "status": case.status,
+        "cause": case.cause,
+        "config": flatten(config),
+        "results": flatten(results),
+        "attempts": [asdict(attempt) for attempt in case.attempts],
+        "files": sorted(os.listdir(case.path)) if case.path.is_dir() else [],
+        "log_tail": log_tail(log) if log and case.status != "succeeded" else [],
+        "commands": commands,
+        "problems": [problem for problem in (config_problem, *problems) if problem],
+    }
+
+
+def varying_fields(configs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Names of the fields that differ between configs."""
+    names = dict.fromkeys(name for config in configs for name in config)
+    return [name for name in names if len({repr(config.get(name)) for config in configs}) > 1]
+
+
+def is_scalar(value: Any) -> bool:
+    return isinstance(value, int | float | str) and not (isinstance(value, str) and len(value) > 40)
+
+
+def code_words(run: Run) -> str:
+    """The code of a run in words."""
+    code = run.code
+    words = f"{code.label} ({code.branch})" if code.branch else code.label
+    if code.patch:
+        words += f", {code.patch} has what the commit lacks"
+    return words + "; its attempts ran different code" * run.mixes_code
+
+
+def suite_command(run: Run) -> str:
+    """How the suite was called, without what was said of that one run."""
+    suite: object = run.asked.get("suite")
+    command: object = run.asked.get("command")
+    python = str(command[0]) if isinstance(command, list) and command else "python"  # pyright: ignore[reportUnknownArgumentType]
+    path = str(suite.get("path")) if isinstance(suite, dict) else ""  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
+    return shlex.join([Path(python).name if not path else python, path]) if path else ""
+
+
+def run_commands(run: Run) -> dict[str, str]:
+    """What a person may want to do next."""
+    commands: dict[str, str] = {}
+    name = f"{run.experiment}/{run.name}"
+    if run.status == "running":
+        commands["watch"] = f"suitecase watch {name}"
+        commands["stop"] = f"suitecase cancel {name}"
+    elif run.asked and any(case.status != "succeeded" for case in run.cases.values()):
+        commands["go on"] = f"suitecase resume {name}"
+    return commands
+
+
+def log_tail(path: Path, count: int = 10) -> list[str]:
+    """The last lines of a log, with what a terminal would obey made harmless."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - 16_384))
+            lines = file.read().decode(errors="replace").splitlines()
+    except OSError:
+        return []
+    return ["".join(c if c.isprintable() or c == "\t" else "�" for c in line)[:400] for line in lines if line.strip()][
+        -count:
+    ]
