@@ -20,7 +20,7 @@ def run_overview(run: Run) -> dict[str, Any]:
     configs = {variant: flatten(case.config()[0]) for variant, case in run.cases.items()}
     results = {variant: flatten(case_results(run, case)[0]) for variant, case in run.cases.items()}
     varying = varying_fields(list(configs.values()))
-    first: dict[str, Any] = next(iter(configs.values()), {})
+    first = next(iter(configs.values())) if configs else {}
     numbers = dict.fromkeys(name for told in results.values() for name, value in told.items() if is_scalar(value))
     rows = [
         {

@@ -66,8 +66,8 @@ def find_results_dir(start: Path | None = None, given: str | Path | None = None)
 def find_run(results_dir: Path, given: str) -> Path:
     """The run directory that a person means: its path, a unique prefix of its name, an experiment, or `latest`.
 
-    An experiment, or a unique beginning of its name, means its latest run; `EXPERIMENT/PREFIX` a run within it. Where no
-    name begins like that, a unique part of one will do: the time of day, the commit.
+    An experiment, or a unique beginning of its name, means its latest run; `EXPERIMENT/PREFIX` a run within it. Where
+    no name begins like that, a unique part of one will do: the time of day, the commit.
 
     Raises:
         NotFoundError: Nothing, or more than one run, is meant; the message lists what is near.
@@ -293,7 +293,7 @@ def check_statuses(given: Iterable[str]) -> tuple[str, ...]:
 
 
 def best_value(run: Run, metric: str, sign: int) -> float:
-    """The highest value of a result in the cases of a run, the lowest if `sign` is -1; without any, the worst of all."""
+    """The highest value of a result among a run's cases, the lowest if `sign` is -1; without any, the worst of all."""
     found: list[float] = []
     for case in run.cases.values():
         value = flatten(case_results(run, case)[0]).get(metric)
