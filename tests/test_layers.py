@@ -1,0 +1,76 @@
+"""The package's imports point one way, and what is public is listed."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parent.parent / "suitecase"
+
+LAYERS = (
+    {"errors"},
+    {"rundir", "inspect_bridge", "stats", "design", "sandbox", "limits", "scaffold"},
+    {"hedging"},
+    {"ensembles"},
+    {"items"},
+    {"tables", "tracking", "policies"},
+    {"compare", "reports", "queries", "datasets", "traces", "optimise", "launchers"},
+    {"cli", "board", "mcp_server"},
+)
+HEIGHT = {name: height for height, layer in enumerate(LAYERS) for name in layer}
+MODULES = sorted(path.relative_to(PACKAGE.parent) for path in PACKAGE.rglob("*.py"))
+HEAVY = ("scipy", "pandas", "numpy", "inspect_ai", "duckdb", "rich", "tenacity", "aiolimiter", "typer", "pydantic")
+
+
+def imports_of(path: Path) -> Iterator[str]:
+    """The modules that a file imports when it runs, wherever in it; not those for type hints alone."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for_types = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        if id(node) in for_types:
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path}: a relative import"
+            assert node.module
+            yield node.module
+
+
+@pytest.mark.parametrize("module", MODULES, ids=str)
+def test_imports_point_one_way(module: Path) -> None:
+    """A part imports only from layers below its own, and nothing from the reference files."""
+    for imported in imports_of(PACKAGE.parent / module):
+        assert imported not in ("experiment_config", "experiment_runner"), f"{module} imports {imported}"
+        if imported.startswith("suitecase.") and len(module.parts) > 1:
+            mine, other = module.parts[1].removesuffix(".py"), imported.split(".")[1]
+            if mine not in ("__init__", other):
+                assert HEIGHT[mine] > HEIGHT[other], f"{module} imports {imported}, which is not below it"
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if m.name != "__main__.py"], ids=str)
+def test_what_is_public_is_listed(module: Path) -> None:
+    """Every module says what is public, and has it."""
+    name = ".".join(module.with_suffix("").parts).removesuffix(".__init__")
+    imported = importlib.import_module(name)
+    assert "__all__" in vars(imported), f"{name} has no __all__"
+    assert not [each for each in imported.__all__ if not hasattr(imported, each)]
+
+
+@pytest.mark.parametrize("module", ["suitecase", "suitecase.rundir", "suitecase.tables", "suitecase.queries"])
+def test_importing_is_light(module: str) -> None:
+    """What only reads imports no library that takes long."""
+    code = f"import sys, {module}; print([name for name in {HEAVY!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
