@@ -340,6 +340,22 @@ def test_a_sync_that_fails_is_no_success(quick: Project, call: str) -> None:
     assert set(summary.statuses.values()) == {"succeeded"}
 
 
+@needs_strace
+def test_a_file_gets_its_name_once_it_is_on_the_disk(quick: Project) -> None:
+    """The run.json that a directory of the simple original gets: a power cut must not leave its name without content."""
+    quick.write("fixed", "")
+    run(suite_of(quick), Options(results_dir="results-original", quiet=True))
+    (original,) = (quick.root / "results-original").glob("exp/2*")
+    for name in ("run.json", "journal.jsonl", "environment.json"):
+        (original / name).unlink()
+    done, lines = traced(quick, "results-original", "--resume", "latest")
+    assert done.code == 0, done
+    synced = next(at for at, line in enumerate(lines) if line.startswith("fsync(") and ".run.json.writing" in line)
+    renamed = next(at for at, line in enumerate(lines) if line.startswith("rename(") and ".run.json.writing" in line)
+    assert synced < renamed
+    assert any(line.startswith("fsync(") and f"<{original}>" in line for line in lines[renamed:])
+
+
 # --- Damage ----------------------------------------------------------------------------------------------------------
 
 
