@@ -708,6 +708,17 @@ def test_detach_tells_what_is_wrong(project: Project) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_detach_tells_what_went_wrong_after_the_checks(project: Project) -> None:
+    """What only the detached runner can find out is told in its words, with the exit code that it has otherwise."""
+    project.suite({"a": "raise SystemExit(1)"})
+    assert project.run().code == 1
+    (project.run_dir / "cancel").mkdir()
+    expected = (2, f"suite.py: {project.run_dir / 'cancel'} can't be written: Is a directory.\n")
+    for arguments in ([], ["--detach"]):
+        done = project.run("--resume", "latest", *arguments)
+        assert (done.code, done.stderr) == expected
+
+
 # --- Isolation -------------------------------------------------------------------------------------------------------
 
 
