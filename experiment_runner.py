@@ -513,10 +513,12 @@ def with_flags(suite: Suite, options: Options) -> Suite:
     ]
     texts = {"tags": suite.tags, "only": options.only}
     problems += [f"{name} is {value!r}: give a list of text." for name, value in texts.items() if not is_texts(value)]
+    cases = list(suite.cases) if isinstance(cast(object, suite.cases), Iterable) else []
+    others = (case for case in cast(list[object], cases) if not isinstance(case, ExperimentCase))
+    problems += [f"{repr(case)[:80]} is a {type(case).__name__}, not an ExperimentCase." for case in others]
     if problems:
         raise SuiteError(problems)
-    policy = replace(suite.policy, **cast(dict[str, Any], options.policy))
-    return replace(suite, cases=list(suite.cases), policy=policy)
+    return replace(suite, cases=cases, policy=replace(suite.policy, **cast(dict[str, Any], options.policy)))
 
 
 def is_texts(values: object) -> bool:
@@ -543,9 +545,6 @@ def check_declaration(suite: Suite) -> list[str]:
         problems.append(f"mode is {suite.mode!r}: it must be {' or '.join(map(repr, get_args(Mode)))}.")
     if not suite.cases:
         problems.append("the suite has no cases: give run_experiments at least one ExperimentCase.")
-    for case in cast(Sequence[object], suite.cases):
-        if not isinstance(case, ExperimentCase):
-            raise SuiteError([*problems, f"{repr(case)[:80]} is a {type(case).__name__}, not an ExperimentCase."])
     for case in suite.cases:
         problems += [f"variant name {problem}" for problem in name_problem(case.variant_name)]
         config: object = case.config
@@ -619,13 +618,9 @@ def policy_problems(policy: ExecutionPolicy) -> list[str]:
 
     def check(name: str, low: float, high: float = math.inf, *, whole: bool = False, above: bool = False) -> None:
         value = cast(object, vars(policy)[name])
-        if value is None and ExecutionPolicy.__dataclass_fields__[name].default is None:
-            return
-        number = value if isinstance(value, int if whole else int | float) and not isinstance(value, bool) else math.nan
-        if not low <= number <= high or (above and number == low) or number == math.inf:
-            bound = f"{low:g} to {high:g}" if high < math.inf else f"{'more than' if above else 'at least'} {low:g}"
-            kind = "a whole number, " if whole else "finite, " if number == math.inf else ""
-            problems.append(f"policy: {name} is {value!r}: it must be {kind}{bound}.")
+        optional = ExecutionPolicy.__dataclass_fields__[name].default is None
+        if not (value is None and optional) and (problem := number_problem(value, low, high, whole=whole, above=above)):
+            problems.append(f"policy: {name} {problem}")
 
     for name in ("timeout_s", "cpus_per_case", "memory_gb_per_case", "hook_timeout_s"):
         check(name, 0, above=True)
@@ -643,6 +638,18 @@ def policy_problems(policy: ExecutionPolicy) -> list[str]:
     if policy.isolate:
         problems += isolation_problems()
     return problems
+
+
+def number_problem(
+    value: object, low: float, high: float = math.inf, *, whole: bool = False, above: bool = False
+) -> str:
+    """What a value should be and is not, a number from `low` or `above` it; empty if it is."""
+    number = value if isinstance(value, int if whole else int | float) and not isinstance(value, bool) else math.nan
+    if low <= number <= high and number < math.inf and not (above and number == low):
+        return ""
+    bound = f"{low:g} to {high:g}" if high < math.inf else f"{'more than' if above else 'at least'} {low:g}"
+    kind = "a whole number, " if whole else "finite, " if number == math.inf else ""
+    return f"is {value!r}: it must be {kind}{bound}."
 
 
 FAILURES = ("any", "exit_code", "signal", "timeout", "oom", "lost")
@@ -695,13 +702,9 @@ def resource_problems(suite: Suite, capacity: Capacity) -> list[str]:
 
 def problems_of_needs(needs: Resources, capacity: Capacity) -> list[str]:
     values = {name: value for name, value in vars(needs).items() if value is not None}
-    for name, value in cast(dict[str, object], values).items():
-        if (
-            isinstance(value, bool)
-            or not isinstance(value, int | float)
-            or not (0 < value < math.inf or (name == "gpus" and value == 0))
-        ):
-            return [f"{name} is {value!r}: it must be a number above 0."]
+    for name, value in values.items():
+        if problem := number_problem(value, 0, above=name != "gpus"):
+            return [f"{name} {problem}"]
     gpus = values.get("gpus", 0)
     problems = [f"gpus is {gpus:g}: it must be whole, or below 1."] if gpus > 1 and gpus != int(gpus) else []
     for name, there, unit in (
@@ -1256,13 +1259,8 @@ def git(folder: Path, *arguments: str, stdin: bytes = b"", env: Mapping[str, str
     """
     # GIT_DIR and its like would make another repository's commit the label of this code.
     full = {name: value for name, value in os.environ.items() if not name.startswith("GIT_") or "CONFIG" in name}
-    full |= {
-        "GIT_OPTIONAL_LOCKS": "0",
-        "GIT_NO_LAZY_FETCH": "1",
-        "GIT_TERMINAL_PROMPT": "0",
-        "LC_ALL": "C",
-        **(env or {}),
-    }
+    full |= {"GIT_OPTIONAL_LOCKS": "0", "GIT_NO_LAZY_FETCH": "1", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
+    full |= env or {}
     settings = (
         *("core.fsmonitor=false", "core.hooksPath=/dev/null", "core.quotePath=false", "safe.directory=*"),
         # Each of these would hide changes, or write beside the index.
@@ -1310,11 +1308,9 @@ def code_state(root: Path, results_dir: Path) -> CodeState:
         commit = git(root, "rev-parse", "--verify", "HEAD^{commit}").strip()
         short = git(root, "rev-parse", "--short", "HEAD").strip()
     except GitError as error:
-        try:  # a branch without commits, or a broken repository?
-            git(root, "for-each-ref", "--count=1")
+        unborn = False
+        with suppress(GitError):  # a branch without commits, or a broken repository?
             unborn = branch is not None and not git(root, "for-each-ref", f"refs/heads/{branch}")
-        except GitError:
-            unborn = False
         if not unborn:
             return CodeState("nogit", problem=str(error))
         short = "unborn"
@@ -1507,21 +1503,16 @@ def reserve_name(plan: Plan) -> tuple[Plan, Path]:
     for run in plan.run_dir.parent.glob("[0-9]*_*"):
         with suppress(ValueError):
             earlier = datetime.strptime(run.name[:15], "%Y%m%d_%H%M%S")
-            if moment < earlier < moment + timedelta(hours=2):  # further ahead, a clock was wrong then
+            if moment <= earlier < moment + timedelta(hours=2):  # further ahead, a clock was wrong then
                 moment = earlier + timedelta(seconds=1)
     while True:
         final = plan.run_dir.with_name(f"{moment:%Y%m%d_%H%M%S}_{plan.code.label}")
         building = final.with_name(f".{final.name}.building")
         with suppress(FileExistsError):
             building.mkdir()
-            taken = True
-            try:
-                taken = any(final.parent.glob(f"{moment:%Y%m%d_%H%M%S}_*"))
-            finally:
-                if taken:
-                    building.rmdir()
-            if not taken:
+            if not os.path.lexists(final):
                 break
+            building.rmdir()  # its builder was just ready
         moment += timedelta(seconds=1)
     if final != plan.run_dir:
         cases = [prepared.case for prepared in plan.prepared.values()]
@@ -3810,9 +3801,11 @@ class Publisher:
             self.helper = None
         done, self.stamping, self.waiting = self.stamping, self.waiting, []
         requests = [request for outcome in self.stamping for request in self.stamp_requests(outcome)]
-        if requests:
-            self.helper = self.start_helper(requests)
-        else:
+        try:
+            self.helper = self.start_helper(requests) if requests else None
+        except OSError as error:  # no room for a process, or on the disk
+            log.warning("metadata can't be written into some logs: %s", error)
+        if self.helper is None:
             done, self.stamping = done + self.stamping, []
         return [self.publish(outcome) for outcome in done]
 
@@ -4222,16 +4215,11 @@ class Console:
                 self.say(f"  alone: {resume} --debug {shlex.quote(attempt.variant)}")
         if len(self.failures) > 20:
             self.say(f"\n… and {len(self.failures) - 20} more failures")
-        if mixes_code(plan, events):
+        trees = {event.get("tree") for event in events if event["event"] == "attempt_started"} - {None}
+        if len(trees) > 1 or (plan.resumed and plan.resumed.code_changed):
             self.note("this run mixes code: its attempts did not all run the same.")
         if counts["succeeded"] < len(statuses):
             self.say(f"\nTo go on: {resume if self.options.as_command else f'resume={str(plan.run_dir)!r}'}")
-
-
-def mixes_code(plan: Plan, events: Iterable[Mapping[str, Any]]) -> bool:
-    """Whether the attempts of a run, resumes included, ran different code."""
-    trees = {event.get("tree") for event in events if event["event"] == "attempt_started"} - {None}
-    return len(trees) > 1 or bool(plan.resumed and plan.resumed.code_changed)
 
 
 def suite_command(plan: Plan) -> str:
