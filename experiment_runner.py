@@ -2368,7 +2368,7 @@ class Execution:
             self.look_around()
             self.fill()
             self.commit(only_if_due=True)
-            self.console.tick(self.running)
+            self.console.tick(self.running, self.clock())
 
     @property
     def unfinished(self) -> bool:
@@ -4145,13 +4145,17 @@ class Console:
         when = f"in {delay_s:.1f} s" if delay_s else "next"
         self.say(f"[AGAIN] {attempt.variant}: {outcome.cause}; attempt {attempt.number + 1} {when}", "yellow")
 
-    def tick(self, running: Mapping[int, Attempt]) -> None:
-        """Refresh what moves, ten times a second at most: drawing costs more than a short case."""
+    def tick(self, running: Mapping[int, Attempt], moment: float) -> None:
+        """Refresh what moves, ten times a second at most: drawing costs more than a short case.
+
+        Args:
+            moment: By the execution's clock, as the start of an attempt is.
+        """
         if not self.moving or time.monotonic() < self.next_tick:
             return
         self.next_tick = time.monotonic() + 0.1
         if self.live is not None:
-            status = self.status(running).encode(self.encoding, "replace").decode(self.encoding)
+            status = self.status(running, moment).encode(self.encoding, "replace").decode(self.encoding)
             self.show(lambda: self.live.update(status, refresh=True))
         if self.follow:
             for attempt in running.values():
@@ -4163,10 +4167,10 @@ class Console:
             self.show_output(attempt, to_the_end=True)
             self.offsets.pop(attempt.mark, None)
 
-    def status(self, running: Mapping[int, Attempt]) -> str:
+    def status(self, running: Mapping[int, Attempt], moment: float) -> str:
         """The live view: counts, time, and the cases that have run longest; readable with 2 cases and with 2,000."""
         total, ended = len(self.plan.to_run), sum(self.done.values())
-        elapsed = time.monotonic() - self.started
+        elapsed = moment - self.started
         eta = f", about {clock(elapsed / ended * (total - ended))} left" if ended and ended < total else ""
         count = self.done["failed"] + self.done["timed_out"]
         failed = f", {count} failed" if count else ""
@@ -4174,7 +4178,7 @@ class Console:
         bar = "━" * filled + "╌" * (30 - filled)
         lines = [f"{bar} {ended}/{total} done, {len(running)} running{failed}  {clock(elapsed)}{eta}"]
         longest = sorted(running.values(), key=lambda attempt: attempt.started)
-        lines += [f"  {clock(time.monotonic() - attempt.started)}  {attempt.variant}" for attempt in longest[:8]]
+        lines += [f"  {clock(moment - attempt.started)}  {attempt.variant}" for attempt in longest[:8]]
         if len(longest) > 8:
             lines.append(f"  … and {len(longest) - 8} more")
         return "\n".join(lines)
