@@ -437,6 +437,11 @@ class Prepared:
     arguments: list[str]
     config_json: str
 
+    @property
+    def config(self) -> dict[str, Any]:
+        """The config's fields as `config.json` holds them."""
+        return json.loads(self.config_json)
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -511,8 +516,9 @@ def with_flags(suite: Suite, options: Options) -> Suite:
     problems = [
         f"{name} is {value!r}: give {right}." for name, value, kind, right in given if not isinstance(value, kind)
     ]
-    texts = {"tags": suite.tags, "only": options.only}
-    problems += [f"{name} is {value!r}: give a list of text." for name, value in texts.items() if not is_texts(value)]
+    for name, value in (("tags", suite.tags), ("only", options.only)):
+        if not is_texts(value):
+            problems.append(f"{name} is {value!r}: give a list of text.")
     cases = list(suite.cases) if isinstance(cast(object, suite.cases), Iterable) else []
     others = (case for case in cast(list[object], cases) if not isinstance(case, ExperimentCase))
     problems += [f"{repr(case)[:80]} is a {type(case).__name__}, not an ExperimentCase." for case in others]
@@ -616,10 +622,10 @@ def policy_problems(policy: ExecutionPolicy) -> list[str]:
     """What is wrong with an execution policy, value by value."""
     problems: list[str] = []
 
-    def check(name: str, low: float, high: float = math.inf, *, whole: bool = False, above: bool = False) -> None:
-        value = cast(object, vars(policy)[name])
-        optional = ExecutionPolicy.__dataclass_fields__[name].default is None
-        if not (value is None and optional) and (problem := number_problem(value, low, high, whole=whole, above=above)):
+    def check(name: str, low: float, **rule: Any) -> None:
+        value = vars(policy)[name]
+        may_be_none = ExecutionPolicy.__dataclass_fields__[name].default is None
+        if (problem := number_problem(value, low, **rule)) and not (value is None and may_be_none):
             problems.append(f"policy: {name} {problem}")
 
     for name in ("timeout_s", "cpus_per_case", "memory_gb_per_case", "hook_timeout_s"):
@@ -807,9 +813,8 @@ def find_entry_point(suite: Suite, root: Path) -> tuple[Path, list[str]]:
     if not files:
         folder = next((path for path in candidates if os.path.isdir(path)), None)
         near = nearest(given.name, [path.name for place in folders for path in place.glob("*.py")])
-        what = (
-            f"is a folder ({folder})" if folder else f"was not found in {', '.join(map(str, dict.fromkeys(folders)))}"
-        )
+        places = ", ".join(map(str, dict.fromkeys(folders)))
+        what = f"is a folder ({folder})" if folder else f"was not found in {places}"
         return given, [f"entry point {str(given)!r} {what}: name the script that each case executes.{near}"]
     if len(files) > 1:
         return given, [f"entry point {str(given)!r} is ambiguous: {' or '.join(map(str, files))}? Give a longer path."]
@@ -1162,7 +1167,7 @@ def config_as_recorded(record: Record, variant: str, prepared: Prepared) -> str:
 def config_differences(record: Record, variant: str, prepared: Prepared) -> tuple[list[str], list[str]]:
     """Fields whose values differ from the saved ones, and fields that are new and at their default."""
     saved = parsed(record.configs[variant], record.path / variant / "config.json")
-    current: dict[str, Any] = json.loads(prepared.config_json)
+    current = prepared.config
     fields: Mapping[str, Any] = getattr(type(prepared.case.config), "model_fields", {})
     changed: list[str] = []
     new: list[str] = []
@@ -1417,23 +1422,25 @@ class CodeWatch:
     """
 
     def __init__(self, plan: Plan) -> None:
-        self.root, self.results_dir, self.code = plan.root, plan.results_dir, plan.code
-        self.next_look = time.monotonic() + max(1.0, 50 * plan.code.seconds)
-        self.readable = plan.code.tree is not None
+        self.plan = plan
+        self.take(plan.code)
         self.reading: threading.Thread | None = None
 
     def look(self) -> None:
         """Begin to read if it is time."""
-        if time.monotonic() < self.next_look or (self.reading and self.reading.is_alive()) or not self.readable:
+        busy = self.reading is not None and self.reading.is_alive()
+        if busy or time.monotonic() < self.next_look or self.plan.code.tree is None:
             return
         self.reading = threading.Thread(target=self.read, daemon=True)
         with suppress(RuntimeError):  # no room for a thread: the next look may have more luck
             self.reading.start()
 
     def read(self) -> None:
-        code = read_code(self.root, self.results_dir)
-        self.next_look = time.monotonic() + max(1.0, 50 * code.seconds)
+        self.take(read_code(self.plan.root, self.plan.results_dir))
+
+    def take(self, code: CodeState) -> None:
         self.code = code
+        self.next_look = time.monotonic() + max(1.0, 50 * code.seconds)
 
     def facts(self) -> dict[str, Any]:
         """What an attempt's record says of its code."""
@@ -1660,8 +1667,7 @@ def gpus() -> list[dict[str, str]]:
         done = subprocess.run(command, capture_output=True, text=True, timeout=20, stdin=subprocess.DEVNULL)
     except (OSError, subprocess.TimeoutExpired):
         return []
-    lines = done.stdout.splitlines() if done.returncode == 0 else []
-    rows = [line.split(", ") for line in lines]
+    rows = [line.split(", ") for line in done.stdout.splitlines()] if done.returncode == 0 else []
     return [dict(zip(fields, row, strict=True)) for row in rows if len(row) == len(fields)]  # not its messages
 
 
@@ -3819,8 +3825,7 @@ class Publisher:
         plan, variant = self.plan, outcome.attempt.variant
         facts = {
             "experiment": plan.suite.experiment, "variant": variant, "run": plan.run_dir.name,
-            "commit": plan.code.commit, "dirty": plan.code.dirty,
-            "config": json.loads(plan.prepared[variant].config_json),
+            "commit": plan.code.commit, "dirty": plan.code.dirty, "config": plan.prepared[variant].config,
         }  # fmt: skip
         requests: list[dict[str, Any]] = []
         for header in final_logs(outcome.attempt):
@@ -4065,7 +4070,7 @@ class Console:
     def show_plan(self) -> None:
         """What a run would do, and how its configs differ."""
         plan, mode = self.plan, self.plan.suite.mode
-        configs = {variant: json.loads(prepared.config_json) for variant, prepared in plan.prepared.items()}
+        configs = {variant: prepared.config for variant, prepared in plan.prepared.items()}
         if self.options.json:
             for variant in plan.to_run:
                 self.line(json.dumps({"event": "planned", "variant": variant, "config": configs[variant]}))
@@ -4078,10 +4083,9 @@ class Console:
             target = plan.run_dir / variant
             if mode == "inspect":
                 target = plan.experiment_dir / f"{plan.code.short}_{variant}_*.eval"
+            place = os.path.relpath(target, plan.results_dir.parent)
             values = " ".join(f"{name}={json.dumps(configs[variant].get(name))[:60]}" for name in varying)
-            self.say(
-                f"  {variant} -> {os.path.relpath(target, plan.results_dir.parent)}" + f"   {values}" * bool(values)
-            )
+            self.say(f"  {variant} -> {place}   {values}".rstrip())
 
     def start(self, plan: Plan, journal: Journal) -> None:
         """The head of a run."""
@@ -4277,17 +4281,15 @@ def open_standard_streams() -> None:
 @contextmanager
 def terminal_kept() -> Generator[None]:
     """Give the terminal back as it was: a case on it may have put it into raw mode and been killed."""
-    try:
+    terminal, before = -1, None
+    with suppress(AttributeError, OSError, ValueError, termios.error):  # no terminal
         terminal = sys.stdin.fileno()
         before = termios.tcgetattr(terminal)
-    except (AttributeError, OSError, ValueError, termios.error):  # no terminal
-        yield
-        return
     try:
         yield
     finally:
         with suppress(OSError, termios.error):
-            if os.tcgetpgrp(terminal) == os.getpgrp():  # else the shell has it
+            if before and os.tcgetpgrp(terminal) == os.getpgrp():  # else the shell has it
                 termios.tcsetattr(terminal, termios.TCSADRAIN, before)
 
 
@@ -4450,9 +4452,7 @@ def description_of(suite: Suite, options: Options) -> dict[str, Any]:
             {
                 "variant": variant,
                 "config_class": type(plan.prepared[variant].case.config).__qualname__,
-                "config": {
-                    k: v for k, v in json.loads(plan.prepared[variant].config_json).items() if k != "output_dir"
-                },
+                "config": {k: v for k, v in plan.prepared[variant].config.items() if k != "output_dir"},
             }
             for variant in plan.to_run
         ],
