@@ -502,6 +502,15 @@ def make_plan(suite: Suite, options: Options) -> Plan:
     )
 
 
+@contextmanager
+def gathered(problems: list[str], prefix: str = "") -> Generator[None]:
+    """Keep what a SuiteError or a config's error tells, so that all problems are told at once."""
+    try:
+        yield
+    except (SuiteError, ValueError) as error:
+        problems += [f"{prefix}{problem}" for problem in getattr(error, "problems", [str(error)])]
+
+
 def with_flags(suite: Suite, options: Options) -> Suite:
     """The suite with the policy that its command line asks for.
 
@@ -862,14 +871,12 @@ def set_fields(suite: Suite, options: Options, record: Record | None) -> list[Ex
     if not argv:
         return list(suite.cases)
     cases: list[ExperimentCase[Config]] = []
-    problems: dict[str, None] = {}
+    problems: list[str] = []
     for case in suite.cases:
-        try:
+        with gathered(problems, "--set: "):
             cases.append(replace(case, config=case.config.copy_with_arguments(argv)))
-        except ValueError as error:
-            problems |= dict.fromkeys(f"--set: {problem}" for problem in getattr(error, "problems", [str(error)]))
     if problems:
-        raise SuiteError(problems)
+        raise SuiteError(dict.fromkeys(problems))  # most cases have the same
     return cases
 
 
@@ -878,12 +885,8 @@ def prepare(cases: Sequence[ExperimentCase[Config]], run_dir: Path) -> dict[str,
     prepared: dict[str, Prepared] = {}
     problems: list[str] = []
     for case in cases:
-        try:
+        with gathered(problems, f"case {case.variant_name!r}, field "):
             arguments, config_json = case.config.to_arguments(str(run_dir / case.variant_name))
-        except ValueError as error:
-            reasons = getattr(error, "problems", [str(error)])
-            problems += [f"case {case.variant_name!r}, field {reason}" for reason in reasons]
-        else:
             prepared[case.variant_name] = Prepared(case, arguments, config_json)
             log.debug("%s: %s", case.variant_name, shlex.join(arguments)[:400])
     if problems:
@@ -894,13 +897,10 @@ def prepare(cases: Sequence[ExperimentCase[Config]], run_dir: Path) -> dict[str,
 def problems_of_values(suite: Suite, options: Options) -> list[str]:
     """What `--set` and the transport have against a suite that has other problems too."""
     readable = replace(options, set=tuple(text for text in options.set if "=" in text[1:]))
-    try:
+    problems: list[str] = []
+    with gathered(problems), suppress(AttributeError, TypeError):  # not even configs, which is said already
         prepare([c for c in set_fields(suite, readable, None) if not name_problem(c.variant_name)], Path("/"))
-    except SuiteError as error:
-        return list(error.problems)
-    except (AttributeError, TypeError):  # not even configs, which is said already
-        pass
-    return []
+    return problems
 
 
 def selected(variant: str, options: Options) -> bool:
@@ -1060,15 +1060,10 @@ def read_configs(path: Path, cases: Mapping[str, str]) -> dict[str, bytes]:
         if folder.is_symlink():
             problems.append(f"{folder} is a link: a case's folder must lie in its run. Put the folder itself there.")
             continue
-        try:
+        with gathered(problems), suppress(FileNotFoundError, NotADirectoryError):
             content, _ = read_plain(folder / "config.json")
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        except SuiteError as error:
-            problems += error.problems
-            continue
-        if sha256 in ("", sha256_of(content)):
-            configs[variant] = content
+            if sha256 in ("", sha256_of(content)):
+                configs[variant] = content
     if problems:
         raise SuiteError(problems)
     return configs
@@ -1093,11 +1088,8 @@ def plan_resume(record: Record, prepared: Mapping[str, Prepared], code: CodeStat
     notes: list[str] = []
     repaired: dict[str, str] = {}
     for variant in prepared:
-        try:
+        with gathered(problems):
             lost, told = compare_case(record, variant, prepared[variant], statuses[variant])
-        except SuiteError as error:
-            problems += error.problems
-        else:
             notes += told
             if lost:
                 repaired[variant] = lost

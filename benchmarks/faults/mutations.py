@@ -109,7 +109,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a damaged config.json is accepted",
-        (("        if sha256 in (\"\", sha256_of(content)):\n", "        if True:\n"),),
+        (("            if sha256 in (\"\", sha256_of(content)):\n", "            if True:\n"),),
         (DURABILITY,),
     ),
     Mutation(
