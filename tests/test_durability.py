@@ -80,7 +80,7 @@ def quick(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
 
 def suite_of(project: Project) -> Suite:
     cases = [ExperimentCase(variant, Config()) for variant in ("good", "bad")]
-    return Suite(cases, "work.sh", "exp", "standard", "", (), {}, project.root / "suite.py")
+    return Suite(cases, "work.sh", "exp", file=project.root / "suite.py")
 
 
 # --- The journal -----------------------------------------------------------------------------------------------------

@@ -587,7 +587,7 @@ TICKS = "while not Path('go').exists():\n    (folder / 'ticks').open('a').write(
 
 @linux
 def test_ctrl_z_and_fg(project: Project, shell: Shell) -> None:
-    """Ctrl-Z stops the trees of all cases with the runner, `fg` goes on with both, and no timeout counts that time."""
+    """Ctrl-Z stops the trees of all cases with the runner, `fg` goes on with both, and nothing counts that time."""
     grandchild = (
         "import subprocess\n"
         "subprocess.Popen(['setsid', 'sh', '-c', f'while :; do echo >> {folder}/more; sleep 0.02; done'])\n"
@@ -597,7 +597,8 @@ def test_ctrl_z_and_fg(project: Project, shell: Shell) -> None:
         "        while record.variant == 'b' and not os.path.exists('go'): time.sleep(0.02)\n"
     )
     project.suite({"a": grandchild + TICKS, "b": ""}, before=hook, more="hooks=[Hook()]")
-    shell.type(f"{shlex.quote(sys.executable)} suite.py --timeout 6 --grace 1\n")
+    started = time.monotonic()
+    shell.type(f"TERM=xterm {shlex.quote(sys.executable)} suite.py --timeout 6 --grace 1\n")
     run_dir = run_dir_of(project)
     files = [run_dir / "a" / name for name in ("ticks", "more")]
     wait_for(lambda: all(file.exists() and file.stat().st_size > 5 for file in files), "the case")
@@ -611,6 +612,8 @@ def test_ctrl_z_and_fg(project: Project, shell: Shell) -> None:
     wait_for(lambda: all(f.stat().st_size > size + 2 for f, size in zip(files, sizes, strict=True)), "that both go on")
     project.write("go", "")
     wait_for(lambda: "Completed: 2/2 succeeded" in shell.output, "the end")
+    shown = [int(minutes) * 60 + int(seconds) for minutes, seconds in re.findall(r"(\d+):(\d\d)  a\b", shell.output)]
+    assert max(shown) <= time.monotonic() - started - 6, "the live view counts the time"
     assert all(event["duration_s"] < 6 for event in project.events("attempt_ended"))
     assert project.events("hook_failed") == []
 
@@ -706,6 +709,17 @@ def test_detach_tells_what_is_wrong(project: Project) -> None:
     assert done.code != 0
     assert "results" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_detach_tells_what_went_wrong_after_the_checks(project: Project) -> None:
+    """What only the detached runner can find out is told in its words, with the exit code that it has otherwise."""
+    project.suite({"a": "raise SystemExit(1)"})
+    assert project.run().code == 1
+    (project.run_dir / "cancel").mkdir()
+    expected = (2, f"suite.py: {project.run_dir / 'cancel'} can't be written: Is a directory.\n")
+    for arguments in ([], ["--detach"]):
+        done = project.run("--resume", "latest", *arguments)
+        assert (done.code, done.stderr) == expected
 
 
 # --- Isolation -------------------------------------------------------------------------------------------------------
