@@ -1991,7 +1991,7 @@ def last_owner(journal: Path) -> tuple[str, bool]:
         for event in reversed(read_journal(journal).events):
             if event["event"] in ("run_started", "run_resumed"):
                 pid, host = event.get("pid"), event.get("host")
-                is_gone = host == os.uname().nodename and isinstance(pid, int) and not start_time(pid)
+                is_gone = host == os.uname().nodename and isinstance(pid, int) and start_time(pid) == 0
                 return f" (pid {pid} on {host}, since {event.get('time')})", is_gone
     return "", False
 
@@ -2113,21 +2113,18 @@ def process_place() -> str | None:
 
 def is_alive(pid: object, started: object) -> bool | None:
     """Whether the process that had a pid since a certain time still runs; None if that can't be told."""
-    if not isinstance(pid, int) or pid <= 0 or started is None:
-        return None
-    with suppress(PermissionError):
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return False
-    now_there = start_time(pid)
-    return None if now_there is None else now_there == started
+    there = start_time(pid) if isinstance(pid, int) and started is not None else None
+    return None if there is None else there == started
 
 
 def start_time(pid: int) -> int | None:
     """When a process started, in clock ticks since the machine did; 0 if it has ended, None where nobody shows it."""
     try:
+        with suppress(PermissionError):
+            os.kill(pid, 0)
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except ProcessLookupError:
+        return 0
     except OSError:
         return None
     return 0 if fields[0] in "ZX" else int(fields[19])
@@ -2359,7 +2356,7 @@ class Execution:
         self.stopped = ""  # why nothing more is launched
         self.refusals = 0  # launches in a row for which the system had no room
         self.undecided = 0  # failures about which hooks are still asked
-        self.begun = self.full = self.cancelled = self.killed = self.failed = False
+        self.begun = self.full = self.cancelled = self.killed = False
 
     def run(self) -> int:
         """Run to the end; the exit code."""
@@ -2369,7 +2366,8 @@ class Execution:
             if self.killed:
                 self.hooks.give_up()
             received = self.signals.received
-            exit_code = 128 + received[0] if received else EXIT_FAILED if self.failed else 0
+            failed = any(self.statuses[variant] != "succeeded" for variant in self.plan.to_run)
+            exit_code = 128 + received[0] if received else EXIT_FAILED if failed else 0
             self.hooks.call("after_run", replace(self.record(), exit_code=exit_code), lambda _: None)
             self.serve()
             self.journal.append("run_ended", exit_code=exit_code)
@@ -2461,20 +2459,18 @@ class Execution:
             self.launch(variant, devices)
             return
         self.release(self.needs[variant], devices)
-        if cancelled and not self.halted:
+        if self.halted:
+            self.leave_out([variant])
+        elif cancelled:
             self.end_unlaunched(variant, "cancelled", "its `cancel` file")
-        elif answer is not None and not self.signals.received:
+        else:
             self.end_unlaunched(variant, "skipped", f"a hook answered {answer}")
-            if answer is Answer.ABORT:
-                self.stop_launching("a hook answered ABORT")
-        elif self.stopped:
-            self.end_unlaunched(variant, "skipped", self.stopped)
+            self.heed_abort(answers)
 
     def launch(self, variant: str, devices: Sequence[str]) -> None:
         """Start the next attempt of a case."""
-        plan, prepared = self.plan, self.plan.prepared[variant]
+        plan, folder = self.plan, self.plan.run_dir / variant
         self.attempts[variant] += 1
-        folder = plan.run_dir / variant
         while (folder / f"attempt-{self.attempts[variant]}.log").exists():  # its runner died before it wrote that down
             self.attempts[variant] += 1
         number = self.attempts[variant]
@@ -2487,16 +2483,8 @@ class Execution:
         )  # fmt: skip
         self.next_mark += 1
         self.running[attempt.mark] = attempt
-        self.guardian.launch(
-            Launch(
-                mark=attempt.mark,
-                command=[*self.isolation, *entry_command(plan.entry_point), *prepared.arguments],
-                environment=self.case_environment(attempt),
-                log=log_path and str(log_path),
-                memory_bytes=int(attempt.needs.memory_gb * 1e9) if attempt.needs.memory_gb else None,
-                isolated=bool(self.isolation),
-            )
-        )
+        command = [*self.isolation, *entry_command(plan.entry_point), *plan.prepared[variant].arguments]
+        self.guardian.launch(attempt, command, self.case_environment(attempt), isolated=bool(self.isolation))
 
     def case_environment(self, attempt: Attempt) -> dict[str, str]:
         """What an attempt gets beside what all get: who it is, its devices and threads, its own variables."""
@@ -2558,8 +2546,7 @@ class Execution:
         self.attempts[attempt.variant] -= 1
         self.parallelism = max(1, len(self.running))
         if self.halted:
-            if self.stopped:
-                self.end_unlaunched(attempt.variant, "skipped", self.stopped)
+            self.leave_out([attempt.variant])
         elif self.running:
             self.queue.appendleft(attempt.variant)
         else:
@@ -2646,7 +2633,6 @@ class Execution:
             cause=outcome.cause, files=files_of(attempt.folder),
         )  # fmt: skip
         self.statuses[attempt.variant] = outcome.status
-        self.failed = self.failed or outcome.status != "succeeded"
         self.unreported.append(outcome)
         self.window.append(outcome.failed)
         rate = self.policy.max_failure_rate
@@ -2664,7 +2650,6 @@ class Execution:
             "case_ended", variant=variant, status=status, attempts=self.attempts[variant], cause=cause, files={}
         )
         self.statuses[variant] = status
-        self.failed = True
         self.console.done[status] += 1
 
     def stop_launching(self, reason: str) -> None:
@@ -2674,8 +2659,7 @@ class Execution:
         self.stopped = reason
         self.journal.append("launching_stopped", reason=reason)
         self.console.say(f"Stopping: {reason}. Running cases may end; the others are skipped.", "yellow")
-        for variant in self.take_waiting():
-            self.end_unlaunched(variant, "skipped", reason)
+        self.leave_out(self.take_waiting())
 
     def take_waiting(self) -> list[str]:
         """The cases that wait for their first or next attempt; they wait no longer."""
@@ -2683,6 +2667,12 @@ class Execution:
         self.queue.clear()
         self.retries.clear()
         return waiting
+
+    def leave_out(self, variants: Iterable[str]) -> None:
+        """End cases that wait, now that nothing more is launched; after a signal, what never ran stays pending."""
+        for variant in variants:
+            if self.stopped or variant in self.last:
+                self.end_unlaunched(variant, "skipped", self.stopped)
 
     # --- what comes from outside
 
@@ -2726,9 +2716,7 @@ class Execution:
         if not self.cancelled:
             self.cancelled = True
             number = self.signals.received[0]
-            for variant in self.take_waiting():
-                if variant in self.last:  # others stay pending
-                    self.end_unlaunched(variant, "cancelled", "")
+            self.leave_out(self.take_waiting())
             self.journal.append("run_cancelled", signal=number)
             self.console.stopping(signal.Signals(number).name, len(self.running), self.policy.grace_s)
             for attempt in self.running.values():
@@ -2902,9 +2890,6 @@ class Signals:
         with suppress(OSError):
             os.write(self.writer, b"\0")
 
-    def drain(self) -> None:
-        drain(self.wakeup)
-
 
 def entry_command(entry_point: Path) -> list[str]:
     return [sys.executable, str(entry_point)] if entry_point.suffix == ".py" else [str(entry_point)]
@@ -3052,7 +3037,7 @@ Hook = BeforeRun | BeforeCase | AfterCase | AfterRun
 """An object with at least one of these methods. A number `hook_timeout_s` on it is its own limit for a call."""
 
 HOOK_ANSWERS = {"before_run": (), "before_case": (SKIP, ABORT), "after_case": (RETRY, SKIP, ABORT), "after_run": ()}
-Question = tuple[int, object, str, "HookRecord"]
+Question = tuple[int, str, HookRecord]  # to which hook of the list, by which method
 
 
 def strongest(answers: Iterable[object]) -> Answer | None:
@@ -3170,9 +3155,8 @@ class HookCalls:
         }
         self.calls: deque[HookCall] = deque()
         self.due: float | None = None  # on the monotonic clock: when the hook that is being asked overruns
-        self.asked = 0
-        self.ticket = 0
-        self.left_behind: dict[int, int] = {}
+        self.asked = 0  # which hook
+        self.left_behind: set[int] = set()  # hooks whose answers nobody waits for
         self.questions: SimpleQueue[Question | None] | None = None
         self.answered: SimpleQueue[tuple[int, object, str]] = SimpleQueue()
         self.open = threading.Lock()  # held while waking, so that no thread wakes an owner that is gone
@@ -3203,12 +3187,13 @@ class HookCalls:
     def collect(self) -> None:
         """Deliver what is there, and leave behind what overran its limit."""
         while not (self.closed or self.answered.empty()):
-            ticket, answer, reason = self.answered.get()
-            if self.left_behind.pop(ticket, None) is None:
+            at, answer, reason = self.answered.get()
+            if at in self.left_behind:
+                self.left_behind.remove(at)
+            else:
                 self.settle(answer, reason)
         if self.due is not None and time.monotonic() >= self.due:
-            self.left_behind[self.ticket] = self.asked
-            self.dismiss()
+            self.leave_behind()
             self.settle(None, f"gave no answer within {self.limit(self.asked):g} s and was left behind")
         while self.calls and self.due is None and not self.calls[0].to_ask:
             call = self.calls.popleft()
@@ -3234,7 +3219,7 @@ class HookCalls:
             call = self.calls[0]
             self.asked = call.to_ask.popleft()
             name = hook_name(self.hooks[self.asked])
-            if self.asked in self.left_behind.values():
+            if self.asked in self.left_behind:
                 self.failed(name, call.method, "is still busy with an earlier call")
                 continue
             try:
@@ -3242,9 +3227,8 @@ class HookCalls:
             except RuntimeError as error:
                 self.failed(name, call.method, str(error))
                 continue
-            self.ticket += 1
             self.due = time.monotonic() + self.limit(self.asked)
-            questions.put((self.ticket, self.hooks[self.asked], call.method, call.record))
+            questions.put((self.asked, call.method, call.record))
 
     def employ(self) -> SimpleQueue[Question | None]:
         """The questions of a new thread; it is a daemon: a hook that hangs must not keep the program from ending."""
@@ -3260,15 +3244,22 @@ class HookCalls:
 
     def serve(self, questions: SimpleQueue[Question | None]) -> None:
         while question := questions.get():
-            ticket, hook, method, record = question
-            self.answered.put((ticket, *ask_hook(hook, method, record)))
+            at, method, record = question
+            self.answered.put((at, *ask_hook(self.hooks[at], method, record)))
             with self.open:
                 if not self.closed:
                     self.wake()
 
+    def leave_behind(self) -> None:
+        """Wait no longer for the hook that is being asked; others get a thread of their own."""
+        self.left_behind.add(self.asked)
+        self.dismiss()
+        self.due = None
+
     def give_up(self) -> None:
         """Deliver every call with what has been answered by now."""
-        self.due = None
+        if self.due is not None:
+            self.leave_behind()
         while self.calls:
             call = self.calls.popleft()
             call.then(call.answers)
@@ -3296,25 +3287,6 @@ ALL_SIGNALS = tuple(map(int, signal.valid_signals()))
 RLIMIT_LOCKS = 10  # bits/resource.h; the kernel has ignored it since 2.4.25 (getrlimit(2))
 LOST_GRACE_S = 1.0
 """What cases get between TERM and KILL when their runner is gone, and nobody would write down how they ended."""
-
-
-@dataclass(frozen=True)
-class Launch:
-    """An attempt as its guardian starts it.
-
-    Attributes:
-        mark: The attempt's number, unique on this machine. All its descendants carry it.
-        log: Where its output goes; None leaves it the runner's terminal.
-        memory_bytes: Limit of each process's data (RLIMIT_DATA); None for no limit.
-        isolated: Whether the command runs it in a PID namespace of its own, by `bwrap`.
-    """
-
-    mark: int
-    command: Sequence[str]
-    environment: Mapping[str, str]
-    log: str | None
-    memory_bytes: int | None = None
-    isolated: bool = False
 
 
 class Guardian:
@@ -3368,13 +3340,19 @@ class Guardian:
         with suppress(BrokenPipeError, ConnectionResetError):
             self.lifeline.sendall(COMPACT.encode(message).encode() + b"\n")
 
-    def launch(self, launch: Launch) -> None:
-        """Start an attempt; `started` or `refused` will be the answer, and later `ended`."""
-        self.guarded.add(launch.mark)
+    def launch(self, attempt: Attempt, command: Sequence[str], environment: Mapping[str, str], isolated: bool) -> None:
+        """Start an attempt; `started` or `refused` will be the answer, and later `ended`.
+
+        Args:
+            environment: Beside what all attempts get.
+            isolated: Whether the command runs it in a PID namespace of its own, by `bwrap`.
+        """
+        self.guarded.add(attempt.mark)
+        memory_gb = attempt.needs.memory_gb
         self.send(
-            do="launch", mark=launch.mark, command=[portable_text(part) for part in launch.command],
-            environment=portable(launch.environment), log=launch.log and portable_text(launch.log),
-            memory_bytes=launch.memory_bytes, isolated=launch.isolated,
+            do="launch", mark=attempt.mark, command=[portable_text(part) for part in command],
+            environment=portable(environment), log=attempt.log and portable_text(str(attempt.log)),
+            memory_bytes=memory_gb and int(memory_gb * 1e9), isolated=isolated,
         )  # fmt: skip
 
     def end(self, mark: int, number: int, grace_s: float) -> None:
@@ -3409,7 +3387,7 @@ class Guardian:
                     return self.messages() + self.replace_lost()
                 self.unread += received
             else:
-                self.signals.drain()
+                drain(self.signals.wakeup)
         return self.messages()
 
     def messages(self) -> list[dict[str, Any]]:
@@ -3512,11 +3490,6 @@ class Guard:
             self.reap()
             self.settle()
 
-    @property
-    def has_runner(self) -> bool:
-        """Whether there is still somebody to serve."""
-        return self.lifeline is not None
-
     def talk(self, mask: int) -> None:
         """Read what the runner asks for, send what it is to know."""
         if mask & selectors.EVENT_WRITE:
@@ -3531,7 +3504,7 @@ class Guard:
             self.runner_is_gone()
         *lines, self.unread = (self.unread + received).split(b"\n")
         for line in lines:
-            if not self.has_runner:
+            if not self.lifeline:
                 return  # the answer to a line before this one found nobody: what is launched now would run for ever
             message = json.loads(line)
             getattr(self, message.pop("do"))(**message)
@@ -3565,8 +3538,7 @@ class Guard:
             self.end(mark, self.first_signal, self.grace_s)
 
     def hello(self, environment: dict[str, str], foreground: bool, nice: int, signal: int, grace_s: float) -> None:
-        self.environment = {name.encode("latin-1"): value.encode("latin-1") for name, value in environment.items()}
-        self.foreground, self.first_signal, self.grace_s = foreground, signal, grace_s
+        self.environment, self.foreground, self.first_signal, self.grace_s = environment, foreground, signal, grace_s
         if nice:
             os.nice(nice)
         self.tell(event="ready")
@@ -3576,14 +3548,15 @@ class Guard:
         memory_bytes: int | None, isolated: bool,
     ) -> None:  # fmt: skip
         arguments = [part.encode("latin-1") for part in command]
-        added = {name.encode("latin-1"): value.encode("latin-1") for name, value in environment.items()}
+        both = (self.environment | environment).items()
+        variables = {name.encode("latin-1"): value.encode("latin-1") for name, value in both}
         path = None if log is None else log.encode("latin-1")
         try:
             # posix_spawn, since a fork copies page tables. What it can't set is inherited from here, or set after it.
             with suppress(ValueError, OSError):
                 resource.setrlimit(RLIMIT_LOCKS, (mark, resource.getrlimit(RLIMIT_LOCKS)[1]))
             pid = os.posix_spawn(
-                arguments[0], arguments, {**self.environment, **added}, file_actions=streams(path),
+                arguments[0], arguments, variables, file_actions=streams(path),
                 setsid=not self.foreground, setsigmask=(), setsigdef=ALL_SIGNALS,
             )  # fmt: skip
         except OSError as error:
@@ -3593,7 +3566,7 @@ class Guard:
             self.tell(event="refused", mark=mark, errno=error.errno)
             return
         with suppress(OSError):  # out of memory, a case should go before its runner
-            write_file(f"/proc/{pid}/oom_score_adj", b"500")
+            Path(f"/proc/{pid}/oom_score_adj").write_text("500")
         if memory_bytes is not None and hasattr(resource, "prlimit"):
             with suppress(OSError):
                 resource.prlimit(pid, resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
@@ -3727,14 +3700,6 @@ def read_file(path: str) -> bytes:
             return file.read()
     except OSError:
         return b""
-
-
-def write_file(path: str, content: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.write(descriptor, content)
-    finally:
-        os.close(descriptor)
 
 
 # What a system can tell of processes. Without Linux's /proc and subreaper (macOS), `ps` tells it. What is lost there:

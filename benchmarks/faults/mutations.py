@@ -120,7 +120,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a run with failed cases ends with exit code 0",
-        (("EXIT_FAILED if self.failed else 0", "0"),),
+        (("EXIT_FAILED if failed else 0", "0"),),
         (f"{LAUNCHING}::test_exit_codes", LAUNCHING),
     ),
     Mutation(
