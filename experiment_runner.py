@@ -2365,6 +2365,7 @@ class Execution:
             self.serve()
             if self.killed:
                 self.hooks.give_up()
+                self.fill()
             received = self.signals.received
             failed = any(self.statuses[variant] != "succeeded" for variant in self.plan.to_run)
             exit_code = 128 + received[0] if received else EXIT_FAILED if failed else 0
@@ -2422,7 +2423,9 @@ class Execution:
     # --- launching
 
     def fill(self) -> None:
-        """Launch as many cases as there are places and resources for."""
+        """Launch as many cases as there is room for; leave out all that wait once nothing more is launched."""
+        if self.stopped or self.signals.received:
+            self.leave_out_waiting()
         while self.retries and self.retries[0][0] <= self.clock():
             self.queue.append(heapq.heappop(self.retries)[1])
             self.full = False
@@ -2460,7 +2463,7 @@ class Execution:
             return
         self.release(self.needs[variant], devices)
         if self.halted:
-            self.leave_out([variant])
+            self.queue.append(variant)  # `fill` leaves it out with the others
         elif cancelled:
             self.end_unlaunched(variant, "cancelled", "its `cancel` file")
         else:
@@ -2545,9 +2548,7 @@ class Execution:
             )
         self.attempts[attempt.variant] -= 1
         self.parallelism = max(1, len(self.running))
-        if self.halted:
-            self.leave_out([attempt.variant])
-        elif self.running:
+        if self.running:
             self.queue.appendleft(attempt.variant)
         else:
             heapq.heappush(self.retries, (self.clock() + 0.5, attempt.variant))
@@ -2654,23 +2655,17 @@ class Execution:
 
     def stop_launching(self, reason: str) -> None:
         """Let what runs end, and skip the rest."""
-        if self.stopped:
-            return
-        self.stopped = reason
-        self.journal.append("launching_stopped", reason=reason)
-        self.console.say(f"Stopping: {reason}. Running cases may end; the others are skipped.", "yellow")
-        self.leave_out(self.take_waiting())
+        if not self.stopped:
+            self.stopped = reason
+            self.journal.append("launching_stopped", reason=reason)
+            self.console.say(f"Stopping: {reason}. Running cases may end; the others are skipped.", "yellow")
 
-    def take_waiting(self) -> list[str]:
-        """The cases that wait for their first or next attempt; they wait no longer."""
+    def leave_out_waiting(self) -> None:
+        """End the cases that wait for their first or next attempt; after a signal, what never ran stays pending."""
         waiting = [*self.queue, *(variant for _, variant in sorted(self.retries))]
         self.queue.clear()
         self.retries.clear()
-        return waiting
-
-    def leave_out(self, variants: Iterable[str]) -> None:
-        """End cases that wait, now that nothing more is launched; after a signal, what never ran stays pending."""
-        for variant in variants:
+        for variant in waiting:
             if self.stopped or variant in self.last:
                 self.end_unlaunched(variant, "skipped", self.stopped)
 
@@ -2716,7 +2711,6 @@ class Execution:
         if not self.cancelled:
             self.cancelled = True
             number = self.signals.received[0]
-            self.leave_out(self.take_waiting())
             self.journal.append("run_cancelled", signal=number)
             self.console.stopping(signal.Signals(number).name, len(self.running), self.policy.grace_s)
             for attempt in self.running.values():
@@ -3121,17 +3115,6 @@ def ask_hook(hook: object, method: str, record: HookRecord) -> tuple[object, str
         return None, f"{traceback.format_exception_only(error)[-1].strip()} ({place})"
 
 
-@dataclass
-class HookCall:
-    """A call on its way: the hooks that are still to be asked, and what the others answered."""
-
-    method: str
-    record: HookRecord
-    then: Callable[[list[object]], None]
-    to_ask: deque[int]
-    answers: list[object] = field(default_factory=list[object])
-
-
 class HookCalls:
     """Asks hooks one after the other on a thread, so that none can hold up or end the run.
 
@@ -3153,10 +3136,11 @@ class HookCalls:
             method: [at for at, hook in enumerate(hooks) if callable(getattr(hook, method, None))]
             for method in HOOK_ANSWERS
         }
-        self.calls: deque[HookCall] = deque()
+        self.calls: deque[Generator[None, tuple[object, str] | None]] = deque()
         self.due: float | None = None  # on the monotonic clock: when the hook that is being asked overruns
-        self.asked = 0  # which hook
+        self.asked = 0  # which hook that is
         self.left_behind: set[int] = set()  # hooks whose answers nobody waits for
+        self.giving_up = False
         self.questions: SimpleQueue[Question | None] | None = None
         self.answered: SimpleQueue[tuple[int, object, str]] = SimpleQueue()
         self.open = threading.Lock()  # held while waking, so that no thread wakes an owner that is gone
@@ -3174,15 +3158,54 @@ class HookCalls:
     def call(self, method: str, record: HookRecord, then: Callable[[list[object]], None]) -> None:
         """Ask every hook that has a method; `collect` passes what they answer to `then`, in the order of hooks.
 
-        Where no hook has it, `then` is called at once.
+        Where nobody can be asked, `then` is called at once.
         """
         if not self.wants(method):
             then([])
             return
-        self.calls.append(HookCall(method, record, then, deque(self.having[method])))
-        self.ask()
-        if self.due is None:  # nobody could be asked: no answer will wake the owner
-            self.wake()
+        self.calls.append(self.ask_all(method, record, then))
+        if len(self.calls) == 1:
+            self.go_on(None)
+
+    def ask_all(
+        self, method: str, record: HookRecord, then: Callable[[list[object]], None]
+    ) -> Generator[None, tuple[object, str] | None]:
+        """One call, hook by hook; at its `yield` it waits for what the hook that is being asked answers."""
+        answers: list[object] = []
+        for at in self.having[method]:
+            if self.giving_up:
+                break
+            answer, reason = None, self.ask(at, method, record)
+            if not reason:
+                answer, reason = (yield) or (None, "")
+            if answer is not None:
+                answers.append(answer)
+            if reason:
+                self.failed(hook_name(self.hooks[at]), method, reason)
+        then(answers)
+
+    def ask(self, at: int, method: str, record: HookRecord) -> str:
+        """Put a question to the thread, which is free; or why a hook can't be asked."""
+        if at in self.left_behind:
+            return "is still busy with an earlier call"
+        try:
+            self.questions = self.questions or self.employ()
+        except RuntimeError as error:
+            return str(error)
+        self.asked, self.due = at, time.monotonic() + self.limit(at)
+        self.questions.put((at, method, record))
+        return ""
+
+    def go_on(self, said: tuple[object, str] | None) -> None:
+        """Pass an answer to the first call, and go on until some call waits for the next one."""
+        self.due = None
+        while self.calls:
+            try:
+                self.calls[0].send(said)
+                return
+            except StopIteration:
+                self.calls.popleft()
+                said = None
 
     def collect(self) -> None:
         """Deliver what is there, and leave behind what overran its limit."""
@@ -3191,44 +3214,13 @@ class HookCalls:
             if at in self.left_behind:
                 self.left_behind.remove(at)
             else:
-                self.settle(answer, reason)
+                self.go_on((answer, reason))
         if self.due is not None and time.monotonic() >= self.due:
             self.leave_behind()
-            self.settle(None, f"gave no answer within {self.limit(self.asked):g} s and was left behind")
-        while self.calls and self.due is None and not self.calls[0].to_ask:
-            call = self.calls.popleft()
-            self.ask()
-            call.then(call.answers)
+            self.go_on((None, f"gave no answer within {self.limit(self.asked):g} s and was left behind"))
 
     def limit(self, at: int) -> float:
         return getattr(self.hooks[at], "hook_timeout_s", self.timeout_s)
-
-    def settle(self, answer: object, reason: str) -> None:
-        """Take the answer of the hook that was asked, and go on to the next."""
-        self.due = None
-        call = self.calls[0]
-        if answer is not None:
-            call.answers.append(answer)
-        if reason:
-            self.failed(hook_name(self.hooks[self.asked]), call.method, reason)
-        self.ask()
-
-    def ask(self) -> None:
-        """Put the next question to the thread, if it is free."""
-        while self.due is None and self.calls and self.calls[0].to_ask:
-            call = self.calls[0]
-            self.asked = call.to_ask.popleft()
-            name = hook_name(self.hooks[self.asked])
-            if self.asked in self.left_behind:
-                self.failed(name, call.method, "is still busy with an earlier call")
-                continue
-            try:
-                questions = self.questions = self.questions or self.employ()
-            except RuntimeError as error:
-                self.failed(name, call.method, str(error))
-                continue
-            self.due = time.monotonic() + self.limit(self.asked)
-            questions.put((self.asked, call.method, call.record))
 
     def employ(self) -> SimpleQueue[Question | None]:
         """The questions of a new thread; it is a daemon: a hook that hangs must not keep the program from ending."""
@@ -3254,15 +3246,14 @@ class HookCalls:
         """Wait no longer for the hook that is being asked; others get a thread of their own."""
         self.left_behind.add(self.asked)
         self.dismiss()
-        self.due = None
 
     def give_up(self) -> None:
         """Deliver every call with what has been answered by now."""
         if self.due is not None:
             self.leave_behind()
-        while self.calls:
-            call = self.calls.popleft()
-            call.then(call.answers)
+            self.giving_up = True
+            self.go_on((None, ""))
+            self.giving_up = False
 
     def close(self) -> None:
         """Nobody is asked, and nobody woken, any more. Waits for no hook."""
@@ -3723,11 +3714,10 @@ def children_of(pid: int) -> list[int]:
     if not HAS_PROC:
         rows = (row.split() for row in ps("pid=,ppid=,stat="))
         return [int(child) for child, parent, state in rows if int(parent) == pid and state[0] != "Z"]
-    found = read_file(f"/proc/{pid}/task/{pid}/children").split()
-    with suppress(OSError):  # threads have children of their own
-        for thread in os.listdir(f"/proc/{pid}/task"):
-            if thread != str(pid):
-                found += read_file(f"/proc/{pid}/task/{thread}/children").split()
+    found: list[bytes] = []
+    with suppress(OSError):
+        for thread in os.listdir(f"/proc/{pid}/task"):  # each has children of its own
+            found += read_file(f"/proc/{pid}/task/{thread}/children").split()
     return [int(child) for child in found]
 
 
