@@ -1961,19 +1961,18 @@ def refuse_if_owned(path: Path) -> None:
 def lock(descriptor: int, path: Path, kind: int) -> bool:
     """Lock a journal until its descriptor is closed; False where the file system has no locks."""
     started = time.monotonic()
-    next_look = started + 0.2  # somebody who only looks is done by then
     while True:
         try:
             with naming(path):
                 fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
             return True
         except BlockingIOError:
-            if time.monotonic() > next_look:
+            waited_s = time.monotonic() - started
+            if waited_s > 0.2:  # somebody who only looks is done by then
                 owner, is_gone = last_owner(path)
                 # The guardian of a killed runner ends its cases first; or another runner has just begun a pass.
-                if not is_gone or time.monotonic() > started + GUARDIAN_PATIENCE_S:
+                if not is_gone or waited_s > GUARDIAN_PATIENCE_S:
                     raise belongs_to(owner, path.parent) from None
-                next_look = time.monotonic() + 0.2
             time.sleep(0.02)
         except OSError as error:
             if error.errno in NO_FLOCK:
@@ -2585,25 +2584,22 @@ class Execution:
 
     def judge(self, outcome: Outcome) -> None:
         """Decide about an ended attempt; of a failure the hooks are asked first."""
-        if outcome.status == "unfinished":
-            self.conclude(outcome, None)
-        elif outcome.failed:
+        variant = outcome.attempt.variant
+        if outcome.failed:
             self.undecided += 1
-            self.hooks.call(
-                "after_case", self.record(outcome.attempt.variant, outcome),
-                lambda answers: self.conclude(outcome, strongest(answers)),
-            )  # fmt: skip
-        else:
-            self.conclude(outcome, None)
-            self.hooks.call("after_case", self.record(outcome.attempt.variant, outcome), self.heed_abort)
+            self.hooks.call("after_case", self.record(variant, outcome), partial(self.conclude, outcome))
+            return
+        self.conclude(outcome, [])
+        if outcome.status != "unfinished":
+            self.hooks.call("after_case", self.record(variant, outcome), self.heed_abort)
 
     def heed_abort(self, answers: Sequence[object]) -> None:
         if strongest(answers) is Answer.ABORT:
             self.stop_launching("a hook answered ABORT")
 
-    def conclude(self, outcome: Outcome, answer: Answer | None) -> None:
+    def conclude(self, outcome: Outcome, answers: Sequence[object]) -> None:
         """End a case, or schedule its next attempt."""
-        attempt = outcome.attempt
+        attempt, answer = outcome.attempt, strongest(answers)
         self.undecided -= outcome.failed
         self.tries[attempt.variant] += outcome.failed
         again = outcome.status == "unfinished" or answer is Answer.RETRY
@@ -2624,7 +2620,7 @@ class Execution:
             self.last[attempt.variant] = outcome
             heapq.heappush(self.retries, (self.clock() + delay_s, attempt.variant))
             self.console.retrying(outcome, delay_s)
-        self.heed_abort([] if answer is None else [answer])
+        self.heed_abort(answers)
 
     def end_case(self, outcome: Outcome) -> None:
         """Write down how a case ended; it is reported once that is on disk."""
@@ -3356,10 +3352,8 @@ class Guardian:
         deadline = time.monotonic() + 1
         while b'"stopped"' not in self.unread and (rest := deadline - time.monotonic()) > 0:
             ready, _, _ = select.select([self.lifeline], [], [], rest)
-            received = self.lifeline.recv(1 << 16) if ready else b""
-            if not received:
+            if not ready or not self.receive():
                 break
-            self.unread += received
 
     def go_on(self) -> None:
         """Let stopped trees go on."""
@@ -3369,17 +3363,19 @@ class Guardian:
         """What happened since the last call: `started`, `refused`, `ended`; returns early if a signal came."""
         waiting = b"\n" in self.unread
         for key, _ in self.selector.select(0 if waiting else timeout_s):
-            if key.fileobj is self.lifeline:
-                try:
-                    received = self.lifeline.recv(1 << 16)
-                except ConnectionResetError:
-                    received = b""
-                if not received:
-                    return self.messages() + self.replace_lost()
-                self.unread += received
-            else:
+            if key.fileobj is not self.lifeline:
                 drain(self.signals.wakeup)
+            elif not self.receive():
+                return self.messages() + self.replace_lost()
         return self.messages()
+
+    def receive(self) -> bool:
+        """Read what was sent; False if the guardian is gone."""
+        received = b""
+        with suppress(ConnectionResetError):
+            received = self.lifeline.recv(1 << 16)
+        self.unread += received
+        return bool(received)
 
     def messages(self) -> list[dict[str, Any]]:
         *lines, self.unread = self.unread.split(b"\n")
