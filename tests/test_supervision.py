@@ -615,6 +615,24 @@ def test_ctrl_z_and_fg(project: Project, shell: Shell) -> None:
     assert project.events("hook_failed") == []
 
 
+@linux
+def test_the_guardian_is_killed_before_it_heeds_ctrl_z(project: Project) -> None:
+    """The runner stops all the same; when it goes on, the case is told as lost."""
+    project.suite({"a": "time.sleep(600)"})
+    process = project.start()
+    wait_for(lambda: run_dir_of(project) and project.events("attempt_started"), "the case")
+    guardian = guardian_of(process.pid)
+    os.kill(guardian, signal.SIGSTOP)
+    process.send_signal(signal.SIGTSTP)
+    time.sleep(0.3)  # by then it waits for the guardian, for a second at most; each moment must do
+    os.kill(guardian, signal.SIGKILL)
+    wait_for(lambda: "State:\tT" in Path(f"/proc/{process.pid}/status").read_text(), "the stop")
+    process.send_signal(signal.SIGCONT)
+    done = project.finish(process)
+    assert (done.code, done.stderr) == (1, "")
+    assert "its guardian was killed" in project.events("case_ended")[0]["cause"]
+
+
 def test_the_terminal_is_given_back_as_it_was(project: Project, shell: Shell) -> None:
     """A case on the terminal puts it into raw mode and is killed: what is typed is shown again afterwards."""
     project.suite({"a": "import tty; tty.setraw(0); os.system('stty -a'); os.kill(os.getpid(), 9)"})
