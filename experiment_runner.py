@@ -2296,7 +2296,8 @@ class Outcome:
     Attributes:
         status: succeeded, failed, timed_out, cancelled; unfinished if it asked to be run again.
         cause: Why it failed, in words; empty if it succeeded.
-        exit_code: Minus the signal's number if a signal ended it; None if it never started.
+        exit_code: Minus the signal's number if a signal ended it; None if it never started, or nobody saw its end.
+        lost: Whether its guardian was killed, and it with that.
     """
 
     attempt: Attempt
@@ -2305,6 +2306,7 @@ class Outcome:
     duration_s: float
     exit_code: int | None = None
     usage: Mapping[str, float] = field(default_factory=dict[str, float])
+    lost: bool = False
 
     @property
     def failed(self) -> bool:
@@ -2314,15 +2316,14 @@ class Outcome:
     @property
     def kinds(self) -> set[int | str]:
         """The words of `ExecutionPolicy.retry_on` that mean this failure."""
-        kinds: set[int | str] = {"any"}
         if self.status == "timed_out":
-            return kinds | {"timeout"}
-        if self.exit_code is not None and self.exit_code >= 0:
-            return kinds | {self.exit_code, "exit_code"}
-        if self.exit_code is not None:
-            kinds |= {"signal", signal_name(-self.exit_code)}
-            kinds |= {"oom"} if self.exit_code == -signal.SIGKILL else set()
-        return kinds
+            return {"any", "timeout"}
+        if self.exit_code is None:
+            return {"any", "lost"} if self.lost else {"any"}
+        if self.exit_code >= 0:
+            return {"any", "exit_code", self.exit_code}
+        kinds: set[int | str] = {"any", "signal", signal_name(-self.exit_code)}
+        return kinds | {"oom"} if self.exit_code == -signal.SIGKILL else kinds
 
 
 class Execution:
@@ -2331,7 +2332,7 @@ class Execution:
     def __init__(self, plan: Plan, journal: Journal, console: Console, hooks: HookCalls, signals: Signals) -> None:
         self.plan, self.journal, self.console, self.hooks, self.signals = plan, journal, console, hooks, signals
         self.policy = plan.suite.policy
-        self.queue = deque(plan.to_run)
+        self.queue: deque[str] = deque()
         self.retries: list[tuple[float, str]] = []  # a heap: when, and which case
         self.deadlines: list[tuple[float, int]] = []  # a heap: when, and the attempt's mark
         self.last: dict[str, Outcome] = {}  # of cases that will be run again
@@ -2355,7 +2356,7 @@ class Execution:
         self.stopped = ""  # why nothing more is launched
         self.refusals = 0  # launches in a row for which the system had no room
         self.undecided = 0  # failures about which hooks are still asked
-        self.begun = self.full = self.cancelled = self.killed = False
+        self.full = self.cancelled = self.killed = False
 
     def run(self) -> int:
         """Run to the end; the exit code."""
@@ -2375,8 +2376,8 @@ class Execution:
         return exit_code
 
     def begin(self, answers: Sequence[object]) -> None:
-        """Heed what the hooks say before the first launch."""
-        self.begun = True
+        """Heed what the hooks say before the first launch; from now on there are cases to launch."""
+        self.queue.extend(self.plan.to_run)
         for answer in answers:
             if isinstance(answer, Mapping):
                 self.journal.append("run_annotated", extra=dict(cast(Mapping[str, Any], answer)))
@@ -2423,13 +2424,15 @@ class Execution:
 
     def fill(self) -> None:
         """Launch as many cases as there is room for; leave out all that wait once nothing more is launched."""
-        if self.stopped or self.signals.received:
+        if self.halted:
             self.leave_out_waiting()
         while self.retries and self.retries[0][0] <= self.clock():
             self.queue.append(heapq.heappop(self.retries)[1])
             self.full = False
         undecided = self.breakable and self.undecided  # a failure that may stop the launching
-        while self.queue and not (self.halted or self.full or undecided) and self.places > 0:
+        while self.queue and len(self.running) + len(self.asked) < self.parallelism:
+            if self.halted or self.full or undecided:
+                break
             variant = next((v for v in self.queue if self.machine.fits(self.needs[v])), None)
             if variant is None:
                 self.full = True  # until something is given back
@@ -2439,14 +2442,9 @@ class Execution:
             self.hooks.call("before_case", self.record(variant), partial(self.admit, variant))
 
     @property
-    def places(self) -> int:
-        """How many more cases may run at once."""
-        return self.parallelism - len(self.running) - len(self.asked)
-
-    @property
     def halted(self) -> bool:
         """Whether nothing is to be launched."""
-        return bool(not self.begun or self.stopped or self.signals.received)
+        return bool(self.stopped or self.signals.received)
 
     def release(self, needs: Resources, devices: Sequence[str]) -> None:
         self.machine.give(needs, devices)
@@ -2574,10 +2572,11 @@ class Execution:
             cause = f"took longer than {attempt.needs.timeout_s:g} s" if status == "timed_out" else cause or "cancelled"
         elif exit_code is not None and exit_code == self.policy.continue_exit_code:
             status, cause = "unfinished", "has more to do"
-        outcome = Outcome(attempt, status, cause, self.clock() - attempt.started, exit_code, usage)
+        duration_s = self.clock() - attempt.started
+        outcome = Outcome(attempt, status, cause, duration_s, exit_code, usage, lost="lost" in event)
         self.journal.append(
             "attempt_ended", variant=attempt.variant, attempt=attempt.number, status=status, **ended,
-            duration_s=round(outcome.duration_s, 6), **usage,
+            duration_s=round(duration_s, 6), **usage,
         )  # fmt: skip
         self.console.attempt_ended(attempt)
         return outcome

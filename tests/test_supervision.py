@@ -235,6 +235,19 @@ def test_the_guardian_is_killed(project: Project, ledger: Ledger) -> None:
 
 
 @linux
+def test_a_lost_attempt_may_be_made_again(project: Project) -> None:
+    """`lost` in `retry_on` means an attempt whose guardian was killed, and no other failure."""
+    project.suite({"a": "time.sleep(600 if os.environ['SUITECASE_ATTEMPT'] == '1' else 0)", "b": "sys.exit(1)"})
+    process = project.start("-p", "1", "--retry-on", "lost", "--max-attempts", "2", "--backoff", "0")
+    wait_for(lambda: run_dir_of(project) and project.events("attempt_started"), "the first attempt")
+    os.kill(guardian_of(process.pid), signal.SIGKILL)
+    assert project.finish(process).code == 1
+    assert project.statuses() == {"a": "succeeded", "b": "failed"}
+    attempts = sorted((event["variant"], event["attempt"]) for event in project.events("attempt_started"))
+    assert attempts == [("a", 1), ("a", 2), ("b", 1)]
+
+
+@linux
 def test_the_guardian_is_killed_before_it_had_anything_to_do(project: Project) -> None:
     """Also while the run waits for a retry: another one takes its place each time."""
     project.suite({"a": "sys.exit(1)"})
