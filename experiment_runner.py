@@ -2122,7 +2122,7 @@ def start_time(pid: int) -> int | None:
         with suppress(PermissionError):
             os.kill(pid, 0)
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):  # there are no pids of that size
         return 0
     except OSError:
         return None
@@ -2297,7 +2297,7 @@ class Outcome:
         status: succeeded, failed, timed_out, cancelled; unfinished if it asked to be run again.
         cause: Why it failed, in words; empty if it succeeded.
         exit_code: Minus the signal's number if a signal ended it; None if it never started, or nobody saw its end.
-        lost: Whether its guardian was killed, and it with that.
+        lost: Whether its guardian was killed, and the attempt with it.
     """
 
     attempt: Attempt
@@ -3153,7 +3153,7 @@ class HookCalls:
     def call(self, method: str, record: HookRecord, then: Callable[[list[object]], None]) -> None:
         """Ask every hook that has a method; `collect` passes what they answer to `then`, in the order of hooks.
 
-        Where nobody can be asked, `then` is called at once.
+        Where no hook has it `then` is called at once, and may be where all are still busy.
         """
         if not self.wants(method):
             then([])

@@ -277,7 +277,7 @@ def test_a_hook_that_hangs_is_left_behind_and_the_others_go_on(owner: MakeOwner)
     assert len(asking.failures) == 2
 
 
-def test_a_call_that_nobody_can_take_wakes_the_owner(owner: MakeOwner) -> None:
+def test_a_call_that_nobody_can_take_waits_for_nobody(owner: MakeOwner) -> None:
     """Where the only hook hangs, a call ends without waiting for a limit."""
     release = threading.Event()
     asking = owner(hook(after_case=waiting(release)), timeout_s=0.05)
