@@ -1743,6 +1743,7 @@ class Journal:
         self.listener: Callable[[Mapping[str, Any]], None] | None = None
         self.owner_file: OwnerFile | None = None
         self.failure: OSError | None = None
+        self.shown = 0.0
         self.descriptor = os.open(path, flags, 0o666)
         OWNED.add(self.descriptor)
         try:
@@ -1816,13 +1817,17 @@ class Journal:
             self.failure = error
 
     def heartbeat(self) -> None:
-        """Show that the owner lives, where that takes a file; nothing under flock. To be called every 10 s or so.
+        """Show that the owner lives to who can't see its lock: by the time of change. To be called every 10 s or so.
 
         Raises:
             SuiteError: Another runner took the run over, for this one was silent for too long (exit code 75).
         """
         if self.owner_file is not None:
             self.owner_file.refresh()
+        elif not 0 <= time.time() - self.shown < HEARTBEAT_S:
+            self.shown = time.time()
+            with suppress(OSError):
+                os.utime(self.descriptor)
 
     def moved_to(self, folder: Path) -> None:
         """Follow the run directory to its name."""
@@ -1927,19 +1932,18 @@ def refuse_if_owned(path: Path) -> None:
 def lock(descriptor: int, path: Path, kind: int) -> bool:
     """Lock a journal until its descriptor is closed; False where the file system has no locks."""
     started = time.monotonic()
-    next_look = started + 0.2  # somebody who only looks is done by then
     while True:
         try:
             with naming(path):
                 fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
             return True
         except BlockingIOError:
-            if time.monotonic() > next_look:
+            waited_s = time.monotonic() - started
+            if waited_s > 0.2:  # somebody who only looks is done by then
                 owner, is_gone = last_owner(path)
                 # The guardian of a killed runner ends its cases first; or another runner has just begun a pass.
-                if not is_gone or time.monotonic() > started + GUARDIAN_PATIENCE_S:
+                if not is_gone or waited_s > GUARDIAN_PATIENCE_S:
                     raise belongs_to(owner, path.parent) from None
-                next_look = time.monotonic() + 0.2
             time.sleep(0.02)
         except OSError as error:
             if error.errno in NO_FLOCK:
@@ -1957,7 +1961,7 @@ def last_owner(journal: Path) -> tuple[str, bool]:
         for event in reversed(read_journal(journal).events):
             if event["event"] in ("run_started", "run_resumed"):
                 pid, host = event.get("pid"), event.get("host")
-                is_gone = host == os.uname().nodename and isinstance(pid, int) and not start_time(pid)
+                is_gone = host == os.uname().nodename and isinstance(pid, int) and start_time(pid) == 0
                 return f" (pid {pid} on {host}, since {event.get('time')})", is_gone
     return "", False
 
@@ -2079,21 +2083,18 @@ def process_place() -> str | None:
 
 def is_alive(pid: object, started: object) -> bool | None:
     """Whether the process that had a pid since a certain time still runs; None if that can't be told."""
-    if not isinstance(pid, int) or pid <= 0 or started is None:
-        return None
-    with suppress(PermissionError):
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return False
-    now_there = start_time(pid)
-    return None if now_there is None else now_there == started
+    there = start_time(pid) if isinstance(pid, int) and started is not None else None
+    return None if there is None else there == started
 
 
 def start_time(pid: int) -> int | None:
     """When a process started, in clock ticks since the machine did; 0 if it has ended, None where nobody shows it."""
     try:
+        with suppress(PermissionError):
+            os.kill(pid, 0)
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (ProcessLookupError, OverflowError):  # there are no pids of that size
+        return 0
     except OSError:
         return None
     return 0 if fields[0] in "ZX" else int(fields[19])
@@ -2266,7 +2267,8 @@ class Outcome:
     Attributes:
         status: succeeded, failed, timed_out, cancelled; unfinished if it asked to be run again.
         cause: Why it failed, in words; empty if it succeeded.
-        exit_code: Minus the signal's number if a signal ended it; None if it never started.
+        exit_code: Minus the signal's number if a signal ended it; None if it never started, or nobody saw its end.
+        lost: Whether its guardian was killed, and the attempt with it.
     """
 
     attempt: Attempt
@@ -2275,6 +2277,7 @@ class Outcome:
     duration_s: float
     exit_code: int | None = None
     usage: Mapping[str, float] = field(default_factory=dict[str, float])
+    lost: bool = False
 
     @property
     def failed(self) -> bool:
@@ -2284,15 +2287,14 @@ class Outcome:
     @property
     def kinds(self) -> set[int | str]:
         """The words of `ExecutionPolicy.retry_on` that mean this failure."""
-        kinds: set[int | str] = {"any"}
         if self.status == "timed_out":
-            return kinds | {"timeout"}
-        if self.exit_code is not None and self.exit_code >= 0:
-            return kinds | {self.exit_code, "exit_code"}
-        if self.exit_code is not None:
-            kinds |= {"signal", signal_name(-self.exit_code)}
-            kinds |= {"oom"} if self.exit_code == -signal.SIGKILL else set()
-        return kinds
+            return {"any", "timeout"}
+        if self.exit_code is None:
+            return {"any", "lost"} if self.lost else {"any"}
+        if self.exit_code >= 0:
+            return {"any", "exit_code", self.exit_code}
+        kinds: set[int | str] = {"any", "signal", signal_name(-self.exit_code)}
+        return kinds | {"oom"} if self.exit_code == -signal.SIGKILL else kinds
 
 
 class Execution:
@@ -2301,7 +2303,7 @@ class Execution:
     def __init__(self, plan: Plan, journal: Journal, console: Console, hooks: HookCalls, signals: Signals) -> None:
         self.plan, self.journal, self.console, self.hooks, self.signals = plan, journal, console, hooks, signals
         self.policy = plan.suite.policy
-        self.queue = deque(plan.to_run)
+        self.queue: deque[str] = deque()
         self.retries: list[tuple[float, str]] = []  # a heap: when, and which case
         self.deadlines: list[tuple[float, int]] = []  # a heap: when, and the attempt's mark
         self.last: dict[str, Outcome] = {}  # of cases that will be run again
@@ -2325,7 +2327,7 @@ class Execution:
         self.stopped = ""  # why nothing more is launched
         self.refusals = 0  # launches in a row for which the system had no room
         self.undecided = 0  # failures about which hooks are still asked
-        self.begun = self.full = self.cancelled = self.killed = self.failed = False
+        self.full = self.cancelled = self.killed = False
 
     def run(self) -> int:
         """Run to the end; the exit code."""
@@ -2334,8 +2336,10 @@ class Execution:
             self.serve()
             if self.killed:
                 self.hooks.give_up()
+                self.fill()
             received = self.signals.received
-            exit_code = 128 + received[0] if received else EXIT_FAILED if self.failed else 0
+            failed = any(self.statuses[variant] != "succeeded" for variant in self.plan.to_run)
+            exit_code = 128 + received[0] if received else EXIT_FAILED if failed else 0
             self.hooks.call("after_run", replace(self.record(), exit_code=exit_code), lambda _: None)
             self.serve()
             self.journal.append("run_ended", exit_code=exit_code)
@@ -2343,8 +2347,8 @@ class Execution:
         return exit_code
 
     def begin(self, answers: Sequence[object]) -> None:
-        """Heed what the hooks say before the first launch."""
-        self.begun = True
+        """Heed what the hooks say before the first launch; from now on there are cases to launch."""
+        self.queue.extend(self.plan.to_run)
         for answer in answers:
             if isinstance(answer, Mapping):
                 self.journal.append("run_annotated", extra=dict(cast(Mapping[str, Any], answer)))
@@ -2390,12 +2394,16 @@ class Execution:
     # --- launching
 
     def fill(self) -> None:
-        """Launch as many cases as there are places and resources for."""
+        """Launch as many cases as there is room for; leave out all that wait once nothing more is launched."""
+        if self.halted:
+            self.leave_out_waiting()
         while self.retries and self.retries[0][0] <= self.clock():
             self.queue.append(heapq.heappop(self.retries)[1])
             self.full = False
         undecided = self.breakable and self.undecided  # a failure that may stop the launching
-        while self.queue and not (self.halted or self.full or undecided) and self.places > 0:
+        while self.queue and len(self.running) + len(self.asked) < self.parallelism:
+            if self.halted or self.full or undecided:
+                break
             variant = next((v for v in self.queue if self.machine.fits(self.needs[v])), None)
             if variant is None:
                 self.full = True  # until something is given back
@@ -2405,14 +2413,9 @@ class Execution:
             self.hooks.call("before_case", self.record(variant), partial(self.admit, variant))
 
     @property
-    def places(self) -> int:
-        """How many more cases may run at once."""
-        return self.parallelism - len(self.running) - len(self.asked)
-
-    @property
     def halted(self) -> bool:
         """Whether nothing is to be launched."""
-        return bool(not self.begun or self.stopped or self.signals.received)
+        return bool(self.stopped or self.signals.received)
 
     def release(self, needs: Resources, devices: Sequence[str]) -> None:
         self.machine.give(needs, devices)
@@ -2427,20 +2430,18 @@ class Execution:
             self.launch(variant, devices)
             return
         self.release(self.needs[variant], devices)
-        if cancelled and not self.halted:
+        if self.halted:
+            self.queue.append(variant)  # `fill` leaves it out with the others
+        elif cancelled:
             self.end_unlaunched(variant, "cancelled", "its `cancel` file")
-        elif answer is not None and not self.signals.received:
+        else:
             self.end_unlaunched(variant, "skipped", f"a hook answered {answer}")
-            if answer is Answer.ABORT:
-                self.stop_launching("a hook answered ABORT")
-        elif self.stopped:
-            self.end_unlaunched(variant, "skipped", self.stopped)
+            self.heed_abort(answers)
 
     def launch(self, variant: str, devices: Sequence[str]) -> None:
         """Start the next attempt of a case."""
-        plan, prepared = self.plan, self.plan.prepared[variant]
+        plan, folder = self.plan, self.plan.run_dir / variant
         self.attempts[variant] += 1
-        folder = plan.run_dir / variant
         while (folder / f"attempt-{self.attempts[variant]}.log").exists():  # its runner died before it wrote that down
             self.attempts[variant] += 1
         number = self.attempts[variant]
@@ -2453,16 +2454,8 @@ class Execution:
         )  # fmt: skip
         self.next_mark += 1
         self.running[attempt.mark] = attempt
-        self.guardian.launch(
-            Launch(
-                mark=attempt.mark,
-                command=[*self.isolation, *entry_command(plan.entry_point), *prepared.arguments],
-                environment=self.case_environment(attempt),
-                log=log_path and str(log_path),
-                memory_bytes=int(attempt.needs.memory_gb * 1e9) if attempt.needs.memory_gb else None,
-                isolated=bool(self.isolation),
-            )
-        )
+        command = [*self.isolation, *entry_command(plan.entry_point), *plan.prepared[variant].arguments]
+        self.guardian.launch(attempt, command, self.case_environment(attempt), isolated=bool(self.isolation))
 
     def case_environment(self, attempt: Attempt) -> dict[str, str]:
         """What an attempt gets beside what all get: who it is, its devices and threads, its own variables."""
@@ -2523,10 +2516,7 @@ class Execution:
             )
         self.attempts[attempt.variant] -= 1
         self.parallelism = max(1, len(self.running))
-        if self.halted:
-            if self.stopped:
-                self.end_unlaunched(attempt.variant, "skipped", self.stopped)
-        elif self.running:
+        if self.running:
             self.queue.appendleft(attempt.variant)
         else:
             heapq.heappush(self.retries, (self.clock() + 0.5, attempt.variant))
@@ -2553,35 +2543,33 @@ class Execution:
             cause = f"took longer than {attempt.needs.timeout_s:g} s" if status == "timed_out" else cause or "cancelled"
         elif exit_code is not None and exit_code == self.policy.continue_exit_code:
             status, cause = "unfinished", "has more to do"
-        outcome = Outcome(attempt, status, cause, self.clock() - attempt.started, exit_code, usage)
+        duration_s = self.clock() - attempt.started
+        outcome = Outcome(attempt, status, cause, duration_s, exit_code, usage, lost="lost" in event)
         self.journal.append(
             "attempt_ended", variant=attempt.variant, attempt=attempt.number, status=status, **ended,
-            duration_s=round(outcome.duration_s, 6), **usage,
+            duration_s=round(duration_s, 6), **usage,
         )  # fmt: skip
         self.console.attempt_ended(attempt)
         return outcome
 
     def judge(self, outcome: Outcome) -> None:
         """Decide about an ended attempt; of a failure the hooks are asked first."""
-        if outcome.status == "unfinished":
-            self.conclude(outcome, None)
-        elif outcome.failed:
+        variant = outcome.attempt.variant
+        if outcome.failed:
             self.undecided += 1
-            self.hooks.call(
-                "after_case", self.record(outcome.attempt.variant, outcome),
-                lambda answers: self.conclude(outcome, strongest(answers)),
-            )  # fmt: skip
-        else:
-            self.conclude(outcome, None)
-            self.hooks.call("after_case", self.record(outcome.attempt.variant, outcome), self.heed_abort)
+            self.hooks.call("after_case", self.record(variant, outcome), partial(self.conclude, outcome))
+            return
+        self.conclude(outcome, [])
+        if outcome.status != "unfinished":
+            self.hooks.call("after_case", self.record(variant, outcome), self.heed_abort)
 
     def heed_abort(self, answers: Sequence[object]) -> None:
         if strongest(answers) is Answer.ABORT:
             self.stop_launching("a hook answered ABORT")
 
-    def conclude(self, outcome: Outcome, answer: Answer | None) -> None:
+    def conclude(self, outcome: Outcome, answers: Sequence[object]) -> None:
         """End a case, or schedule its next attempt."""
-        attempt = outcome.attempt
+        attempt, answer = outcome.attempt, strongest(answers)
         self.undecided -= outcome.failed
         self.tries[attempt.variant] += outcome.failed
         again = outcome.status == "unfinished" or answer is Answer.RETRY
@@ -2602,7 +2590,7 @@ class Execution:
             self.last[attempt.variant] = outcome
             heapq.heappush(self.retries, (self.clock() + delay_s, attempt.variant))
             self.console.retrying(outcome, delay_s)
-        self.heed_abort([] if answer is None else [answer])
+        self.heed_abort(answers)
 
     def end_case(self, outcome: Outcome) -> None:
         """Write down how a case ended; it is reported once that is on disk."""
@@ -2612,7 +2600,6 @@ class Execution:
             cause=outcome.cause, files=files_of(attempt.folder),
         )  # fmt: skip
         self.statuses[attempt.variant] = outcome.status
-        self.failed = self.failed or outcome.status != "succeeded"
         self.unreported.append(outcome)
         self.window.append(outcome.failed)
         rate = self.policy.max_failure_rate
@@ -2630,25 +2617,23 @@ class Execution:
             "case_ended", variant=variant, status=status, attempts=self.attempts[variant], cause=cause, files={}
         )
         self.statuses[variant] = status
-        self.failed = True
         self.console.done[status] += 1
 
     def stop_launching(self, reason: str) -> None:
         """Let what runs end, and skip the rest."""
-        if self.stopped:
-            return
-        self.stopped = reason
-        self.journal.append("launching_stopped", reason=reason)
-        self.console.say(f"Stopping: {reason}. Running cases may end; the others are skipped.", "yellow")
-        for variant in self.take_waiting():
-            self.end_unlaunched(variant, "skipped", reason)
+        if not self.stopped:
+            self.stopped = reason
+            self.journal.append("launching_stopped", reason=reason)
+            self.console.say(f"Stopping: {reason}. Running cases may end; the others are skipped.", "yellow")
 
-    def take_waiting(self) -> list[str]:
-        """The cases that wait for their first or next attempt; they wait no longer."""
+    def leave_out_waiting(self) -> None:
+        """End the cases that wait for their first or next attempt; after a signal, what never ran stays pending."""
         waiting = [*self.queue, *(variant for _, variant in sorted(self.retries))]
         self.queue.clear()
         self.retries.clear()
-        return waiting
+        for variant in waiting:
+            if self.stopped or variant in self.last:
+                self.end_unlaunched(variant, "skipped", self.stopped)
 
     # --- what comes from outside
 
@@ -2692,9 +2677,6 @@ class Execution:
         if not self.cancelled:
             self.cancelled = True
             number = self.signals.received[0]
-            for variant in self.take_waiting():
-                if variant in self.last:  # others stay pending
-                    self.end_unlaunched(variant, "cancelled", "")
             self.journal.append("run_cancelled", signal=number)
             self.console.stopping(signal.Signals(number).name, len(self.running), self.policy.grace_s)
             for attempt in self.running.values():
@@ -2868,9 +2850,6 @@ class Signals:
         with suppress(OSError):
             os.write(self.writer, b"\0")
 
-    def drain(self) -> None:
-        drain(self.wakeup)
-
 
 def entry_command(entry_point: Path) -> list[str]:
     return [sys.executable, str(entry_point)] if entry_point.suffix == ".py" else [str(entry_point)]
@@ -3018,7 +2997,7 @@ Hook = BeforeRun | BeforeCase | AfterCase | AfterRun
 """An object with at least one of these methods. A number `hook_timeout_s` on it is its own limit for a call."""
 
 HOOK_ANSWERS = {"before_run": (), "before_case": (SKIP, ABORT), "after_case": (RETRY, SKIP, ABORT), "after_run": ()}
-Question = tuple[int, object, str, "HookRecord"]
+Question = tuple[int, str, HookRecord]  # to which hook of the list, by which method
 
 
 def strongest(answers: Iterable[object]) -> Answer | None:
@@ -3102,17 +3081,6 @@ def ask_hook(hook: object, method: str, record: HookRecord) -> tuple[object, str
         return None, f"{traceback.format_exception_only(error)[-1].strip()} ({place})"
 
 
-@dataclass
-class HookCall:
-    """A call on its way: the hooks that are still to be asked, and what the others answered."""
-
-    method: str
-    record: HookRecord
-    then: Callable[[list[object]], None]
-    to_ask: deque[int]
-    answers: list[object] = field(default_factory=list[object])
-
-
 class HookCalls:
     """Asks hooks one after the other on a thread, so that none can hold up or end the run.
 
@@ -3134,11 +3102,11 @@ class HookCalls:
             method: [at for at, hook in enumerate(hooks) if callable(getattr(hook, method, None))]
             for method in HOOK_ANSWERS
         }
-        self.calls: deque[HookCall] = deque()
+        self.calls: deque[Generator[None, tuple[object, str] | None]] = deque()
         self.due: float | None = None  # on the monotonic clock: when the hook that is being asked overruns
-        self.asked = 0
-        self.ticket = 0
-        self.left_behind: dict[int, int] = {}
+        self.asked = 0  # which hook that is
+        self.left_behind: set[int] = set()  # hooks whose answers nobody waits for
+        self.giving_up = False
         self.questions: SimpleQueue[Question | None] | None = None
         self.answered: SimpleQueue[tuple[int, object, str]] = SimpleQueue()
         self.open = threading.Lock()  # held while waking, so that no thread wakes an owner that is gone
@@ -3156,61 +3124,69 @@ class HookCalls:
     def call(self, method: str, record: HookRecord, then: Callable[[list[object]], None]) -> None:
         """Ask every hook that has a method; `collect` passes what they answer to `then`, in the order of hooks.
 
-        Where no hook has it, `then` is called at once.
+        Where no hook has it `then` is called at once, and may be where all are still busy.
         """
         if not self.wants(method):
             then([])
             return
-        self.calls.append(HookCall(method, record, then, deque(self.having[method])))
-        self.ask()
-        if self.due is None:  # nobody could be asked: no answer will wake the owner
-            self.wake()
+        self.calls.append(self.ask_all(method, record, then))
+        if len(self.calls) == 1:
+            self.go_on(None)
+
+    def ask_all(
+        self, method: str, record: HookRecord, then: Callable[[list[object]], None]
+    ) -> Generator[None, tuple[object, str] | None]:
+        """One call, hook by hook; at its `yield` it waits for what the hook that is being asked answers."""
+        answers: list[object] = []
+        for at in self.having[method]:
+            if self.giving_up:
+                break
+            answer, reason = None, self.ask(at, method, record)
+            if not reason:
+                answer, reason = (yield) or (None, "")
+            if answer is not None:
+                answers.append(answer)
+            if reason:
+                self.failed(hook_name(self.hooks[at]), method, reason)
+        then(answers)
+
+    def ask(self, at: int, method: str, record: HookRecord) -> str:
+        """Put a question to the thread, which is free; or why a hook can't be asked."""
+        if at in self.left_behind:
+            return "is still busy with an earlier call"
+        try:
+            self.questions = self.questions or self.employ()
+        except RuntimeError as error:
+            return str(error)
+        self.asked, self.due = at, time.monotonic() + self.limit(at)
+        self.questions.put((at, method, record))
+        return ""
+
+    def go_on(self, said: tuple[object, str] | None) -> None:
+        """Pass an answer to the first call, and go on until some call waits for the next one."""
+        self.due = None
+        while self.calls:
+            try:
+                self.calls[0].send(said)
+                return
+            except StopIteration:
+                self.calls.popleft()
+                said = None
 
     def collect(self) -> None:
         """Deliver what is there, and leave behind what overran its limit."""
         while not (self.closed or self.answered.empty()):
-            ticket, answer, reason = self.answered.get()
-            if self.left_behind.pop(ticket, None) is None:
-                self.settle(answer, reason)
+            at, answer, reason = self.answered.get()
+            if at in self.left_behind:
+                self.left_behind.remove(at)
+            else:
+                self.go_on((answer, reason))
         if self.due is not None and time.monotonic() >= self.due:
-            self.left_behind[self.ticket] = self.asked
-            self.dismiss()
-            self.settle(None, f"gave no answer within {self.limit(self.asked):g} s and was left behind")
-        while self.calls and self.due is None and not self.calls[0].to_ask:
-            call = self.calls.popleft()
-            self.ask()
-            call.then(call.answers)
+            self.leave_behind()
+            self.go_on((None, f"gave no answer within {self.limit(self.asked):g} s and was left behind"))
 
     def limit(self, at: int) -> float:
         return getattr(self.hooks[at], "hook_timeout_s", self.timeout_s)
-
-    def settle(self, answer: object, reason: str) -> None:
-        """Take the answer of the hook that was asked, and go on to the next."""
-        self.due = None
-        call = self.calls[0]
-        if answer is not None:
-            call.answers.append(answer)
-        if reason:
-            self.failed(hook_name(self.hooks[self.asked]), call.method, reason)
-        self.ask()
-
-    def ask(self) -> None:
-        """Put the next question to the thread, if it is free."""
-        while self.due is None and self.calls and self.calls[0].to_ask:
-            call = self.calls[0]
-            self.asked = call.to_ask.popleft()
-            name = hook_name(self.hooks[self.asked])
-            if self.asked in self.left_behind.values():
-                self.failed(name, call.method, "is still busy with an earlier call")
-                continue
-            try:
-                questions = self.questions = self.questions or self.employ()
-            except RuntimeError as error:
-                self.failed(name, call.method, str(error))
-                continue
-            self.ticket += 1
-            self.due = time.monotonic() + self.limit(self.asked)
-            questions.put((self.ticket, self.hooks[self.asked], call.method, call.record))
 
     def employ(self) -> SimpleQueue[Question | None]:
         """The questions of a new thread; it is a daemon: a hook that hangs must not keep the program from ending."""
@@ -3226,18 +3202,24 @@ class HookCalls:
 
     def serve(self, questions: SimpleQueue[Question | None]) -> None:
         while question := questions.get():
-            ticket, hook, method, record = question
-            self.answered.put((ticket, *ask_hook(hook, method, record)))
+            at, method, record = question
+            self.answered.put((at, *ask_hook(self.hooks[at], method, record)))
             with self.open:
                 if not self.closed:
                     self.wake()
 
+    def leave_behind(self) -> None:
+        """Wait no longer for the hook that is being asked; others get a thread of their own."""
+        self.left_behind.add(self.asked)
+        self.dismiss()
+
     def give_up(self) -> None:
         """Deliver every call with what has been answered by now."""
-        self.due = None
-        while self.calls:
-            call = self.calls.popleft()
-            call.then(call.answers)
+        if self.due is not None:
+            self.leave_behind()
+            self.giving_up = True
+            self.go_on((None, ""))
+            self.giving_up = False
 
     def close(self) -> None:
         """Nobody is asked, and nobody woken, any more. Waits for no hook."""
@@ -3262,25 +3244,6 @@ ALL_SIGNALS = tuple(map(int, signal.valid_signals()))
 RLIMIT_LOCKS = 10  # bits/resource.h; the kernel has ignored it since 2.4.25 (getrlimit(2))
 LOST_GRACE_S = 1.0
 """What cases get between TERM and KILL when their runner is gone, and nobody would write down how they ended."""
-
-
-@dataclass(frozen=True)
-class Launch:
-    """An attempt as its guardian starts it.
-
-    Attributes:
-        mark: The attempt's number, unique on this machine. All its descendants carry it.
-        log: Where its output goes; None leaves it the runner's terminal.
-        memory_bytes: Limit of each process's data (RLIMIT_DATA); None for no limit.
-        isolated: Whether the command runs it in a PID namespace of its own, by `bwrap`.
-    """
-
-    mark: int
-    command: Sequence[str]
-    environment: Mapping[str, str]
-    log: str | None
-    memory_bytes: int | None = None
-    isolated: bool = False
 
 
 class Guardian:
@@ -3334,13 +3297,19 @@ class Guardian:
         with suppress(BrokenPipeError, ConnectionResetError):
             self.lifeline.sendall(COMPACT.encode(message).encode() + b"\n")
 
-    def launch(self, launch: Launch) -> None:
-        """Start an attempt; `started` or `refused` will be the answer, and later `ended`."""
-        self.guarded.add(launch.mark)
+    def launch(self, attempt: Attempt, command: Sequence[str], environment: Mapping[str, str], isolated: bool) -> None:
+        """Start an attempt; `started` or `refused` will be the answer, and later `ended`.
+
+        Args:
+            environment: Beside what all attempts get.
+            isolated: Whether the command runs it in a PID namespace of its own, by `bwrap`.
+        """
+        self.guarded.add(attempt.mark)
+        memory_gb = attempt.needs.memory_gb
         self.send(
-            do="launch", mark=launch.mark, command=[portable_text(part) for part in launch.command],
-            environment=portable(launch.environment), log=launch.log and portable_text(launch.log),
-            memory_bytes=launch.memory_bytes, isolated=launch.isolated,
+            do="launch", mark=attempt.mark, command=[portable_text(part) for part in command],
+            environment=portable(environment), log=attempt.log and portable_text(str(attempt.log)),
+            memory_bytes=memory_gb and int(memory_gb * 1e9), isolated=isolated,
         )  # fmt: skip
 
     def end(self, mark: int, number: int, grace_s: float) -> None:
@@ -3353,10 +3322,8 @@ class Guardian:
         deadline = time.monotonic() + 1
         while b'"stopped"' not in self.unread and (rest := deadline - time.monotonic()) > 0:
             ready, _, _ = select.select([self.lifeline], [], [], rest)
-            received = self.lifeline.recv(1 << 16) if ready else b""
-            if not received:
+            if not ready or not self.receive():
                 break
-            self.unread += received
 
     def go_on(self) -> None:
         """Let stopped trees go on."""
@@ -3366,17 +3333,19 @@ class Guardian:
         """What happened since the last call: `started`, `refused`, `ended`; returns early if a signal came."""
         waiting = b"\n" in self.unread
         for key, _ in self.selector.select(0 if waiting else timeout_s):
-            if key.fileobj is self.lifeline:
-                try:
-                    received = self.lifeline.recv(1 << 16)
-                except ConnectionResetError:
-                    received = b""
-                if not received:
-                    return self.messages() + self.replace_lost()
-                self.unread += received
-            else:
-                self.signals.drain()
+            if key.fileobj is not self.lifeline:
+                drain(self.signals.wakeup)
+            elif not self.receive():
+                return self.messages() + self.replace_lost()
         return self.messages()
+
+    def receive(self) -> bool:
+        """Read what was sent; False if the guardian is gone."""
+        received = b""
+        with suppress(ConnectionResetError):
+            received = self.lifeline.recv(1 << 16)
+        self.unread += received
+        return bool(received)
 
     def messages(self) -> list[dict[str, Any]]:
         *lines, self.unread = self.unread.split(b"\n")
@@ -3478,11 +3447,6 @@ class Guard:
             self.reap()
             self.settle()
 
-    @property
-    def has_runner(self) -> bool:
-        """Whether there is still somebody to serve."""
-        return self.lifeline is not None
-
     def talk(self, mask: int) -> None:
         """Read what the runner asks for, send what it is to know."""
         if mask & selectors.EVENT_WRITE:
@@ -3497,7 +3461,7 @@ class Guard:
             self.runner_is_gone()
         *lines, self.unread = (self.unread + received).split(b"\n")
         for line in lines:
-            if not self.has_runner:
+            if not self.lifeline:
                 return  # the answer to a line before this one found nobody: what is launched now would run for ever
             message = json.loads(line)
             getattr(self, message.pop("do"))(**message)
@@ -3531,8 +3495,7 @@ class Guard:
             self.end(mark, self.first_signal, self.grace_s)
 
     def hello(self, environment: dict[str, str], foreground: bool, nice: int, signal: int, grace_s: float) -> None:
-        self.environment = {name.encode("latin-1"): value.encode("latin-1") for name, value in environment.items()}
-        self.foreground, self.first_signal, self.grace_s = foreground, signal, grace_s
+        self.environment, self.foreground, self.first_signal, self.grace_s = environment, foreground, signal, grace_s
         if nice:
             os.nice(nice)
         self.tell(event="ready")
@@ -3542,14 +3505,15 @@ class Guard:
         memory_bytes: int | None, isolated: bool,
     ) -> None:  # fmt: skip
         arguments = [part.encode("latin-1") for part in command]
-        added = {name.encode("latin-1"): value.encode("latin-1") for name, value in environment.items()}
+        both = (self.environment | environment).items()
+        variables = {name.encode("latin-1"): value.encode("latin-1") for name, value in both}
         path = None if log is None else log.encode("latin-1")
         try:
             # posix_spawn, since a fork copies page tables. What it can't set is inherited from here, or set after it.
             with suppress(ValueError, OSError):
                 resource.setrlimit(RLIMIT_LOCKS, (mark, resource.getrlimit(RLIMIT_LOCKS)[1]))
             pid = os.posix_spawn(
-                arguments[0], arguments, {**self.environment, **added}, file_actions=streams(path),
+                arguments[0], arguments, variables, file_actions=streams(path),
                 setsid=not self.foreground, setsigmask=(), setsigdef=ALL_SIGNALS,
             )  # fmt: skip
         except OSError as error:
@@ -3559,7 +3523,7 @@ class Guard:
             self.tell(event="refused", mark=mark, errno=error.errno)
             return
         with suppress(OSError):  # out of memory, a case should go before its runner
-            write_file(f"/proc/{pid}/oom_score_adj", b"500")
+            Path(f"/proc/{pid}/oom_score_adj").write_text("500")
         if memory_bytes is not None and hasattr(resource, "prlimit"):
             with suppress(OSError):
                 resource.prlimit(pid, resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
@@ -3695,14 +3659,6 @@ def read_file(path: str) -> bytes:
         return b""
 
 
-def write_file(path: str, content: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.write(descriptor, content)
-    finally:
-        os.close(descriptor)
-
-
 # What a system can tell of processes. Without Linux's /proc and subreaper (macOS), `ps` tells it. What is lost there:
 # a descendant that left its process group *and* whose parent has ended is found by its environment only, so
 # `env -i setsid` survives its case.
@@ -3724,11 +3680,10 @@ def children_of(pid: int) -> list[int]:
     if not HAS_PROC:
         rows = (row.split() for row in ps("pid=,ppid=,stat="))
         return [int(child) for child, parent, state in rows if int(parent) == pid and state[0] != "Z"]
-    found = read_file(f"/proc/{pid}/task/{pid}/children").split()
-    with suppress(OSError):  # threads have children of their own
-        for thread in os.listdir(f"/proc/{pid}/task"):
-            if thread != str(pid):
-                found += read_file(f"/proc/{pid}/task/{thread}/children").split()
+    found: list[bytes] = []
+    with suppress(OSError):
+        for thread in os.listdir(f"/proc/{pid}/task"):  # each has children of its own
+            found += read_file(f"/proc/{pid}/task/{thread}/children").split()
     return [int(child) for child in found]
 
 

@@ -547,6 +547,7 @@ def test_whether_a_process_lives() -> None:
     assert is_alive(child.pid, started) is False
     assert is_alive(os.getpid(), start_time(os.getpid())) is True
     assert is_alive(os.getpid(), None) is None
+    assert is_alive(10**12, 1) is False
 
 
 def no_lock(_descriptor: int, _path: Path, _kind: int) -> bool:

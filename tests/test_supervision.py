@@ -235,6 +235,19 @@ def test_the_guardian_is_killed(project: Project, ledger: Ledger) -> None:
 
 
 @linux
+def test_a_lost_attempt_may_be_made_again(project: Project) -> None:
+    """`lost` in `retry_on` means an attempt whose guardian was killed, and no other failure."""
+    project.suite({"a": "time.sleep(600 if os.environ['SUITECASE_ATTEMPT'] == '1' else 0)", "b": "sys.exit(1)"})
+    process = project.start("-p", "1", "--retry-on", "lost", "--max-attempts", "2", "--backoff", "0")
+    wait_for(lambda: run_dir_of(project) and project.events("attempt_started"), "the first attempt")
+    os.kill(guardian_of(process.pid), signal.SIGKILL)
+    assert project.finish(process).code == 1
+    assert project.statuses() == {"a": "succeeded", "b": "failed"}
+    attempts = sorted((event["variant"], event["attempt"]) for event in project.events("attempt_started"))
+    assert attempts == [("a", 1), ("a", 2), ("b", 1)]
+
+
+@linux
 def test_the_guardian_is_killed_before_it_had_anything_to_do(project: Project) -> None:
     """Also while the run waits for a retry: another one takes its place each time."""
     project.suite({"a": "sys.exit(1)"})
@@ -616,6 +629,24 @@ def test_ctrl_z_and_fg(project: Project, shell: Shell) -> None:
     assert max(shown) <= time.monotonic() - started - 6, "the live view counts the time"
     assert all(event["duration_s"] < 6 for event in project.events("attempt_ended"))
     assert project.events("hook_failed") == []
+
+
+@linux
+def test_the_guardian_is_killed_before_it_heeds_ctrl_z(project: Project) -> None:
+    """The runner stops all the same; when it goes on, the case is told as lost."""
+    project.suite({"a": "time.sleep(600)"})
+    process = project.start()
+    wait_for(lambda: run_dir_of(project) and project.events("attempt_started"), "the case")
+    guardian = guardian_of(process.pid)
+    os.kill(guardian, signal.SIGSTOP)
+    process.send_signal(signal.SIGTSTP)
+    time.sleep(0.3)  # by then it waits for the guardian, for a second at most; each moment must do
+    os.kill(guardian, signal.SIGKILL)
+    wait_for(lambda: "State:\tT" in Path(f"/proc/{process.pid}/status").read_text(), "the stop")
+    process.send_signal(signal.SIGCONT)
+    done = project.finish(process)
+    assert (done.code, done.stderr) == (1, "")
+    assert "its guardian was killed" in project.events("case_ended")[0]["cause"]
 
 
 def test_the_terminal_is_given_back_as_it_was(project: Project, shell: Shell) -> None:
