@@ -865,8 +865,8 @@ def set_fields(suite: Suite, options: Options, record: Record | None) -> list[Ex
     """The cases, with `--set` applied: a resume replays what the run was started with."""
     recorded = tuple(record.run.get("set", ())) if record else ()
     if record and options.set and options.set != recorded:
-        told = f"the run was started with --set {list(recorded)}, not {list(options.set)}: leave --set out."
-        raise SuiteError([told])
+        begun = f"with {shlex.join(f'--set={text}' for text in recorded)}" if recorded else "without --set"
+        raise SuiteError([f"the run was started {begun}, and a resume runs the same: leave --set out."])
     argv = [f"--{text}" for text in recorded or options.set]
     if not argv:
         return list(suite.cases)
@@ -988,7 +988,7 @@ def find_run(given: str, parent: Path) -> Path:
     for path in (Path(given), parent / given):
         if path.is_dir():
             return inside(path, parent).resolve()
-    near = nearest(Path(given).name, [run.name for run in runs])
+    near = nearest(Path(given).name, ["latest", *(run.name for run in runs)])
     raise SuiteError([f"--resume {given}: there is no such run directory.{near or f' Runs lie in {parent}.'}"])
 
 

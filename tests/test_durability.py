@@ -342,7 +342,7 @@ def test_a_sync_that_fails_is_no_success(quick: Project, call: str) -> None:
 
 @needs_strace
 def test_a_file_gets_its_name_once_it_is_on_the_disk(quick: Project) -> None:
-    """The run.json that a directory of the simple original gets: a power cut must not leave its name without content."""
+    """The run.json that a directory of the simple original gets: no power cut may leave its name without content."""
     quick.write("fixed", "")
     run(suite_of(quick), Options(results_dir="results-original", quiet=True))
     (original,) = (quick.root / "results-original").glob("exp/2*")
