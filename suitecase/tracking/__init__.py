@@ -33,11 +33,12 @@ from suitecase.tracking.current import (
     track,
 )
 from suitecase.tracking.logging_handler import LoggingHandler
-from suitecase.tracking.policy import Policy
+from suitecase.tracking.policy import Limits, Policy
 from suitecase.tracking.tracker import Cancelled, Tracker
 
 __all__ = [
     "Cancelled",
+    "Limits",
     "LoggingHandler",
     "Policy",
     "Tracker",

@@ -50,7 +50,14 @@ class State:
         self.from_environment: Tracker | None = None
 
 
+class Forking(threading.local):
+    """The signal mask of a thread before it forks, if it was changed for that."""
+
+    mask: Iterable[int] | None = None
+
+
 state = State()
+forking = Forking()
 tracked: ContextVar[Tracker | None] = ContextVar("tracked", default=None)
 
 
@@ -166,12 +173,25 @@ def leave_termination_alone() -> None:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
+def hold_termination() -> None:
+    """Before a fork: a SIGTERM that the child got before it has no handler any more would be lost."""
+    if signal.getsignal(signal.SIGTERM) is heed_termination:
+        forking.mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+
+def let_termination_come() -> None:
+    mask, forking.mask = forking.mask, None
+    if mask is not None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
 def begin_anew_in_child() -> None:
     """After a fork: own descriptors and locks, and SIGTERM ends a worker, as those who start workers expect."""
     state.from_environment = None
     for tracker in list(trackers):
         tracker.begin_anew()
     leave_termination_alone()
+    let_termination_come()
 
 
 def close_all() -> None:
@@ -179,7 +199,7 @@ def close_all() -> None:
         tracker.close()
 
 
-os.register_at_fork(after_in_child=begin_anew_in_child)
+os.register_at_fork(before=hold_termination, after_in_parent=let_termination_come, after_in_child=begin_anew_in_child)
 atexit.register(close_all)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import stat
 import sys
@@ -160,7 +159,7 @@ class Tracker:
                 warn_once("artifact", f"the artifact {given!r} isn't there; it's recorded without a size.")
             shown = path_within(self.folder, place)
         except (TypeError, ValueError) as error:
-            self.drop("value", f"{path!r} is no path of an artifact: {error}.")
+            self.drop("value", f"an artifact is no path: {error}.")
             return
         self.tell("artifact", {"path": shown, "size_bytes": size}, kept=True)
 
@@ -183,6 +182,9 @@ class Tracker:
 
     def observe(self, event: Mapping[str, object]) -> None:
         """See `tracking.observe`."""
+        if not hasattr(event, "get"):
+            self.drop("value", f"an observed event is a {type(event).__name__}, no mapping.")
+            return
         if event.get("done") is not None:
             self.progress(event["done"], event.get("total"), event.get("message") or "")
         if event.get("cost_usd") is not None:
@@ -224,8 +226,7 @@ class Tracker:
     def end_by(self, error: BaseException | None) -> None:
         """Tell how the body of `track` ended, if it hasn't told so itself."""
         self.next_look = 0.0
-        by_hand = isinstance(error, KeyboardInterrupt | Cancelled | asyncio.CancelledError)
-        if by_hand or self.stopping or self.cancel_wanted():
+        if is_cancellation(error) or self.stopping or self.cancel_wanted():
             if self.end_told != "failed" and (error is not None or not self.end_told):
                 reason = "SIGTERM" if self.stopping else "its `cancel` file" if self.cancel_seen else named(error)
                 self.end("cancelled", {"reason": reason})
@@ -245,11 +246,9 @@ class Tracker:
         with self.lock:
             try:
                 self.catch_up()
-                if self.dropped:
-                    self.file.size_bytes()
-                    self.report()
-            except Exception:  # the warning on stderr has told of it
+            except Exception:  # only a progress, and close is called where nobody can be told
                 pass
+            self.report()
             if not self.writing:
                 self.file.close()
 
@@ -323,11 +322,11 @@ class Tracker:
             if self.file.size_bytes() + len(line) > most:
                 return False
             self.file.append(line)
-            if self.dropped and time.monotonic() >= self.next_report:
-                self.report()
-            return True
         finally:
             self.writing = False
+        if self.dropped and time.monotonic() >= self.next_report:
+            self.report()
+        return True
 
     def catch_up(self) -> None:
         """Write the progress that was held back."""
@@ -343,41 +342,42 @@ class Tracker:
         with self.lock:
             self.dropped[reason] += 1
             warn_once(f"dropped {reason}", problem)
-            if reason == "disk" or self.writing or time.monotonic() < self.next_report:
-                return
-            self.writing = True
-            try:
-                self.file.size_bytes()
+            if reason != "disk" and time.monotonic() >= self.next_report:
                 self.report()
-            except OSError:  # there will be a next time
-                pass
-            finally:
-                self.writing = False
 
     def report(self) -> None:
-        """Write how many lines were dropped since the last report.
+        """Write how many lines were dropped since the last report; if that can't be done, it's done later."""
+        if self.file is None or self.writing or not self.dropped:
+            return
+        self.writing = True
+        try:
+            self.file.size_bytes()
+            for reason, count in list(self.dropped.items()):
+                fields = {"event": "dropped", "time": now_as_text(), "attempt": self.attempt}
+                self.file.append(as_line({**fields, "count": count, "reason": reason})[0])
+                self.dropped[reason] -= count
+                self.next_report = time.monotonic() + REPORT_EVERY_S
+        except OSError:
+            pass
+        finally:
+            self.dropped = +self.dropped  # without zeros
+            self.writing = False
 
-        Raises:
-            OSError: They are not told of yet.
-        """
-        assert self.file is not None
-        for reason, count in list(self.dropped.items()):
-            line, _ = as_line(
-                {"event": "dropped", "time": now_as_text(), "attempt": self.attempt, "count": count, "reason": reason}
-            )
-            self.file.append(line)
-            self.dropped[reason] -= count
-            self.next_report = time.monotonic() + REPORT_EVERY_S
-        self.dropped += Counter()  # without zeros
+
+def is_cancellation(error: BaseException | None) -> bool:
+    """Whether an exception stands for a wish to end. Nobody raises asyncio's before asyncio is imported; it's slow."""
+    loops = sys.modules.get("asyncio")
+    return isinstance(error, KeyboardInterrupt | Cancelled) or (
+        loops is not None and isinstance(error, loops.CancelledError)
+    )
 
 
 def named(error: BaseException | None) -> str:
-    """An exception in one line, as a traceback ends; of `sys.exit`, what was given to it."""
+    """An exception in a line or more; of `sys.exit`, what was given to it."""
     if isinstance(error, SystemExit) and not isinstance(error, Cancelled):
         return f"exit code {error.code}" if isinstance(error.code, int) else as_text(error.code)
-    if error is None:
-        return ""
-    return "".join(traceback.format_exception_only(type(error), error)).strip()
+    text = as_text(error)
+    return type(error).__qualname__ + f": {text}" * bool(text)
 
 
 def parts_of(entry: object) -> tuple[str, object, dict[str, object]]:
