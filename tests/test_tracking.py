@@ -48,20 +48,22 @@ def told(folder: Path) -> Events:
     return [{key: value for key, value in event.items() if key not in ("time", "attempt")} for event in read(folder)]
 
 
-def script(code: str, folder: Path | None = None, check: bool = True, **env: str) -> Finished:
+def script(code: str, folder: Path | None = None, check: bool = True, before: str = "", **env: str) -> Finished:
     """Run a script to its end, as an entry point of the case whose folder is given."""
-    process = start(code, folder, env)
+    process = start(code, folder, env, before)
     stdout, stderr = process.communicate(timeout=DEADLINE_S)
     assert not check or process.returncode == 0, stderr
     return Finished(process.returncode, stdout, stderr)
 
 
 def start(
-    code: str, folder: Path | None = None, env: Mapping[str, str] | None = None, **options: Any
+    code: str, folder: Path | None = None, env: Mapping[str, str] | None = None, before: str = "", **options: Any
 ) -> subprocess.Popen[str]:
+    """Start a script; `before` is what it does before it imports tracking."""
+    head = f"import os, signal, sys, threading, time\n{before}\nfrom suitecase import tracking\n"
     case = {} if folder is None else {"SUITECASE_OUTPUT_DIR": str(folder)}
     return subprocess.Popen(
-        [sys.executable, "-c", f"import os, signal, sys, threading, time\nfrom suitecase import tracking\n{code}"],
+        [sys.executable, "-c", head + code],
         env={**clean_environment(), "PYTHONPATH": str(HERE), **case, **(env or {})},
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options,
     )  # fmt: skip
@@ -128,16 +130,17 @@ def child(do):
             os._exit(1)
     return pid
 
-tracking.log("info", "first")
-for each in [child(lambda: work(f"process-{n}")) for n in range(16)]:
-    assert os.waitpid(each, 0)[1] == 0
+with tracking.track():
+    tracking.log("info", "first")
+    for each in [child(lambda: work(f"process-{n}")) for n in range(16)]:
+        assert os.waitpid(each, 0)[1] == 0
 """
 
 
 def test_lines_of_processes_threads_and_forks_stay_whole(tmp_path: Path) -> None:
     """48 threads and 32 of their forks write lines of up to 100 KB at once: none is torn, lost or there twice."""
     assert script(MANY, tmp_path).stderr == ""
-    found = collections.Counter((event["key"], event["value"][0]) for event in told(tmp_path)[1:])
+    found = collections.Counter((event["key"], event["value"][0]) for event in told(tmp_path)[1:-1])
     names = [(f"process-{n}-{m}", 20) for n in range(16) for m in range(3)]
     names += [(f"process-{n}-fork-{m}", 10) for n in range(16) for m in range(2)]
     assert found == {(name, number): 1 for name, count in names for number in range(count)}
@@ -495,7 +498,12 @@ def test_events_as_documented(tracker: tracking.Tracker, tmp_path: Path) -> None
     (tmp_path / "model.bin").write_bytes(b"12345")
     tracker.log_batch([("warn", "a", {"x": 1}), {"level": "debug", "message": "b"}, None])  # type: ignore[list-item]
     tracker.progress(1, 10, "reading")
-    tracker.observe({"done": 2, "total": None, "cost_usd": 0.25, "input_tokens": 7, "model": "m", "unknown": object()})
+    for total_usd in (0.25, 0.25, 0.75):
+        tracker.observe({"done": 2, "total": None, "cost_usd": total_usd, "model": "m", "unknown": object()})
+    tracker.observe({"event": "progress", "done": 3, "total": 4, "message": "3/4", "cost_usd": 9.0, "eta_s": None})
+    tracker.observe({"event": "cost", "usd": 0.5, "input_tokens": 7, "output_tokens": 8})
+    tracker.observe({"event": "log", "level": "error", "message": "no quota"})
+    tracker.observe({"event": "of the future", "done": 7})
     tracker.cost(0, output_tokens=3)
     tracker.artifact(tmp_path / "model.bin")
     tracker.artifact("model.bin")
@@ -508,7 +516,13 @@ def test_events_as_documented(tracker: tracking.Tracker, tmp_path: Path) -> None
         {"event": "log", "level": "info", "message": ""},
         {"event": "progress", "done": 1, "total": 10, "message": "reading"},
         {"event": "progress", "done": 2, "total": None, "message": ""},
-        {"event": "cost", "usd": 0.25, "input_tokens": 7, "model": "m"},
+        {"event": "cost", "usd": 0.25, "model": "m"},
+        {"event": "progress", "done": 2, "total": None, "message": ""},
+        {"event": "progress", "done": 2, "total": None, "message": ""},
+        {"event": "cost", "usd": 0.5, "model": "m"},
+        {"event": "progress", "done": 3, "total": 4, "message": "3/4"},
+        {"event": "cost", "usd": 0.5, "input_tokens": 7, "output_tokens": 8},
+        {"event": "log", "level": "error", "message": "no quota"},
         {"event": "cost", "usd": 0, "output_tokens": 3},
         {"event": "artifact", "path": "model.bin", "size_bytes": 5},
         {"event": "artifact", "path": "model.bin", "size_bytes": 5},
@@ -595,8 +609,10 @@ def test_an_unfit_exit_is_told_as_failed(tmp_path: Path) -> None:
     assert (event["event"], event["reason"]) == ("failed", "exit code 3")
 
 
-def test_workers_of_a_tracked_block_can_be_terminated(tmp_path: Path) -> None:
-    """SIGTERM ends a forked worker at once, though its parent asks `cancelled()` and would go on."""
+@pytest.mark.parametrize("early", [False, True])
+def test_workers_of_a_tracked_block_can_be_terminated(tmp_path: Path, early: bool) -> None:
+    """SIGTERM ends a forked worker at once, though its parent asks `cancelled()`; also if it comes amid the fork."""
+    before = "os.register_at_fork(after_in_child=lambda: os.kill(os.getpid(), signal.SIGTERM))" if early else ""
     code = """
 import multiprocessing
 with tracking.track():
@@ -607,7 +623,7 @@ with tracking.track():
     worker.join()
     print(worker.exitcode)
 """
-    assert script(code, tmp_path).stdout == f"{-signal.SIGTERM}\n"
+    assert script(code, tmp_path, before=before).stdout == f"{-signal.SIGTERM}\n"
     assert told(tmp_path) == [{"event": "completed"}]
 
 

@@ -247,11 +247,12 @@ def cost(usd: object, *, input_tokens: object = None, output_tokens: object = No
 
 
 def observe(event: Mapping[str, object]) -> None:
-    """Record progress and cost from a mapping, for libraries that report so; other keys are left alone.
+    """Record what a library reports as mappings; other keys and events are left alone.
 
     Args:
-        event: `done`, `total` and `message` as of `progress`; `cost_usd`, `input_tokens`, `output_tokens` and `model`
-            as of `cost`: what was spent since the event before, not the sum.
+        event: With `event`: `progress` (`done`, `total`, `message`), `cost` (`usd`, `input_tokens`, `output_tokens`,
+            `model`) or `log` (`level`, `message`, `data`), as in the file. Without: `done`, `total` and `message`, and
+            in `cost_usd` all that was spent so far; what was added since the event before is recorded.
     """
     current().observe(event)
 

@@ -73,6 +73,7 @@ class Tracker:
         self.policy = policy or Policy()
         self.logs = Allowance(self.policy.max_logs_per_s, self.policy.max_log_burst)
         self.progresses = Allowance(PROGRESS_PER_S, PROGRESS_BURST)
+        self.observed_usd = 0.0
         self.end_told = ""
         self.stopping = self.asked = self.cancel_seen = False
         self.next_look = 0.0
@@ -185,16 +186,28 @@ class Tracker:
         if not hasattr(event, "get"):
             self.drop("value", f"an observed event is a {type(event).__name__}, no mapping.")
             return
-        if event.get("done") is not None:
+        kind, model = event.get("event"), event.get("model")
+        if kind == "log":
+            level, message, data = parts_of(event)
+            self.log(level, message, **data)
+        if kind in ("progress", None) and event.get("done") is not None:
             self.progress(event["done"], event.get("total"), event.get("message") or "")
-        if event.get("cost_usd") is not None:
-            model = event.get("model")
+        usd = event.get("usd") if kind == "cost" else self.added_usd(event.get("cost_usd")) if kind is None else None
+        if usd is not None:
             self.cost(
-                event["cost_usd"],
+                usd,
                 input_tokens=event.get("input_tokens"),
                 output_tokens=event.get("output_tokens"),
                 model=None if model is None else as_text(model),
             )
+
+    def added_usd(self, total: object) -> object:
+        """What was spent since the last observed total; a smaller total begins a new count. None for nothing."""
+        amount = as_number(total)
+        if amount is None or isinstance(amount, str):
+            return total  # `cost` has a word to say about it
+        before, self.observed_usd = self.observed_usd, amount
+        return (amount - before if amount >= before else amount) or None
 
     def cancelled(self) -> bool:
         """See `tracking.cancelled`."""
