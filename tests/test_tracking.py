@@ -8,6 +8,8 @@ import dataclasses
 import json
 import logging
 import math
+import os
+import re
 import signal
 import subprocess
 import sys
@@ -21,7 +23,9 @@ import pytest
 from conftest import DEADLINE_S, HERE, Finished, Project, clean_environment, wait_for
 from hypothesis import given
 from hypothesis import strategies as st
+from test_suite_command import ESCAPE, Terminal, plain
 
+import experiment_runner
 from suitecase import tracking
 
 Events = list[dict[str, Any]]
@@ -786,3 +790,46 @@ def test_a_cancelled_case_saves_its_work(project: Project) -> None:
     for name in ("asks", "never"):
         assert (project.run_dir / name / "saved").exists()
         assert [event["event"] for event in told(project.run_dir / name)] == ["cancelled"]
+
+
+SHOWN = """
+from suitecase import tracking
+with tracking.track():
+    tracking.progress(1, 4, "old")
+    tracking.progress(3, 4, "reading \\x1b[31mfiles")
+    with (folder / "tracking.jsonl").open("ab") as file:
+        file.write(b'{"event": "progress"}\\n[1, "progress"]\\n{"event": "progress", "done": 4')
+    while not Path("go").exists():
+        time.sleep(0.02)
+"""
+
+
+def test_the_live_view_shows_progress(project: Project) -> None:
+    """On a terminal, each running case's line ends with its last progress; what is no progress is passed over."""
+    project.suite({"a": SHOWN, "b": SHOWN.replace("3, 4", "7, None")})
+    terminal = Terminal(project, "-p", "2", env={"PYTHONPATH": str(HERE)})
+    for line in (r"a  3/4 reading  \[31mfiles", r"b  7 reading  \[31mfiles"):
+        terminal.read(lambda text, line=line: re.search(rf"^  \d:\d\d  {line}\r?$", ESCAPE.sub("", text), re.MULTILINE))
+    project.write("go", "")
+    code, text = terminal.end()
+    assert code == 0, text
+    assert "4/4" not in plain(text)
+
+
+def test_progress_that_the_runner_finds(tmp_path: Path) -> None:
+    """The last one of this attempt, within the end of the file; none is an empty text, and nothing raises."""
+    file = tmp_path / "tracking.jsonl"
+    assert experiment_runner.last_progress(file, 1, 0) == ""
+    first, second = (tracking.Tracker(tmp_path, attempt=number) for number in (1, 2))
+    first.progress(5, 9, "of the first attempt")
+    assert experiment_runner.last_progress(file, 1, 1) == "  5/9 of the first attempt"
+    assert experiment_runner.last_progress(file, 2, 1) == ""
+    second.progress(0.5)
+    second.result("large", "x" * 100_000)
+    assert experiment_runner.last_progress(file, 2, 2) == "  0.5"
+    for _ in range(2):
+        second.result("large", "x" * 100_000)
+    assert experiment_runner.last_progress(file, 2, 3) == ""
+    file.unlink()
+    os.mkfifo(file)
+    assert experiment_runner.last_progress(file, 2, 4) == ""
