@@ -70,7 +70,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
 from enum import StrEnum
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from queue import SimpleQueue
 from types import FrameType, UnionType
@@ -2524,6 +2524,8 @@ class Execution:
 
     def record_end(self, attempt: Attempt, event: Mapping[str, Any]) -> Outcome:
         """Write down how an attempt ended; in Inspect mode the case's logs then have the last word."""
+        if not attempt.ending and any((folder / "cancel").exists() for folder in (attempt.folder, self.plan.run_dir)):
+            attempt.ending = "cancelled"  # it may have seen the file before we did
         exit_code: int | None = None
         usage = {name: event[name] for name in ("user_cpu_s", "system_cpu_s", "max_rss_bytes") if name in event}
         ended: dict[str, int] = {}
@@ -4129,7 +4131,9 @@ class Console:
         bar = "━" * filled + "╌" * (30 - filled)
         lines = [f"{bar} {ended}/{total} done, {len(running)} running{failed}  {clock(elapsed)}{eta}"]
         longest = sorted(running.values(), key=lambda attempt: attempt.started)
-        lines += [f"  {clock(moment - attempt.started)}  {attempt.variant}" for attempt in longest[:8]]
+        lines += [
+            f"  {clock(moment - attempt.started)}  {attempt.variant}{progress_of(attempt)}" for attempt in longest[:8]
+        ]
         if len(longest) > 8:
             lines.append(f"  … and {len(longest) - 8} more")
         return "\n".join(lines)
@@ -4201,6 +4205,32 @@ def last_lines(path: Path | None, count: int = 5) -> list[str]:
         lines = [line for line in file.read().decode(errors="replace").splitlines() if line.strip()]
         return [harmless(line)[:200] for line in lines[-count:]]
     return []
+
+
+def progress_of(attempt: Attempt) -> str:
+    """How far a case is, for the end of its line in the live view, as of a quarter of a second ago; often empty."""
+    return last_progress(attempt.folder / "tracking.jsonl", attempt.number, int(time.monotonic() * 4))
+
+
+@lru_cache(maxsize=16)
+def last_progress(path: Path, attempt: int, _moment: int) -> str:
+    """The last progress that an attempt has told at the end of its tracking.jsonl, as `  done/total message`.
+
+    Anything may stand in that file: lines that aren't what they should be are passed over.
+    """
+    with suppress(OSError):
+        if not path.is_file():  # to open a fifo would wait
+            return ""
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - (1 << 18)))
+            lines = [line for line in file.read(1 << 18).split(b"\n") if b'"progress"' in line]
+        for line in reversed(lines):
+            with suppress(ValueError, KeyError, TypeError, RecursionError):
+                told = json.loads(line)
+                if (told["event"], told["attempt"]) == ("progress", attempt):
+                    whole = "" if told["total"] is None else f"/{told['total']}"
+                    return "  " + harmless(f"{told['done']}{whole} {told['message']}".rstrip())[:60]
+    return ""
 
 
 def harmless(text: str) -> str:

@@ -687,6 +687,14 @@ def test_cancel_a_case(project: Project, ledger: Ledger) -> None:
 
 
 @linux
+def test_a_case_that_sees_its_cancel_file_first(project: Project) -> None:
+    """It ends in good order before the runner looks: cancelled all the same, and taken up by a resume."""
+    project.suite({"a": "n = folder / 'cancel'; (folder / 'been').exists() or (n.touch(), (folder / 'been').touch())"})
+    assert project.run().code == 1
+    assert project.statuses() == {"a": "cancelled"}
+    assert project.run("--resume", "latest").code == 0
+
+
 def test_cancel_a_run(project: Project, ledger: Ledger) -> None:
     """A file `cancel` in the run's folder is like Ctrl-C."""
     families(project, "a", "b")
