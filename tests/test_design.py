@@ -121,6 +121,24 @@ def test_names_of_long_and_colliding_values_have_a_suffix_that_stays() -> None:
     assert len(name) < 60
 
 
+def test_an_enum_is_the_list_of_its_members() -> None:
+    """And one member is no list, though it has a value."""
+    assert names(grid(BASE, schedule=Schedule)) == ["schedule-constant", "schedule-cosine"]
+    member: Any = Schedule.COSINE
+    for problems in (
+        problems_of(lambda: grid(BASE, schedule=member)),
+        problems_of(lambda: random_search(BASE, 3, schedule=member)),
+    ):
+        assert "give a list of values" in problems[0]
+
+
+def test_drawn_numbers_that_look_alike_have_different_names() -> None:
+    """Names show four digits; where these are not enough, a suffix tells them apart."""
+    made = random_search(BASE, 200, momentum=uniform(0.5, 0.5001), lr=log_uniform(1, 1.0001))
+    assert [problem for name in names(made) for problem in name_problem(name)] == collisions(names(made)) == []
+    assert len({config.momentum for _, config in made}) == 200
+
+
 def test_names_do_not_depend_on_the_hashes_of_a_process() -> None:
     """Sets are filled in another order in each process, and addresses differ."""
     script = (

@@ -92,8 +92,8 @@ def learning_curve(start: Start[ConfigT], n: int, /, **size: Integers) -> Design
     factor = Factor(tuple(levels_of(name, sizes)))
     plan = Plan(
         kind,
-        f"Score against the logarithm of {name}: a power law with an asymptote, a + b·{name}^-c, fitted to all repeats, "
-        "and its interval; the largest size is held back to see whether the fit predicts.",
+        f"Score against the logarithm of {name}: a power law with an asymptote, a + b·{name}^-c, and its interval; the "
+        "largest size is held back to see whether the fit predicts.",
         values_of({name: factor}),
         terms=(name,),
     )

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from itertools import islice
-from typing import Generic, NamedTuple, Protocol, TypeAlias, TypeVar, cast, runtime_checkable
+from typing import Generic, NamedTuple, Protocol, TypeAlias, TypeGuard, TypeVar, cast
 
 from suitecase.design.cases import MOST_CASES, DesignError, Variation
 from suitecase.design.names import canonical, cleaned, joined, level_texts, value_text
@@ -45,7 +45,6 @@ Levels: TypeAlias = Iterable[object] | Mapping[str, object]
 """The values of a factor: a list of them, or a mapping from how a name shows a value to the value."""
 
 
-@runtime_checkable
 class Range(Protocol[ValueT_co]):
     """A distribution to draw from. Anything with this method is one."""
 
@@ -223,16 +222,22 @@ def factors_of(kind: str, given: Mapping[str, object], *, ranges: bool) -> tuple
         if isinstance(values, When):
             values, conditions = values.values, values.conditions
         try:
-            if isinstance(values, Range) and not isinstance(values, Choice):
+            if is_range(values):
                 if not ranges:
                     raise DesignError([f"{name} is the range {values!r}: {kind} needs a list of values."])
-                factors[name] = Factor(range=cast(Range[object], values), conditions=conditions)
+                factors[name] = Factor(range=values, conditions=conditions)
             else:
                 listed = cast(Choice[object], values).values if isinstance(values, Choice) else values
                 factors[name] = Factor(tuple(levels_of(name, listed)), conditions=conditions)
         except DesignError as error:
             problems += [f"{kind}: {problem}" for problem in error.problems]
     return factors, problems + condition_problems(kind, factors)
+
+
+def is_range(values: object) -> TypeGuard[Range[object]]:
+    """Whether there is something to draw from but no list; the `value` of an enum's member is no method."""
+    drawable = not isinstance(values, type | Choice) and callable(getattr(values, "value", None))
+    return drawable and not isinstance(values, Iterable)
 
 
 def levels_of(name: str, given: object) -> list[Level]:

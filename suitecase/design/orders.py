@@ -42,9 +42,10 @@ def repeats(
         used: tuple[object, ...] = tuple(range(first_seed, first_seed + n))
         plan = Plan(
             "repeats",
-            f"The {n} seeds of a condition estimate its noise; conditions share them, so compare seed by seed.",
-            {"seed": used}, matched_by=("seed",),
-        )  # fmt: skip
+            f"The {n} seeds of a condition estimate its noise; where conditions share them, compare seed by seed.",
+            {"seed": used},
+            matched_by=("seed",),
+        )
         return make(start, lambda _: ((f"seed-{seed}", {"seed": seed}) for seed in used), plan)
     plan = Plan(
         "repeats",
