@@ -147,7 +147,8 @@ def test_names_do_not_depend_on_the_hashes_of_a_process() -> None:
         "    value = None\n"
         "    def copy_with(self, **changes):\n"
         "        made = C(); made.__dict__ |= changes; return made\n"
-        "print([n for n, _ in grid(C(), value=[{'x', 'y', 'z', 'u'}, frozenset('xyzabc'), C(), {'m' * i for i in range(30, 36)}])])\n"
+        "values = [{'x', 'y', 'z', 'u'}, frozenset('xyzabc'), C(), {'m' * i for i in range(30, 36)}]\n"
+        "print([name for name, _ in grid(C(), value=values)])\n"
     )
     printed = {
         subprocess.run(
