@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast, overload
 
-from pydantic_core import PydanticSerializationError, from_json, to_json
+from pydantic_core import from_json, to_json
 
 from suitecase.items.dataset import Dataset
 from suitecase.items.records import ItemsError, Row
@@ -284,8 +284,7 @@ def encode(value: object) -> bytes:
     """One line of strict JSON: NaN and infinities as text, and what JSON doesn't know as text too."""
     try:
         return to_json(value, inf_nan_mode="strings", bytes_mode="base64", fallback=str) + b"\n"
-    except (PydanticSerializationError, ValueError, RecursionError):
-        # Lone surrogates, loops, or a text that can't be made: slower, and forgiving.
+    except Exception:  # lone surrogates, loops, a text that can't be made: slower, and forgiving
         return to_json(json.loads(json.dumps(tame(value))), inf_nan_mode="strings") + b"\n"
 
 

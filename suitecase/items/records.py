@@ -9,7 +9,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeAlias
 
-__all__ = ["Answer", "Estimate", "ItemContext", "ItemResult", "ItemsError", "Row", "Summary"]
+__all__ = ["Answer", "Estimate", "ItemContext", "ItemResult", "ItemsError", "Row", "Summary", "text_of"]
+
+MESSAGE_LIMIT = 2000
 
 Row: TypeAlias = dict[str, Any]
 """A row of items.jsonl, as JSON says it."""
@@ -29,6 +31,14 @@ class Answer(StrEnum):
     RETRY = "retry"
     SKIP = "skip"
     ABORT = "abort"
+
+
+def text_of(error: BaseException) -> str:
+    """What an error says, as UTF-8 can hold it and at most 2000 characters of it."""
+    try:
+        return str(error)[:MESSAGE_LIMIT].encode("utf-8", "backslashreplace").decode()
+    except Exception as raised:
+        return f"its text can't be made: {type(raised).__name__}"
 
 
 @dataclass(frozen=True, slots=True)

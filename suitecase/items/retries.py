@@ -135,9 +135,14 @@ class RetryPolicy:
 def classify(error: BaseException) -> ErrorClass:
     """The class of an error; UNKNOWN for whatever looks like none of the others.
 
+    A group of errors, as task groups raise it, is of the class that all of them have.
+
     >>> classify(TimeoutError())
     <ErrorClass.TIMEOUT: 'timeout'>
     """
+    if isinstance(error, BaseExceptionGroup):
+        kinds = {classify(each) for each in cast("BaseExceptionGroup[BaseException]", error).exceptions}
+        return kinds.pop() if len(kinds) == 1 else ErrorClass.UNKNOWN
     status = status_code_of(error)
     if status is not None and status >= 400:
         return ErrorClass.SERVER_ERROR if status >= 500 else OF_STATUS.get(status, ErrorClass.UNKNOWN)
@@ -145,16 +150,16 @@ def classify(error: BaseException) -> ErrorClass:
     for kind, known in OF_NAME.items():
         if names & known:
             return kind
-    reason = getattr(error, "reason", None)  # urllib's URLError holds what happened
+    reason = attribute(error, "reason")  # urllib's URLError holds what happened
     return classify(reason) if isinstance(reason, OSError) and reason is not error else ErrorClass.UNKNOWN
 
 
 def status_code_of(error: BaseException) -> int | None:
     """The HTTP status that an error carries."""
-    response = getattr(error, "response", None)
+    response = attribute(error, "response")
     for holder, names in ((error, ("status_code", "status", "code")), (response, ("status_code", "status"))):
         for name in names:
-            value = getattr(holder, name, None)
+            value = attribute(holder, name)
             if isinstance(value, int) and 100 <= value < 600:
                 return int(value)
     return None
@@ -164,12 +169,12 @@ def retry_after_s(error: BaseException, now_s: float | None = None) -> float | N
     """Seconds that a server asks to wait: the attribute `retry_after`, or the header Retry-After (RFC 9110, 10.2.3).
 
     Args:
-        now_s: Seconds since 1970, for a header that names a date.
+        now_s: Seconds since 1970, for a header that names a date; default: now.
     """
-    asked = getattr(error, "retry_after", None)
+    asked = attribute(error, "retry_after")
     if asked is None:
-        headers = getattr(getattr(error, "response", None), "headers", None) or getattr(error, "headers", None)
-        if headers is None or not hasattr(headers, "get"):
+        headers = attribute(attribute(error, "response"), "headers") or attribute(error, "headers")
+        if not hasattr(headers, "get"):
             return None
         headers = cast("Mapping[str, Any]", headers)
         asked = headers.get("Retry-After", headers.get("retry-after"))
@@ -183,3 +188,11 @@ def retry_after_s(error: BaseException, now_s: float | None = None) -> float | N
         except ValueError:
             return None
     return max(0.0, seconds) if math.isfinite(seconds) else None
+
+
+def attribute(holder: object, name: str) -> Any:
+    """An attribute, None where there is none or asking for it raises: errors are other people's code."""
+    try:
+        return getattr(holder, name, None)
+    except Exception:
+        return None

@@ -16,10 +16,10 @@ from types import MappingProxyType
 from typing import Any, Literal, cast
 
 from suitecase.items.dataset import Dataset, seed_of
-from suitecase.items.ledger import FAILED, NONE, PICO, Ledger, tame_text
+from suitecase.items.ledger import FAILED, NONE, PICO, Ledger
 from suitecase.items.metrics import Schema
 from suitecase.items.progress import Progress
-from suitecase.items.records import Answer, ItemContext, ItemResult, ItemsError, Row
+from suitecase.items.records import Answer, ItemContext, ItemResult, ItemsError, Row, text_of
 from suitecase.items.results import RESERVED
 from suitecase.items.retries import ErrorClass, RetryPolicy, retry_after_s, status_code_of
 from suitecase.items.stops import Stop, Window
@@ -27,7 +27,6 @@ from suitecase.items.stops import Stop, Window
 __all__ = ["Hooks", "InvalidResultError", "Loop", "OnInvalid", "Outcome", "Steps"]
 
 OnInvalid = Literal["continue", "retry", "abort"]
-MESSAGE_LIMIT = 2000
 BESIDE_METRICS = frozenset({"output", "cost_usd", "input_tokens", "output_tokens"})
 
 
@@ -162,10 +161,18 @@ class Loop:
             return {}, None, outcome.error
         try:
             result = result_of(outcome.value)
+            history.charge(result)
+            metrics, problems = self.schema.check(result.metrics)
+        except ItemsError:
+            raise
         except InvalidResultError as error:
             return {}, None, error
-        history.charge(result)
-        metrics, problems = self.schema.check(result.metrics)
+        except Exception as error:  # from the methods of what was returned
+            return (
+                {},
+                None,
+                InvalidResultError(f"what was returned can't be read: {type(error).__name__}: {text_of(error)}"),
+            )
         if not RESERVED.isdisjoint(metrics):
             reserved = RESERVED & metrics.keys()
             problems += [f"{name}: a name of results.json; give the metric another one" for name in sorted(reserved)]
@@ -192,7 +199,7 @@ class Loop:
         if says is Answer.SKIP:
             return "skipped", "skipped", 0
         if says is Answer.ABORT:
-            self.stop.now("on_error", f"on_error says so, of item {context.key!r}: {error!r:.200}")
+            self.stop.now("on_error", f"on_error says so, of item {context.key!r}: {text_of(error):.200}")
         mends = kind is ErrorClass.INVALID_RESULT and self.on_invalid == "retry"
         mends = mends or self.retry.mends(error, kind) or says is Answer.RETRY
         if not mends or says is Answer.ABORT:
@@ -205,7 +212,7 @@ class Loop:
         try:
             return self.retry.class_of(error)
         except Exception as raised:  # the user's own classify
-            history.hook_errors.append(f"classify: {type(raised).__name__}: {raised}")
+            history.hook_errors.append(f"classify: {type(raised).__name__}: {text_of(raised)}")
             return ErrorClass.UNKNOWN
 
     def finish(
@@ -246,7 +253,7 @@ class Loop:
         try:
             answer = hook(*arguments)
         except Exception as error:
-            history.hook_errors.append(f"{name}: {type(error).__name__}: {error}"[:MESSAGE_LIMIT])
+            history.hook_errors.append(f"{name}: {type(error).__name__}: {text_of(error)}")
             return None
         if name == "on_error" and not isinstance(answer, Answer | None):
             history.hook_errors.append(f"on_error: answered {answer!r:.80}: give RETRY, SKIP, ABORT or None")
@@ -282,11 +289,7 @@ def result_of(value: object) -> ItemResult:
 
 def told(error: Exception, kind: ErrorClass, attempt: int, asked_s: float | None) -> Row:
     """An error as a row has it."""
-    try:
-        message = tame_text(str(error)[:MESSAGE_LIMIT])
-    except Exception as raised:
-        message = f"its text can't be made: {type(raised).__name__}"
-    row: Row = {"attempt": attempt, "class": kind.value, "type": type(error).__name__, "message": message}
+    row: Row = {"attempt": attempt, "class": kind.value, "type": type(error).__name__, "message": text_of(error)}
     if (status := status_code_of(error)) is not None:
         row["status_code"] = status
     if asked_s is not None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
 import signal
-import sys
 import threading
 import time
 from collections import deque
@@ -128,7 +128,8 @@ def stop_on_signals(stop: Stop) -> Generator[None]:
     def hear(number: int, _frame: FrameType | None) -> None:
         name = signal.Signals(number).name
         stop.now(name, f"{name}: nothing more is started, what is in flight ends first")
-        print(f"{name}: stopping after what is in flight; once more to stop at once", file=sys.stderr, flush=True)
+        # Not print: the signal may have come in the middle of one.
+        os.write(2, f"{name}: stopping after what is in flight; once more to stop at once\n".encode())
         restore()
 
     def restore() -> None:
