@@ -24,7 +24,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from suitecase.items import process, read_items
+from suitecase.items import ItemContext, RetryPolicy, metrics, process, read_items
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -49,30 +49,11 @@ after = before()
 print(json.dumps([after[0] - cpu_s, after[1], rss]))
 """
 
-KILLED = """
-import sys, time
-from suitecase.items import RetryPolicy, metrics, process
-folder, calls, how = sys.argv[1:]
-log = open(calls, "ab", buffering=0)
-def work(item, context):
-    log.write(f"{context.key} {context.repeat} {context.attempt} b\\n".encode())
-    time.sleep(0.002)
-    if item % 29 == 7: raise ValueError("poison")
-    if item % 11 == 3 and context.attempt == 1: raise TimeoutError("slow")
-    log.write(f"{context.key} {context.repeat} {context.attempt} e\\n".encode())
-    return {"accuracy": context.random.random(), "output": "x" * (item % 300), "cost_usd": 0.001}
-async def later(item, context): return work(item, context)
-if how == "plain": fn, parallel = work, 1
-elif how == "threads": fn, parallel = work, 4
-else: fn, parallel = later, 4
-process(range(60), fn, key=str, repeats=2, output_dir=folder, max_parallel=parallel, shuffle=True, breaker=None,
-        retry=RetryPolicy(backoff_s=0.002), metrics={"accuracy": metrics.probability(better="higher")})
-"""
 TIMES = ("time", "duration_s", "latency_s", "attempt")
 IN_FLIGHT = {"plain": 1, "threads": 4, "async": 4}
 
 
-def child(code: str, *arguments: str) -> str:
+def output_of(code: str, *arguments: str) -> str:
     """What a fresh Python prints."""
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments],
@@ -87,7 +68,7 @@ def per_item(how: str, items: int, rounds: int) -> dict[str, Any]:
     memory = (0, 0)
     for _ in range(rounds):
         with tempfile.TemporaryDirectory() as folder:
-            used_s, peak_kb, before_kb = json.loads(child(LOOP, how, folder, str(items)))
+            used_s, peak_kb, before_kb = json.loads(output_of(LOOP, how, folder, str(items)))
         cpu.append(used_s)
         memory = peak_kb, before_kb
     return {
@@ -129,46 +110,72 @@ def wall_s(run: Callable[[], None]) -> float:
     return time.perf_counter() - started_s
 
 
+def some_work(case: Path, calls: Path, how: str) -> None:
+    """A loop over 60 items, twice, that notes the begin and the end of each call."""
+    log = os.open(calls, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+    def plain(item: int, context: ItemContext) -> dict[str, Any]:
+        this = f"{context.key} {context.repeat} {context.attempt}"
+        os.write(log, f"{this} begins\n".encode())
+        time.sleep(0.002)
+        if item % 29 == 7:
+            raise ValueError("poison")
+        if item % 11 == 3 and context.attempt == 1:
+            raise TimeoutError("slow")
+        os.write(log, f"{this} ends\n".encode())
+        return {"accuracy": context.random.random(), "output": "x" * (item % 300), "cost_usd": 0.001}
+
+    async def later(item: int, context: ItemContext) -> dict[str, Any]:
+        await asyncio.sleep(0.001)
+        return plain(item, context)
+
+    process(
+        range(60), later if how == "async" else plain, key=str, repeats=2, output_dir=case, shuffle=True, breaker=None,
+        max_parallel=IN_FLIGHT[how], retry=RetryPolicy(backoff_s=0.002), observe=lambda _facts: None,
+        metrics={"accuracy": metrics.probability(better="higher")},
+    )  # fmt: skip
+
+
 def kills(count: int) -> dict[str, Any]:
     """Loops killed at random moments until one comes to its end: what was lost, what was done twice, what differs."""
     chance = random.Random(1)
-    figures = {"kills": 0, "loops": 0, "lost": 0, "doubled_beyond_in_flight": 0, "results_that_differ": 0}
+    figures = {"kills": 0, "loops": 0, "lost": 0, "done_twice": 0, "beyond_in_flight": 0, "results_that_differ": 0}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        expected: dict[str, Any] = {}
-        for how in IN_FLIGHT:
-            child(KILLED, str(folder / how), str(folder / "calls"), how)
-            expected[how] = timeless(folder / how)
+        some_work(folder / "whole", folder / "calls", "threads")
+        expected = timeless(folder / "whole")
         while figures["kills"] < count:
             how = list(IN_FLIGHT)[figures["loops"] % len(IN_FLIGHT)]
             case, calls = folder / f"case-{figures['loops']}", folder / f"calls-{figures['loops']}"
             killed = kill_until_done(case, calls, how, chance)
             figures["loops"] += 1
             figures["kills"] += killed
-            ended = [line for line in calls.read_text().splitlines() if line.endswith(" e")]
+            ended = [line for line in calls.read_text().splitlines() if line.endswith(" ends")]
             doubled = len(ended) - len(set(ended))
             figures["lost"] += 120 - len(read_items(case))
-            figures["doubled_beyond_in_flight"] += max(0, doubled - killed * IN_FLIGHT[how])
-            figures["results_that_differ"] += timeless(case) != expected[how]
+            figures["done_twice"] += doubled
+            figures["beyond_in_flight"] += max(0, doubled - killed * IN_FLIGHT[how])
+            figures["results_that_differ"] += timeless(case) != expected
     return figures
 
 
 def kill_until_done(case: Path, calls: Path, how: str, chance: random.Random) -> int:
+    """Start a loop in a fork and kill it after a while, again and again; how often it took."""
     killed = 0
     while True:
-        command = [sys.executable, "-c", KILLED, str(case), str(calls), how]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as process:
-            size = calls.stat().st_size if calls.exists() else 0
-            while process.poll() is None and (calls.stat().st_size if calls.exists() else 0) == size:
-                time.sleep(0.005)
-            try:
-                process.wait(chance.uniform(0, 0.12))
-            except subprocess.TimeoutExpired:
-                process.send_signal(signal.SIGKILL)
-        if process.returncode == 0:
+        child = os.fork()
+        if child == 0:
+            some_work(case, calls, how)
+            os._exit(0)
+        end_s = time.monotonic() + chance.uniform(0, 0.3)
+        while (ended := os.waitpid(child, os.WNOHANG))[0] == 0 and time.monotonic() < end_s:
+            time.sleep(0.001)
+        if ended[0] == 0:
+            os.kill(child, signal.SIGKILL)
+            ended = os.waitpid(child, 0)
+        if ended[1] == 0:
             return killed
-        assert process.returncode == -signal.SIGKILL, process.returncode
+        assert os.WIFSIGNALED(ended[1]), ended
         killed += 1
 
 
@@ -184,15 +191,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="fewer rounds and items: a look, not a measurement")
     parser.add_argument("--kills", type=int, default=0, metavar="N", help="also kill loops so many times")
+    parser.add_argument("--only-kills", action="store_true", help="and measure nothing")
     arguments = parser.parse_args()
     print(f"{date.today()}, {platform.platform()}, {os.cpu_count()} CPUs, Python {platform.python_version()}")
-    items, rounds = (10_000, 1) if arguments.quick else (100_000, 3)
+    if not arguments.only_kills:
+        measure(arguments.quick)
+    if arguments.kills:
+        show(f"kill -9, {arguments.kills} times", kills(arguments.kills))
+
+
+def measure(quick: bool) -> None:
+    items, rounds = (10_000, 1) if quick else (100_000, 3)
     for how in ("plain", "async", "async timeout", "threads"):
         limit = " (limits 60 us, 100 MB)" if how in ("plain", "async") else ""
         show(f"CPU per item, {how}{limit}", per_item(how, items, rounds))
-    show("throughput (limit 82 a second)", calls_per_s(300 if arguments.quick else 1500, 1.2, 100))
-    if arguments.kills:
-        show(f"kill -9, {arguments.kills} times", kills(arguments.kills))
+    show("throughput (limit 82 a second)", calls_per_s(300 if quick else 1500, 1.2, 100))
 
 
 def show(what: str, figures: object) -> None:

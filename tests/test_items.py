@@ -12,17 +12,17 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import DEADLINE_S, wait_for
-from scipy import stats
+from scipy import stats as untyped_stats
 
 import suitecase.items
 from suitecase.items import (
@@ -44,6 +44,7 @@ from suitecase.items import (
 )
 
 ROOT = Path(__file__).resolve().parent.parent
+stats: Any = untyped_stats  # scipy ships no types
 AT_ONCE = RetryPolicy(backoff_s=0)
 
 
@@ -242,7 +243,8 @@ def test_everything_that_is_wrong_is_said_at_once_and_nothing_is_called(tmp_path
     for part in (
         "output_dir=", "'sede', but 'seed'", "repeats is 0", "timeout_s is -1", "cost_budget_usd is nan", "on_invalid",
         "'items' is a name of results.json", "retry.max_attempts is 0", "breaker.max_failure_rate is 1.5",
-        "breaker.window is 0", "'some'", "items 0 and 1 have the same key '1'", "item 2 has no key", "max_parallel is True",
+        "breaker.window is 0", "'some'", "items 0 and 1 have the same key '1'", "item 2 has no key",
+        "max_parallel is True",
     ):  # fmt: skip
         assert part in text
     assert not calls
@@ -291,7 +293,7 @@ def test_a_second_run_does_only_what_is_missing(tmp_path: Path) -> None:
         ({"parameters": {}}, r"parameters\['model'\] was 'a', is None"),
         ({"items": [1, 2]}, "the dataset had 3 items, has 2"),
         ({"items": [1, 2, 4]}, "other keys or contents"),
-        ({"items": [1, 2, 3], "key": lambda item: f"k{item}"}, "other keys or contents"),
+        ({"items": [1, 2, 3], "key": "k{}".format}, "other keys or contents"),
     ],
 )
 def test_a_folder_begun_with_something_else_is_refused(changed: dict[str, Any], why: str, tmp_path: Path) -> None:
@@ -346,7 +348,7 @@ def busy_server() -> Iterator[tuple[str, list[float]]]:
             self.send_header("Content-Length", "0")
             self.end_headers()
 
-        def log_message(self, format: str, *args: Any) -> None:
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
@@ -412,8 +414,8 @@ def test_the_classification_can_be_overridden(tmp_path: Path) -> None:
         return ErrorClass.CONNECTION if type(error) is LookupError else None
 
     retry = RetryPolicy(max_attempts=2, backoff_s=0, classify=own, never_retry_on=(500,))
-    retried = RetryPolicy(**{**vars(retry), "retry_on": (*retry.retry_on, 409, KeyError)})
-    process(range(4), fail, output_dir=tmp_path, key=str, retry=retried)
+    retry = replace(retry, retry_on=(*retry.retry_on, 409, KeyError))
+    process(range(4), fail, output_dir=tmp_path, key=str, retry=retry)
     assert [row["attempts"] for row in read_items(tmp_path)] == [2, 1, 2, 2]
 
 
@@ -597,13 +599,13 @@ async def later(item):
     return item
 options = {"retry": RetryPolicy(backoff_s=3600, backoff_cap_s=3600, jitter=False), "key": str, "output_dir": folder}
 kind = sys.argv[3]
-summary = process(range(100_000), later if kind == "async" else plain, max_parallel=1 if kind == "here" else 3, **options)
+fn, parallel = later if kind == "async" else plain, 1 if kind == "here" else 3
+summary = process(range(100_000), fn, max_parallel=parallel, **options)
 print(summary.stopped_by, summary.succeeded)
 """
 
 
-@pytest.mark.parametrize("kind", ["here", "async", "threads"])
-@pytest.mark.parametrize("how", ["work", "retry"])
+@pytest.mark.parametrize(("kind", "how"), [("here", "retry"), ("async", "retry"), ("threads", "work")])
 def test_sigterm_ends_the_loop_between_items(kind: str, how: str, tmp_path: Path) -> None:
     """Also one that waits an hour for a retry; everything done is on disk, with results."""
     command = [sys.executable, "-c", SIGNALLED, str(tmp_path), how, kind]
@@ -657,7 +659,9 @@ def test_on_error_decides(tmp_path: Path) -> None:
 
 
 def test_retry_is_asked_for_within_the_limit_of_attempts(tmp_path: Path) -> None:
-    process([1], lambda _item: 1 / 0, output_dir=tmp_path, key=str, retry=AT_ONCE, on_error=lambda *_: RETRY)
+    process(
+        [1], lambda _item: 1 / 0, output_dir=tmp_path, key=str, retry=AT_ONCE, on_error=lambda _context, _error: RETRY
+    )
     assert read_items(tmp_path)[0]["attempts"] == AT_ONCE.max_attempts
 
 
@@ -671,8 +675,11 @@ def test_a_hook_that_raises_is_recorded_and_changes_nothing(tmp_path: Path) -> N
     told = [f"{name}: RuntimeError: broken hook" for name in ("before_item", "on_error", "after_item")]
     assert [row["hook_errors"] for row in read_items(tmp_path)] == [told, [told[0], told[2]]]
     assert results_of(tmp_path)["items"]["hook_failures"] == 5
-    process([0], lambda item: 1 / item, output_dir=tmp_path / "b", key=str, on_error=lambda *_: "again")  # pyright: ignore
-    assert read_items(tmp_path / "b")[0]["hook_errors"] == ["on_error: answered 'again': give RETRY, SKIP, ABORT or None"]
+    answer: Any = "again"
+    process([0], lambda item: 1 / item, output_dir=tmp_path / "b", key=str, on_error=lambda _context, _error: answer)
+    assert read_items(tmp_path / "b")[0]["hook_errors"] == [
+        "on_error: answered 'again': give RETRY, SKIP, ABORT or None"
+    ]
 
 
 def test_after_item_sees_the_row_and_can_not_change_it(tmp_path: Path) -> None:
@@ -689,6 +696,7 @@ def test_after_item_sees_the_row_and_can_not_change_it(tmp_path: Path) -> None:
 
 # --- Metrics and results ---------------------------------------------------------------------------------------------
 
+CONFIDENCE = {"custom.confidence": 0.5}
 SCHEMA = {
     "accuracy": metrics.probability(better="higher"),
     "share": metrics.percentage(required=False),
@@ -701,9 +709,9 @@ GOOD = {"accuracy": 1, "custom": {"confidence": 0.5}}
 @pytest.mark.parametrize(
     ("returned", "found", "problems"),
     [
-        (GOOD, {"accuracy": 1.0, "length": 5.0, "custom.confidence": 0.5}, []),
-        (GOOD | {"accuracy": "0.85"}, {"accuracy": 0.85, "length": 5.0, "custom.confidence": 0.5}, []),
-        (GOOD | {"more": 3, "accuracy": True}, {"more": 3.0, "accuracy": 1.0, "length": 5.0, "custom.confidence": 0.5}, []),
+        (GOOD, {"accuracy": 1.0, "length": 5.0, **CONFIDENCE}, []),
+        (GOOD | {"accuracy": "0.85"}, {"accuracy": 0.85, "length": 5.0, **CONFIDENCE}, []),
+        (GOOD | {"more": 3, "accuracy": True}, {"more": 3.0, "accuracy": 1.0, "length": 5.0, **CONFIDENCE}, []),
         (
             {"accuracy": math.nan, "share": -math.inf, "length": 10, "custom": {"took_s": -1}},
             {},
@@ -712,7 +720,7 @@ GOOD = {"accuracy": 1, "custom": {"confidence": 0.5}}
         ),
         ({"accuracy": "high", "custom": 3}, {"length": 5.0}, ["accuracy: ", "custom: 3 is no mapping"]),
         ({}, {"length": 5.0}, ["accuracy: is missing", "custom.confidence: is missing"]),
-        (GOOD | {"stray": math.inf}, {"accuracy": 1.0, "length": 5.0, "custom.confidence": 0.5}, ["stray: is Infinity"]),
+        (GOOD | {"stray": math.inf}, {"accuracy": 1.0, "length": 5.0, **CONFIDENCE}, ["stray: is Infinity"]),
     ],
 )  # fmt: skip
 def test_values_are_checked_by_the_schema(
@@ -801,7 +809,10 @@ def test_derived_figures_come_from_the_rows_in_order(tmp_path: Path) -> None:
         assert rows[-1]["index"] == rows[5:][6]["index"] == 11
         return {"even": sum(row["metrics"]["score"] for row in rows if row["index"] % 2 == 0)}
 
-    derived: Any = {"by_parity": by_first, "broken": lambda _rows: 1 / 0}
+    def broken(_rows: Any) -> float:
+        return 1 / 0
+
+    derived = {"by_parity": by_first, "broken": broken}
     process(range(12), float, output_dir=tmp_path, key=str, shuffle=True, derived=derived)
     results = results_of(tmp_path)
     assert results["by_parity"] == {"even": 30.0}
@@ -832,7 +843,9 @@ def test_an_observer_that_raises_is_told_nothing_more(tmp_path: Path, caplog: py
         raise OSError("gone")
 
     assert process(range(3), score_one, output_dir=tmp_path, key=str, observe=observe).ok
-    assert [record.getMessage() for record in caplog.records] == ["observe raised OSError: gone; it is told nothing more"]
+    assert [record.getMessage() for record in caplog.records] == [
+        "observe raised OSError: gone; it is told nothing more"
+    ]
 
 
 def test_without_an_observer_there_is_a_line_on_stderr(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal, TypedDict, Unpack, cast
+from typing import Any, Literal, TypeAlias, TypedDict, TypeVar, Unpack, cast
 
 from suitecase.items.dataset import Dataset, Key
 from suitecase.items.drivers import Call, Limits, drive_asyncio, drive_here, run_loop
@@ -26,6 +26,10 @@ from suitecase.items.steps import Hooks, Loop, OnInvalid
 from suitecase.items.stops import Breaker, Stop, Window, stop_on_signals
 
 __all__ = ["aprocess", "process"]
+
+
+ItemT = TypeVar("ItemT")
+Function: TypeAlias = Callable[[ItemT], Any] | Callable[[ItemT, ItemContext], Any]
 
 
 class Options(TypedDict, total=False):
@@ -58,7 +62,7 @@ class Options(TypedDict, total=False):
     only: Literal["dead_letters"] | None
 
 
-def process(items: Iterable[Any], fn: Callable[..., Any], **options: Unpack[Options]) -> Summary:
+def process(items: Iterable[ItemT], fn: Function[ItemT], **options: Unpack[Options]) -> Summary:
     """Call a function with every item and keep what it gives, until everything has an outcome or something says stop.
 
     Run again with the same folder, it goes on where it was, also after `kill -9`; the results are then those of an
@@ -125,7 +129,7 @@ def process(items: Iterable[Any], fn: Callable[..., Any], **options: Unpack[Opti
         return plan.conclude(loop)
 
 
-async def aprocess(items: Iterable[Any], fn: Callable[..., Any], **options: Unpack[Options]) -> Summary:
+async def aprocess(items: Iterable[ItemT], fn: Function[ItemT], **options: Unpack[Options]) -> Summary:
     """The same as `process` in an event loop that runs already; a plain function is called in threads.
 
     Signals are the caller's. Where this is cancelled, calls in flight are too; every finished row is on disk.
