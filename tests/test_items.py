@@ -16,10 +16,13 @@ import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from decimal import Decimal
+from fractions import Fraction
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from conftest import DEADLINE_S, wait_for
 from scipy import stats as untyped_stats
@@ -117,6 +120,9 @@ def test_a_row_for_each_item_and_the_means_at_the_top_of_results(tmp_path: Path)
         (ItemResult({"f1": 0.25}, output={"a": math.nan}), {"f1": 0.25}, {"a": "NaN"}),
         ({"f1": 1, "output": "\ud800 é"}, {"f1": 1.0}, "\\ud800 é"),
         ({"output": object}, {}, "<class 'object'>"),
+        (np.float32(0.5), {"score": 0.5}, None),
+        ({"a": np.int64(3), "b": np.bool_(True), "output": np.arange(3)}, {"a": 3.0, "b": 1.0}, [0, 1, 2]),
+        ({"a": Fraction(1, 4), "b": Decimal("0.5"), "output": b"\xff"}, {"a": 0.25, "b": 0.5}, "_w=="),
     ],
 )
 def test_what_a_function_may_return(
@@ -139,6 +145,15 @@ def test_what_a_function_may_not_return_concerns_its_item_only(returned: object,
     assert second["status"] == "succeeded"
     assert first.get("invalid") or first["errors"][0]["class"] == "invalid_result"
     assert summary.remaining == 0
+
+
+def test_a_cost_that_is_none_is_named(tmp_path: Path) -> None:
+    process([1], lambda _item: {"score": 1, "cost_usd": "0.1", "input_tokens": -3}, output_dir=tmp_path, key=str)
+    (row,) = read_items(tmp_path)
+    assert row["invalid"] == [
+        "cost_usd: '0.1' is no number of at least 0",
+        "input_tokens: -3 is no number of at least 0",
+    ]
 
 
 def test_the_context_says_which_call_this_is(tmp_path: Path) -> None:

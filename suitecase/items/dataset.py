@@ -98,6 +98,8 @@ def plain(value: object) -> object:
         return sorted(map(repr, cast("set[object]", value)))
     if isinstance(value, bytes):
         return value.hex()
+    if callable(lists := getattr(value, "tolist", None)):  # arrays and scalars of numpy and torch
+        return lists()
     return to_jsonable_python(value)
 
 

@@ -281,11 +281,17 @@ def check_header(path: Path, begun: Row, now: Row) -> None:
 
 
 def encode(value: object) -> bytes:
-    """One line of strict JSON: NaN and infinities as text, and what JSON doesn't know as text too."""
+    """One line of strict JSON: NaN and infinities as text, and what JSON doesn't know as lists or text."""
     try:
-        return to_json(value, inf_nan_mode="strings", bytes_mode="base64", fallback=str) + b"\n"
+        return to_json(value, inf_nan_mode="strings", bytes_mode="base64", fallback=lists_or_text) + b"\n"
     except Exception:  # lone surrogates, loops, a text that can't be made: slower, and forgiving
         return to_json(json.loads(json.dumps(tame(value))), inf_nan_mode="strings") + b"\n"
+
+
+def lists_or_text(value: object) -> object:
+    """An array of numpy or torch as lists, everything else as text."""
+    made = getattr(value, "tolist", None)
+    return made() if callable(made) and not isinstance(value, type) else str(value)
 
 
 def tame(value: Any, depth: int = 0) -> Any:

@@ -11,12 +11,25 @@ import logging
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from functools import cached_property
+from numbers import Real
 from typing import Annotated, Literal, cast
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-__all__ = ["Better", "Metric", "Schema", "duration_s", "map", "number", "percentage", "positive_number", "probability"]
+__all__ = [
+    "Better",
+    "Metric",
+    "Schema",
+    "duration_s",
+    "map",
+    "number",
+    "percentage",
+    "plain_number",
+    "positive_number",
+    "probability",
+]
 
 Better = Literal["higher", "lower"]
 log = logging.getLogger("suitecase.items")
@@ -108,9 +121,10 @@ class Schema:
         """
         found: dict[str, float] = {}
         problems: list[str] = []
-        for name, value in values.items():
+        for name, given in values.items():
             if name in self.fields:
                 continue
+            value = plain_number(given)
             if not isinstance(value, int | float):
                 problems.append(f"{name}: {value!r:.80} is no number; what is to be kept goes under output")
             elif not math.isfinite(value):
@@ -131,7 +145,7 @@ class Schema:
     ) -> None:
         for name, metric in fields.items():
             path = prefix + name
-            value = values.get(name)
+            value = plain_number(values.get(name))
             if metric.fields is not None:
                 if value is None and metric.required:
                     value = {}
@@ -160,6 +174,19 @@ class Schema:
         if isinstance(value, str) and path not in self.announced:
             self.announced.add(path)
             log.warning("metric %s: text is read as a number, %r as %r (said once)", path, value, found[path])
+
+
+def plain_number(value: object) -> object:
+    """A number of numpy, torch or the standard library as Python's own; anything else as it is."""
+    if value is None or isinstance(value, int | float | str | Mapping):
+        return cast("object", value)
+    item = getattr(value, "item", None)
+    if callable(item):
+        try:
+            value = item()
+        except (TypeError, ValueError, RuntimeError):  # of an array with several elements
+            return value
+    return float(value) if isinstance(value, Real | Decimal) else value
 
 
 def leaves_of(fields: Mapping[str, Metric], prefix: str = "") -> Iterator[tuple[str, Metric]]:

@@ -17,7 +17,7 @@ from typing import Any, Literal, cast
 
 from suitecase.items.dataset import Dataset, seed_of
 from suitecase.items.ledger import FAILED, NONE, PICO, Ledger
-from suitecase.items.metrics import Schema
+from suitecase.items.metrics import Schema, plain_number
 from suitecase.items.progress import Progress
 from suitecase.items.records import Answer, ItemContext, ItemResult, ItemsError, Row, text_of
 from suitecase.items.results import RESERVED
@@ -70,12 +70,16 @@ class History:
     input_tokens: int | None = None
     output_tokens: int | None = None
 
-    def charge(self, told: object) -> None:
-        """Add what a result, or an error that knows, says that its call cost."""
+    def charge(self, told: object) -> list[str]:
+        """Add what a result, or an error that knows, says that its call cost; a sentence for what is no cost."""
+        problems: list[str] = []
         for name in ("cost_usd", "input_tokens", "output_tokens"):
-            value = getattr(told, name, None)
+            value = plain_number(getattr(told, name, None))
             if isinstance(value, int | float) and 0 <= value < math.inf:
                 setattr(self, name, (getattr(self, name) or 0) + value)
+            elif value is not None:
+                problems.append(f"{name}: {value!r:.80} is no number of at least 0")
+        return problems
 
 
 Steps = Generator[ItemContext | float, Outcome | None, int]
@@ -161,7 +165,7 @@ class Loop:
             return {}, None, outcome.error
         try:
             result = result_of(outcome.value)
-            history.charge(result)
+            no_costs = history.charge(result)
             metrics, problems = self.schema.check(result.metrics)
         except ItemsError:
             raise
@@ -177,6 +181,7 @@ class Loop:
             reserved = RESERVED & metrics.keys()
             problems += [f"{name}: a name of results.json; give the metric another one" for name in sorted(reserved)]
             metrics = {name: value for name, value in metrics.items() if name not in reserved}
+        problems += no_costs
         if not problems:
             return metrics, result.output, None
         if self.on_invalid == "continue":
@@ -274,12 +279,12 @@ def result_of(value: object) -> ItemResult:
     """
     if isinstance(value, ItemResult):
         return value
-    if isinstance(value, int | float):
-        return ItemResult({"score": value})
     if isinstance(value, Mapping):
         given = cast("Mapping[str, Any]", value)
         beside = {name: given[name] for name in BESIDE_METRICS if name in given}
         return ItemResult({n: v for n, v in given.items() if n not in BESIDE_METRICS}, **beside)
+    if isinstance(number := plain_number(value), int | float):
+        return ItemResult({"score": number})
     if inspect.isawaitable(value):
         if inspect.iscoroutine(value):
             value.close()
