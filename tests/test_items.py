@@ -249,17 +249,21 @@ def test_everything_that_is_wrong_is_said_at_once_and_nothing_is_called(tmp_path
     calls: list[object] = []
     options: Any = {
         "sede": 1, "repeats": 0, "timeout_s": -1, "cost_budget_usd": math.nan, "on_invalid": "ignore",
-        "metrics": {"items": metrics.number()}, "retry": RetryPolicy(max_attempts=0), "breaker": Breaker(1.5, 0),
-        "only": "some", "max_parallel": True,
+        "metrics": {"items": metrics.number(), "a": metrics.number},
+        "retry": RetryPolicy(max_attempts=0, retry_on=["timout"]), "breaker": Breaker(1.5, 0),
+        "only": "some", "max_parallel": True, "seed": "1", "parameters": [1], "derived": {"d": 3},
+        "failed_counts_as": {"f": "0"},
     }  # fmt: skip
     with pytest.raises(ItemsError) as caught:
         process([{"id": 1}, {"id": 1}, {}], calls.append, key="id", **options)
     text = str(caught.value)
     for part in (
         "output_dir=", "'sede', but 'seed'", "repeats is 0", "timeout_s is -1", "cost_budget_usd is nan", "on_invalid",
-        "'items' is a name of results.json", "retry.max_attempts is 0", "breaker.max_failure_rate is 1.5",
+        "'items' is a name of results.json", "retry.max_attempts is 0", "retry.retry_on has 'timout'",
+        "breaker.max_failure_rate is 1.5",
         "breaker.window is 0", "'some'", "items 0 and 1 have the same key '1'", "item 2 has no key",
-        "max_parallel is True",
+        "max_parallel is True", "seed is '1'", "parameters is [1]", "derived['d'] is 3", "failed_counts_as['f'] is '0'",
+        "metrics['a'] is <function number",
     ):  # fmt: skip
         assert part in text
     assert not calls

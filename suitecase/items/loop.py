@@ -162,7 +162,8 @@ class Plan:
         problems += problems_of(fn, options)
         dataset = None
         try:
-            dataset = Dataset.of(items, options.get("key"), max(1, options.get("repeats", 1)), options.get("seed", 42))
+            repeats = 1 if any(each.startswith("repeats") for each in problems) else options.get("repeats", 1)
+            dataset = Dataset.of(items, options.get("key"), repeats, options.get("seed", 42))
         except ItemsError as error:
             problems.append(str(error))
         if problems or dataset is None:
@@ -266,9 +267,10 @@ def problems_of(fn: Callable[..., Any], options: Options) -> list[str]:
     known = Options.__annotations__
     problems = [f"there is no option {name!r}{nearest(name, known)}." for name in sorted(options.keys() - known.keys())]
     problems += number_problems(options)
-    problems += options.get("retry", RetryPolicy()).problems()
-    if breaker := options.get("breaker"):
-        problems += breaker.problems()
+    problems += type_problems(options)
+    for policy in (options.get("retry"), options.get("breaker")):
+        if isinstance(policy, RetryPolicy | Breaker):
+            problems += policy.problems()
     if options.get("on_invalid", "continue") not in ("continue", "retry", "abort"):
         problems.append(f"on_invalid is {options.get('on_invalid')!r}: give continue, retry or abort.")
     only = options.get("only") or os.environ.get("SUITECASE_REPLAY") or "dead_letters"
@@ -289,6 +291,26 @@ def problems_of(fn: Callable[..., Any], options: Options) -> list[str]:
     return problems
 
 
+def type_problems(options: Mapping[str, Any]) -> list[str]:
+    """What would be found out only once calls have been paid for."""
+    problems: list[str] = []
+    if not isinstance(options.get("retry", RetryPolicy()), RetryPolicy):
+        problems.append(f"retry is {options['retry']!r:.80}: give a RetryPolicy.")
+    if not isinstance(options.get("breaker"), Breaker | None):
+        problems.append(f"breaker is {options['breaker']!r:.80}: give a Breaker, or None.")
+    if not isinstance(options.get("parameters") or {}, Mapping):
+        problems.append(f"parameters is {options['parameters']!r:.80}: give a mapping.")
+    kinds: tuple[tuple[str, Callable[[object], bool], str], ...] = (
+        ("metrics", lambda value: isinstance(value, Metric), "give one of suitecase.items.metrics, called"),
+        ("derived", callable, "give a function of the rows"),
+        ("failed_counts_as", lambda value: isinstance(value, int | float) and math.isfinite(value), "give a number"),
+    )
+    for name, fits, what in kinds:
+        given = cast("Mapping[str, object]", options.get(name) or {})
+        problems += [f"{name}[{key!r}] is {value!r:.80}: {what}." for key, value in given.items() if not fits(value)]
+    return problems
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     near = get_close_matches(name, known, n=1)
     return f", but {near[0]!r}" if near else ""
@@ -300,6 +322,9 @@ def number_problems(options: Options) -> list[str]:
         value: object = options.get(name)
         if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < least):
             problems.append(f"{name} is {value!r}: give a whole number of at least {least}.")
+    seed: object = options.get("seed", 42)
+    if not isinstance(seed, int):
+        problems.append(f"seed is {seed!r}: give a whole number.")
     for name in ("rate_limit", "token_limit", "timeout_s", "cost_budget_usd"):
         value = options.get(name)
         if value is not None and not (isinstance(value, int | float) and 0 < value < math.inf):

@@ -97,11 +97,19 @@ class RetryPolicy:
         ]  # fmt: skip
         if self.backoff not in ("exponential", "linear", "constant"):
             found.append(f"retry.backoff is {self.backoff!r}: give exponential, linear or constant.")
+        known = {*ErrorClass}
+        for name, kinds in (("retry_on", self.retry_on), ("never_retry_on", self.never_retry_on)):
+            found += [
+                f"retry.{name} has {kind!r}: give HTTP statuses, exception classes, or {', '.join(sorted(known))}."
+                for kind in kinds
+                if not isinstance(kind, int | type) and kind not in known
+            ]
         return found
 
     def class_of(self, error: BaseException) -> ErrorClass:
         """The class of an error, the policy's own say first."""
-        return (self.classify(error) if self.classify else None) or classify(error)
+        own = self.classify(error) if self.classify else None
+        return classify(error) if own is None else ErrorClass(own)
 
     def mends(self, error: BaseException, kind: ErrorClass) -> bool:
         """Whether another attempt may mend an error of this class."""

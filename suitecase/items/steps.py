@@ -118,14 +118,12 @@ class Loop:
             self.stop.now("breaker", self.breaker_says)
         limit, cost = self.cost_budget_usd, self.ledger.cost
         if limit is not None and cost is not None and cost >= round(limit * PICO):
-            self.stop.now(
-                "cost_budget", f"{cost / PICO:.6g} of {limit:.6g} USD are spent: raise cost_budget_usd to go on"
-            )
+            spent = f"{cost / PICO:.6g} of {limit:.6g} USD are spent"
+            self.stop.now("cost_budget", f"{spent}: raise cost_budget_usd to go on")
         failed = self.ledger.counts[FAILED]
         if self.failure_budget is not None and failed > self.failure_budget and self.wanted != FAILED:
-            self.stop.now(
-                "failure_budget", f"{failed} failed, more than {self.failure_budget}: raise failure_budget to go on"
-            )
+            more = f"{failed} failed, more than {self.failure_budget}"
+            self.stop.now("failure_budget", f"{more}: raise failure_budget to go on")
         if self.ledger.sync_error:
             self.stop.now("disk", self.ledger.sync_error)
 
@@ -172,11 +170,8 @@ class Loop:
         except InvalidResultError as error:
             return {}, None, error
         except Exception as error:  # from the methods of what was returned
-            return (
-                {},
-                None,
-                InvalidResultError(f"what was returned can't be read: {type(error).__name__}: {text_of(error)}"),
-            )
+            why = f"what was returned can't be read: {type(error).__name__}: {text_of(error)}"
+            return {}, None, InvalidResultError(why)
         if not RESERVED.isdisjoint(metrics):
             reserved = RESERVED & metrics.keys()
             problems += [f"{name}: a name of results.json; give the metric another one" for name in sorted(reserved)]
