@@ -8,6 +8,7 @@ import logging
 import math
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -396,6 +397,30 @@ def test_a_server_that_asks_to_wait_is_waited_for(busy_server: tuple[str, list[f
             "status_code": 429, "retry_after_s": 0.2,
         }  # fmt: skip
     assert results_of(tmp_path)["errors"] == {"rate_limited": 3}
+
+
+def test_the_errors_of_a_real_client_are_understood(busy_server: tuple[str, list[float]], tmp_path: Path) -> None:
+    """httpx, whose errors those of openai and anthropic are made of."""
+    httpx = pytest.importorskip("httpx")
+    url, _ = busy_server
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        closed = socket.create_server(("127.0.0.1", 0))
+        addresses = [
+            url,
+            f"http://127.0.0.1:{silent.getsockname()[1]}/",
+            f"http://127.0.0.1:{closed.getsockname()[1]}/",
+        ]
+        closed.close()
+
+        async def get(address: str) -> float:
+            async with httpx.AsyncClient(timeout=0.2, trust_env=False) as client:
+                return (await client.get(address)).raise_for_status().status_code
+
+        process(addresses, get, output_dir=tmp_path, key=str, retry=RetryPolicy(max_attempts=2, backoff_s=0.001))
+    rows = read_items(tmp_path)
+    assert [row["status"] for row in rows] == ["succeeded", "failed", "failed"]
+    assert [row["errors"][0]["class"] for row in rows] == ["rate_limited", "timeout", "connection"]
+    assert rows[0]["delays_s"] == [0.2]
 
 
 @pytest.mark.parametrize(
@@ -810,6 +835,14 @@ def test_one_value_or_equal_ones_have_no_interval(items: int, tmp_path: Path) ->
     assert (told["mean"], told["ci_low"], told["ci_high"]) == (0.1, None, None)
 
 
+def test_no_items_and_huge_values_have_results_too(tmp_path: Path) -> None:
+    nothing: list[int] = []
+    assert process(nothing, score_one, output_dir=tmp_path / "none", key=str).ok
+    assert results_of(tmp_path / "none")["items"]["total"] == 0
+    process([1, 3], lambda item: item * 5e307, output_dir=tmp_path / "huge", key=str)
+    assert results_of(tmp_path / "huge")["metrics"]["score"]["mean"] == 1e308
+
+
 def test_failed_items_are_counted_beside_the_mean_or_in_it(tmp_path: Path) -> None:
     def work(item: int) -> dict[str, float]:
         return {"accuracy": 1 / item}
@@ -878,5 +911,7 @@ def test_the_package_is_light_and_knows_no_runner() -> None:
     script = "import sys, suitecase.items; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     loaded = set(done.stdout.split())
+    ours = {name for name in loaded if name.startswith("suitecase.")}
+    assert all(name.startswith("suitecase.items") for name in ours)
     assert not {"scipy", "numpy", "tenacity", "aiolimiter", "experiment_runner", "experiment_config"} & loaded
     assert set(suitecase.items.__all__) <= set(dir(suitecase.items))

@@ -49,7 +49,7 @@ def estimate(values: Sequence[float]) -> Estimate:
     """The mean of independent values, one an item, with the interval of Student's t.
 
     The interval is mean ± t(0.975; n - 1) · s / √n. One value, or equal ones, say nothing about their spread: no
-    interval.
+    interval. Nor have values an interval whose squares are too large for a float.
 
     Source:
         Student (1908), Biometrika 6:1-25. Sums are exact before they are rounded once (`math.fsum`), so the order of
@@ -59,10 +59,13 @@ def estimate(values: Sequence[float]) -> Estimate:
     Estimate(mean=2.0, n=3, ci_low=-0.48413771175033027, ci_high=4.48413771175033)
     """
     n = len(values)
-    mean = math.fsum(values) / n
     if n == 1 or min(values) == max(values):
         return Estimate(values[0], n, None, None)
-    deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1))
+    try:
+        mean = math.fsum(values) / n
+        deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1))
+    except OverflowError:  # values beyond 1e150, as the perplexity of a model that has diverged
+        return Estimate(math.fsum(value / n for value in values), n, None, None)
     half = student_t(n - 1) * deviation / math.sqrt(n)
     return Estimate(mean, n, mean - half, mean + half)
 
