@@ -781,10 +781,14 @@ def test_values_are_checked_by_the_schema(
 
 def test_text_for_a_number_is_announced_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING, "suitecase.items")
-    process(range(5), lambda _item: {"a": "0.5"}, output_dir=tmp_path, key=str, metrics={"a": metrics.number()})
-    assert [record.getMessage() for record in caplog.records] == [
-        "metric a: text is read as a number, '0.5' as 0.5 (said once)"
-    ]
+    heard: list[object] = []
+    process(
+        range(5), lambda _item: {"a": "0.5"}, output_dir=tmp_path, key=str, metrics={"a": metrics.number()},
+        observe=lambda facts: heard.append(facts.get("level") and facts["message"]),
+    )  # fmt: skip
+    text = "metric a: text is read as a number, '0.5' as 0.5 (said once)"
+    assert [record.getMessage() for record in caplog.records] == [text]
+    assert [message for message in heard if message] == [text]
 
 
 def test_on_invalid(tmp_path: Path) -> None:

@@ -191,6 +191,8 @@ class Plan:
         try:
             ledger.write_dead_letters(self.dataset)
             breaker = options.get("breaker", Breaker())
+            progress = Progress(ledger, options.get("observe"))
+            self.schema.warn = progress.warn
             yield Loop(
                 self.dataset, ledger, self.dataset.order(options.get("shuffle", False)), replay=self.replay,
                 schema=self.schema, on_invalid=options.get("on_invalid", "continue"),
@@ -198,7 +200,7 @@ class Plan:
                 cost_budget_usd=options.get("cost_budget_usd"), failure_budget=options.get("failure_budget"),
                 hooks=Hooks(options.get("before_item"), options.get("after_item"), options.get("on_error")),
                 stop=Stop(self.folder / "cancel", options.get("cancelled")),
-                progress=Progress(ledger, options.get("observe")), attempt=attempt_of_case(),
+                progress=progress, attempt=attempt_of_case(),
             )  # fmt: skip
         finally:
             ledger.close()

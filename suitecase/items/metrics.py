@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cached_property
@@ -104,9 +104,14 @@ def map(fields: Mapping[str, Metric], *, required: bool = True) -> Metric:  # no
 
 @dataclass
 class Schema:
-    """All metrics of a loop."""
+    """All metrics of a loop.
+
+    Attributes:
+        warn: Is told what a person should know.
+    """
 
     fields: Mapping[str, Metric] = field(default_factory=dict[str, Metric])
+    warn: Callable[[str], object] = log.warning
     announced: set[str] = field(default_factory=set[str])
 
     @cached_property
@@ -173,7 +178,7 @@ class Schema:
             return
         if isinstance(value, str) and path not in self.announced:
             self.announced.add(path)
-            log.warning("metric %s: text is read as a number, %r as %r (said once)", path, value, found[path])
+            self.warn(f"metric {path}: text is read as a number, {value!r} as {found[path]!r} (said once)")
 
 
 def plain_number(value: object) -> object:
