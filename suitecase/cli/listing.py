@@ -192,7 +192,6 @@ def results(
 ) -> None:
     """Print what the cases of a run wrote as their results."""
     from suitecase.tables import flatten
-    from suitecase.tables.formats import cell_text
     from suitecase.tables.rows import case_results
 
     found = open_run(run, results_dir)
