@@ -16,7 +16,6 @@ import typer
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table as RichTable
 
     from suitecase.rundir import Run
 
@@ -32,8 +31,8 @@ __all__ = [
     "print_json",
     "print_jsonl",
     "print_problems",
+    "print_table",
     "problems_end_the_program",
-    "rich_table",
     "status_text",
 ]
 
@@ -103,23 +102,56 @@ def console() -> Console:
     return Console(markup=False, emoji=False, highlight=False, soft_wrap=True, width=width)
 
 
-def rich_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, right: Sequence[str] = ()) -> RichTable:
-    """A plain table without a frame; cells are text, or rich's Text."""
+def coloured() -> bool:
+    """Whether rich may print what is more than text."""
+    return sys.stdout.isatty() or bool(os.environ.get("FORCE_COLOR"))
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, right: Sequence[str] = ()) -> None:
+    """A table without a frame; cells are text, or rich's Text.
+
+    Where nobody's terminal limits the width, and for thousands of rows, lines are padded here: rich takes half a
+    millisecond for each.
+    """
+    if not coloured() or len(rows) > 1000:
+        print_padded([columns, *([str(cell) for cell in row] for row in rows)], [name in right for name in columns])
+        return
     from rich import box
     from rich.table import Table
 
-    table = Table(box=None if not sys.stdout.isatty() else box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    terminal = sys.stdout.isatty()
+    table = Table(box=box.SIMPLE_HEAD if terminal else None, pad_edge=False, show_edge=False)
     for name in columns:
-        table.add_column(
-            name, justify="right" if name in right else "left", overflow="fold", no_wrap=not sys.stdout.isatty()
-        )
+        table.add_column(name, justify="right" if name in right else "left", overflow="fold", no_wrap=not terminal)
     for row in rows:
         table.add_row(*row)
-    return table
+    console().print(table)
+
+
+def print_padded(lines: Sequence[Sequence[str]], right: Sequence[bool]) -> None:
+    """Lines whose columns are as wide as the widest cell in them, two spaces apart."""
+    widths = [max(map(cells, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        padded = [
+            (" " * (width - cells(text)) + text) if to_right else text + " " * (width - cells(text))
+            for text, width, to_right in zip(line, widths, right, strict=True)
+        ]
+        print("  ".join(padded).rstrip())
+
+
+def cells(text: str) -> int:
+    """How many cells of a terminal a text takes: most take one, Chinese two."""
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len
+
+    return cell_len(text)
 
 
 def status_text(status: str) -> Any:
-    """A status in its colour."""
+    """A status in its colour; plain text where there are none."""
+    if not coloured():
+        return status
     from rich.text import Text
 
     return Text(status, style=STYLES.get(status, ""))

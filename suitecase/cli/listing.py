@@ -17,7 +17,7 @@ from suitecase.cli.common import (
     open_run,
     print_json,
     print_problems,
-    rich_table,
+    print_table,
     status_text,
 )
 
@@ -68,10 +68,7 @@ def list_(
     if not runs:
         console().print(f"No such run in {folder}." if given or status or since else f"No runs in {folder} yet.")
         return
-    table = rich_table(
-        ["experiment", "run", "status", "cases", "started", "took", "note"], [row_of(run) for run in runs]
-    )
-    console().print(table)
+    print_table(["experiment", "run", "status", "cases", "started", "took", "note"], [row_of(run) for run in runs])
     print_problems([problem for run in runs for problem in run.problems])
 
 
@@ -135,7 +132,7 @@ def print_run(run: Run, overview: dict[str, Any]) -> None:
         for row in overview["cases"]
     ]  # fmt: skip
     out.print()
-    out.print(rich_table(columns, rows, right=["took", *overview["result_columns"]]))
+    print_table(columns, rows, right=["took", *overview["result_columns"]])
     counts = ", ".join(f"{count} {status}" for status, count in run.counts.items())
     out.print(f"\n{len(run.cases)} cases: {counts}")
     for row in overview["cases"]:
@@ -199,7 +196,7 @@ def results(
         flat = {variant: flatten(told) for variant, told in values.items()}
         columns = list(dict.fromkeys(name for told in flat.values() for name in told))
         rows = [[variant, *(cell_text(told.get(name)) for name in columns)] for variant, told in flat.items()]
-        console().print(rich_table(["case", *columns], rows, right=columns))
+        print_table(["case", *columns], rows, right=columns)
     print_problems(problems)
 
 
