@@ -7,7 +7,7 @@ import math
 import os
 import sys
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
@@ -20,9 +20,14 @@ if TYPE_CHECKING:
     from suitecase.rundir import Run
 
 __all__ = [
+    "RUN_HELP",
     "AsJson",
+    "CaseName",
     "ResultsDir",
     "RunName",
+    "RunNames",
+    "complete_case",
+    "complete_run",
     "console",
     "duration",
     "fail",
@@ -40,8 +45,31 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON document, for pro
 ResultsDir = Annotated[
     Path | None, typer.Option("--results-dir", metavar="DIR", help="Instead of the project's results folder.")
 ]
-RunName = Annotated[
-    str, typer.Argument(metavar="RUN", help="Path, beginning of its name, EXPERIMENT (its latest run), or 'latest'.")
+
+
+def complete_run(incomplete: str) -> list[str]:
+    """Experiments and runs, for the shell; nothing where that fails."""
+    with suppress(Exception):
+        from suitecase.queries.completion import run_names
+
+        return run_names(incomplete)
+    return []
+
+
+def complete_case(ctx: typer.Context, incomplete: str) -> list[str]:
+    """The cases of the run that was typed before, for the shell; nothing where that fails."""
+    with suppress(Exception):
+        from suitecase.queries.completion import case_names
+
+        return case_names(str(ctx.params["run"]), incomplete)
+    return []
+
+
+RUN_HELP = "Path, beginning of its name, EXPERIMENT (its latest run), or 'latest'."
+RunName = Annotated[str, typer.Argument(metavar="RUN", help=RUN_HELP, autocompletion=complete_run)]
+RunNames = Annotated[list[str], typer.Argument(metavar="RUN…", help=RUN_HELP, autocompletion=complete_run)]
+CaseName = Annotated[
+    str, typer.Argument(metavar="CASE", help="Its name, or the beginning.", autocompletion=complete_case)
 ]
 
 STYLES = {
@@ -63,6 +91,7 @@ def problems_end_the_program() -> Generator[None]:
 
     try:
         yield
+        sys.stdout.flush()
     except SuitecaseError as error:
         fail(error.problems)
     except BrokenPipeError:
@@ -97,9 +126,15 @@ def console() -> Console:
     """Where tables go: as wide as they need where nobody's terminal limits them; colours where a terminal is."""
     from rich.console import Console
 
+    class Output(Console):
+        """Leaves a reader that went away to `problems_end_the_program`; rich would call it a failure."""
+
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError
+
     # Names and logs are shown as they are: "[red]" is no colour in them, and ":x:" no picture.
     width = None if sys.stdout.isatty() else 10_000
-    return Console(markup=False, emoji=False, highlight=False, soft_wrap=True, width=width)
+    return Output(markup=False, emoji=False, highlight=False, soft_wrap=True, width=width)
 
 
 def coloured() -> bool:

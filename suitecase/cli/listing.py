@@ -11,6 +11,7 @@ from suitecase.cli.common import (
     AsJson,
     ResultsDir,
     RunName,
+    complete_case,
     console,
     duration,
     local_time,
@@ -91,7 +92,9 @@ def sorted_by_metric(runs: Sequence[Run], metric: str) -> list[Run]:
 
 def show(
     run: RunName,
-    case: Annotated[str | None, typer.Argument(metavar="CASE", help="One case, in full.")] = None,
+    case: Annotated[
+        str | None, typer.Argument(metavar="CASE", help="One case, in full.", autocompletion=complete_case)
+    ] = None,
     results_dir: ResultsDir = None,
     as_json: AsJson = False,
 ) -> None:
