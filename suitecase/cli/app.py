@@ -25,10 +25,10 @@ Exit codes: 0 yes, 1 no or failed, 2 wrong use. Every command has --json.
 class Commands(TyperGroup):
     """Ends each command as all end: before typer sees what was raised, which has exit codes of its own."""
 
-    def invoke(self, *context: Any) -> Any:
+    def invoke(self, ctx: Any) -> Any:
         """Run the command that was chosen."""
         with problems_end_the_program():
-            return super().invoke(*context)
+            return super().invoke(ctx)
 
 
 app = typer.Typer(

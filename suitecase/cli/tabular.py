@@ -154,7 +154,8 @@ def put_out(made: Table, chosen: str | None, output: Path | None, *, whole: bool
     from suitecase.tables.table import is_numeric
 
     if chosen is not None:
-        print(write_table(made, chosen, output), end="")
+        text = write_table(made, chosen, output)
+        print(text if output is None else "", end="")
         return
     if not len(made):
         print("No rows.")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 import math
 import re
@@ -38,14 +37,29 @@ def cell_text(value: Any) -> str:
     return str(value) if isinstance(value, int) else json.dumps(value, ensure_ascii=False)
 
 
+class Lines:
+    """Rows of CSV that end with a newline.
+
+    The writer is told of CRLF all the same: it puts quotes around what its line break has in it, and readers take a
+    bare carriage return for one.
+    """
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def write(self, row: str) -> None:
+        """Take a row."""
+        self.lines.append(row.removesuffix("\r\n") + "\n")
+
+
 def to_csv(table: Table) -> str:
     """RFC 4180 with floats in full; text that a spreadsheet would execute begins with an apostrophe."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    text = Lines()
+    writer = csv.writer(text, lineterminator="\r\n")
     writer.writerow([harmless(name) for name in table.columns])
     for row in table:
         writer.writerow([harmless(csv_value(value)) for value in row])
-    return text.getvalue()
+    return "".join(text.lines)
 
 
 def csv_value(value: Any) -> Any:
