@@ -63,7 +63,7 @@ def tables(draw: st.DrawFn) -> Table:
 
 def same(one: object, other: object) -> bool:
     """Equal, where NaN equals NaN and 1 is not True."""
-    if isinstance(one, list) and isinstance(other, list):
+    if type(one) is type(other) is list:
         ours, theirs = cast(list[object], one), cast(list[object], other)
         return len(ours) == len(theirs) and all(map(same, ours, theirs))
     if isinstance(one, float) and isinstance(other, float):
@@ -188,9 +188,11 @@ assert config["x"] != 3
 """
 
 
-@pytest.fixture
-def finished(project: Project) -> Project:
+@pytest.fixture(scope="module")
+def finished(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project with a run of four cases, of which one failed and one has a result that is a word."""
+    project = Project(tmp_path_factory.mktemp("tables") / "project")
+    shutil.copytree(template, project.root, symlinks=True)
     cases = f"[ExperimentCase(f'c{{n}}', Config(do={WORK!r}, x=n, name='=1+1')) for n in range(4)]"
     project.suite(cases)
     project.run("-q")
@@ -245,9 +247,9 @@ def test_wrong_use_of_table_is_told_in_a_sentence(finished: Project, arguments: 
     assert "Traceback" not in done.stderr
 
 
-def test_a_run_of_the_simple_original_stands_beside_a_current_one(finished: Project) -> None:
+def test_a_run_of_the_simple_original_stands_beside_a_current_one(finished: Project, tmp_path: Path) -> None:
     """It has configs alone: its rows have their columns, and nothing is said of how it went."""
-    old = finished.root / "results" / "exp" / "20200101_000000_abcdef0"
+    old = tmp_path / "exp" / "20200101_000000_abcdef0"
     for variant in ("c1", "c2"):
         (old / variant).mkdir(parents=True)
         shutil.copy(finished.run_dir / variant / "config.json", old / variant)
