@@ -326,3 +326,39 @@ def test_a_reader_that_goes_away_is_no_failure(finished: Project) -> None:
             )  # fmt: skip
             os.close(writer)
             assert (process.returncode, process.stderr) == (0, b""), arguments
+
+
+BY_BOTH = """
+import sys
+from pathlib import Path
+from inspect_ai import eval as evaluate
+from arithmetic_model import arithmetic_model
+from arithmetic_task import sums
+from suitecase.inspect_bridge import from_header, header_by_inspect, header_of
+for model in ("careful", "careless"):
+    evaluate(sums(2, 5, 1), model=arithmetic_model(model), log_dir=sys.argv[1], display="none")
+logs = sorted(Path(sys.argv[1]).glob("*.eval"))
+fast = [from_header(path, header_of(path)) for path in logs]
+assert len(logs) == 2 and all(log.status == "success" and log.scores and log.input_tokens for log in fast), fast
+assert fast == [from_header(path, header_by_inspect(path)) for path in logs]
+"""
+BY_US = """
+import sys
+from pathlib import Path
+from suitecase.inspect_bridge import read_eval_log, read_samples
+sys.modules["inspect_ai"] = None
+for path in Path(sys.argv[1]).glob("*.eval"):
+    log, problem = read_eval_log(path)
+    assert log is not None and log.completed_samples == len(list(read_samples(path))) == 5, problem
+"""
+
+
+def test_headers_of_inspects_logs_are_read_as_inspect_reads_them(tmp_path: Path) -> None:
+    """The example's own logs: status, task, model, scores, counts, tokens, of each; without Inspect, too."""
+    pytest.importorskip("inspect_ai")
+    folders = os.pathsep.join([str(HERE), str(HERE / "experiments" / "arithmetic-inspect")])
+    for script in (BY_BOTH, BY_US):
+        command = [sys.executable, "-c", script, str(tmp_path)]
+        environment = {**clean_environment(), "PYTHONPATH": folders}
+        done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, timeout=DEADLINE_S)
+        assert done.returncode == 0, done.stderr.decode()
