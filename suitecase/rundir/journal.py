@@ -72,6 +72,8 @@ class Journal:
 
     def events(self, lines: Sequence[bytes]) -> list[dict[str, Any]]:
         """The events of finished lines, which are taken note of as read."""
+        if self.has_checksums is None:  # not told by the first line alone, which may be the damaged one
+            self.has_checksums = any(CHECKSUM in line for line in lines) if lines else None
         bodies = [self.checked(line[:-1]) for line in lines]
         parsed = iter(parse_objects([body for body in bodies if body is not None]))
         events: list[dict[str, Any]] = []
@@ -88,8 +90,6 @@ class Journal:
     def checked(self, line: bytes) -> bytes | None:
         """A line without its checksum; None if it is not what the runner wrote there."""
         body, sign, stated = line.rpartition(CHECKSUM)
-        if self.has_checksums is None:
-            self.has_checksums = bool(sign)
         if self.has_checksums:
             expected = zlib.crc32(b"}", zlib.crc32(body, self.checksum))
             number = stated[:-1]
