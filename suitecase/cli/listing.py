@@ -11,13 +11,14 @@ from suitecase.cli.common import (
     AsJson,
     ResultsDir,
     RunName,
+    complete_case,
     console,
     duration,
     local_time,
     open_run,
     print_json,
     print_problems,
-    rich_table,
+    print_table,
     status_text,
 )
 
@@ -68,10 +69,7 @@ def list_(
     if not runs:
         console().print(f"No such run in {folder}." if given or status or since else f"No runs in {folder} yet.")
         return
-    table = rich_table(
-        ["experiment", "run", "status", "cases", "started", "took", "note"], [row_of(run) for run in runs]
-    )
-    console().print(table)
+    print_table(["experiment", "run", "status", "cases", "started", "took", "note"], [row_of(run) for run in runs])
     print_problems([problem for run in runs for problem in run.problems])
 
 
@@ -94,7 +92,9 @@ def sorted_by_metric(runs: Sequence[Run], metric: str) -> list[Run]:
 
 def show(
     run: RunName,
-    case: Annotated[str | None, typer.Argument(metavar="CASE", help="One case, in full.")] = None,
+    case: Annotated[
+        str | None, typer.Argument(metavar="CASE", help="One case, in full.", autocompletion=complete_case)
+    ] = None,
     results_dir: ResultsDir = None,
     as_json: AsJson = False,
 ) -> None:
@@ -135,7 +135,7 @@ def print_run(run: Run, overview: dict[str, Any]) -> None:
         for row in overview["cases"]
     ]  # fmt: skip
     out.print()
-    out.print(rich_table(columns, rows, right=["took", *overview["result_columns"]]))
+    print_table(columns, rows, right=["took", *overview["result_columns"]])
     counts = ", ".join(f"{count} {status}" for status, count in run.counts.items())
     out.print(f"\n{len(run.cases)} cases: {counts}")
     for row in overview["cases"]:
@@ -210,7 +210,7 @@ def results(
     else:
         columns = list(dict.fromkeys(name for told in values.values() for name in flatten(told)))
         rows = [[variant, *(result_text(told, name) for name in columns)] for variant, told in everything.items()]
-        console().print(rich_table(["case", *columns], rows, right=columns))
+        print_table(["case", *columns], rows, right=columns)
     print_problems(problems)
 
 

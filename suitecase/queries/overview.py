@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from suitecase.queries.logs import shown_text
 from suitecase.rundir import CaseRun, Run
 from suitecase.rundir.runs import parse_time
 from suitecase.tables.rows import case_results, flatten
@@ -138,9 +139,7 @@ def log_tail(path: Path, count: int = 10) -> list[str]:
     try:
         with path.open("rb") as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - 16_384))
-            lines = file.read().decode(errors="replace").splitlines()
+            lines = file.read().split(b"\n")
     except OSError:
         return []
-    return ["".join(c if c.isprintable() or c == "\t" else "�" for c in line)[:400] for line in lines if line.strip()][
-        -count:
-    ]
+    return [shown_text(line)[:400] for line in lines if line.strip()][-count:]

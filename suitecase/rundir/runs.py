@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from sys import intern
 from typing import Any, cast
 
 from suitecase.rundir import layout
@@ -172,9 +173,16 @@ class Run:
         return self.path.name
 
     @property
+    def statuses(self) -> Mapping[str, Status]:
+        """The status of each case, by variant."""
+        if isinstance(self.cases, LazyCases):
+            return self.cases.statuses
+        return {variant: case.status for variant, case in self.cases.items()}
+
+    @property
     def counts(self) -> Mapping[Status, int]:
         """Cases by status, in the order of `STATUSES`; they add up to the number of cases."""
-        found = Counter(case.status for case in self.cases.values())
+        found = Counter(self.statuses.values())
         return {status: found[status] for status in STATUSES if found[status]}
 
     @property
@@ -194,6 +202,29 @@ class Run:
     published: tuple[tuple[str, Path], ...] = ()
 
 
+class LazyCases(Mapping[str, CaseRun]):
+    """The cases of a run, made once somebody asks for one: a list of a thousand runs never does."""
+
+    def __init__(self, statuses: Mapping[str, Status], make: Callable[[], Mapping[str, CaseRun]]) -> None:
+        self.statuses = statuses
+        self.make = make
+        self.made: Mapping[str, CaseRun] | None = None
+
+    def __getitem__(self, variant: str) -> CaseRun:
+        if self.made is None:
+            self.made = self.make()
+        return self.made[variant]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.statuses)
+
+    def __len__(self) -> int:
+        return len(self.statuses)
+
+    def __contains__(self, variant: object) -> bool:
+        return variant in self.statuses
+
+
 def parse_time(text: str) -> datetime:
     """A time of a record, with its zone.
 
@@ -206,7 +237,8 @@ def parse_time(text: str) -> datetime:
 
 def read_run(path: Path) -> Run:
     """What a run directory tells now. Raises nothing, whatever state it is in: `problems` has what is wrong."""
-    return RunReader(path).refresh()
+    reader = RunReader(path)
+    return reader.read(LazyCases)
 
 
 def find_runs(results_dir: Path, experiment: str | None = None) -> Iterator[Path]:
@@ -230,14 +262,15 @@ class RunReader:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.journal = Journal(path / layout.JOURNAL)
+        self.journal = Journal(path / layout.JOURNAL, files=False)
         self.described = False
         self.asked: dict[str, Any] = {}
         self.problems: list[str] = []
-        self.known: dict[str, CaseRun] = {}
+        self.known: dict[str, Mapping[str, Any]] = {}
         self.statuses: dict[str, Status] = {}
         self.causes: dict[str, str] = {}
-        self.attempts: dict[str, list[Attempt]] = {}
+        self.attempts: dict[str, list[Mapping[str, Any]]] = {}
+        self.made: dict[str, CaseRun] = {}
         self.published: dict[str, tuple[tuple[str, Path], ...]] = {}
         self.pass_event: dict[str, Any] = {}
         self.passes = 0
@@ -248,7 +281,13 @@ class RunReader:
         self.trees: set[str] = set()
 
     def refresh(self) -> Run:
-        """The run as it is now."""
+        """The run as it is now. Cases of which nothing new is known are the same objects as before."""
+        return self.read(lambda _, make: dict(make()))
+
+    def read(
+        self, hold: Callable[[Mapping[str, Status], Callable[[], Mapping[str, CaseRun]]], Mapping[str, CaseRun]]
+    ) -> Run:
+        """The run as it is now, with its cases as `hold` makes them of their statuses and a function that has them."""
         if not self.described:
             self.describe()
         version: object = self.asked.get("format_version", layout.FORMAT_VERSION if self.asked else 0)
@@ -256,15 +295,16 @@ class RunReader:
             problem = (
                 f"{self.path} has format {version!r}, and this suitecase knows {layout.FORMAT_VERSION}: update it."
             )
-            return self.snapshot(None, version if isinstance(version, int) else -1, [problem], {})
+            return self.snapshot(None, version if isinstance(version, int) else -1, [problem], {}, {})
         for event in self.journal:
             self.heed(event)
         problems = [*self.problems, *self.journal.problems]
         if self.asked and not self.journal.exists:
             problems.append(f"{self.path / layout.JOURNAL} is missing: nothing tells what became of the cases.")
         owner = find_owner(self.path, self.pass_event) if self.pass_event and self.ended is None else None
-        cases = {variant: self.case(variant, owner) for variant in self.known}
-        return self.snapshot(owner, version, problems, cases)
+        statuses = self.statuses_under(owner)
+        cases = hold(statuses, lambda: {variant: self.case(variant, status) for variant, status in statuses.items()})
+        return self.snapshot(owner, version, problems, cases, statuses)
 
     def describe(self) -> None:
         """Read what was asked: `run.json`, or the folders that the simple original leaves."""
@@ -274,7 +314,7 @@ class RunReader:
         self.problems = [problem] if problem else []
         if asked is None:
             folders = [folder for folder in subfolders(self.path) if (folder / layout.CONFIG).exists()]
-            self.known = {folder.name: CaseRun(folder.name, folder, "unknown") for folder in folders}
+            self.known = {folder.name: {} for folder in folders}
             if not folders and not problem:
                 self.problems.append(f"{self.path} is no run directory: it has neither run.json nor a case.")
             return
@@ -290,31 +330,31 @@ class RunReader:
         if not variant or variant in (".", "..") or "/" in variant or "\0" in variant:
             self.problems.append(f"{self.path} lists a case named {variant!r}, which can't be: left out.")
             return
-        sha256, kind = str(facts.get("config_sha256", "")), str(facts.get("config_class", ""))
-        self.known[variant] = CaseRun(variant, self.path / variant, "pending", "", (), sha256, kind)
+        self.known[variant] = facts
 
     def heed(self, event: dict[str, Any]) -> None:
         """Take note of an event."""
         kind, variant = event["event"], event.get("variant")
         self.last_at = event.get("time", self.last_at)
-        if kind in ("run_started", "run_resumed"):
+        if isinstance(variant, str) and variant in self.known:
+            self.heed_case(kind, variant, event)
+        elif kind in ("run_started", "run_resumed"):
             self.begin_pass(event)
         elif kind == "run_ended":
             self.ended = event
         elif kind == "launching_stopped":
             self.stopped = str(event.get("reason", ""))
-        elif not isinstance(variant, str) or variant not in self.known:
-            return
-        elif kind == "attempt_started":
+
+    def heed_case(self, kind: str, variant: str, event: dict[str, Any]) -> None:
+        """Take note of what happened to a case."""
+        self.made.pop(variant, None)
+        if kind == "attempt_started":
             self.statuses[variant] = "running"
-            self.attempts.setdefault(variant, []).append(started(event))
+            self.attempts.setdefault(variant, []).append(event)
             if event.get("tree"):
                 self.trees.add(event["tree"])
         elif kind == "attempt_ended":
-            attempts = self.attempts.get(variant, [])
-            for at, attempt in enumerate(attempts):
-                if attempt.number == event.get("attempt"):
-                    attempts[at] = ended(attempt, event)
+            self.attempts.setdefault(variant, []).append(event)
         elif kind == "case_ended":
             status = event.get("status")
             self.statuses[variant] = status if status in STATUSES else "unknown"
@@ -332,23 +372,48 @@ class RunReader:
         for variant, status in self.statuses.items():
             if status == "running":
                 self.statuses[variant] = "interrupted"
-        for variant, attempts in self.attempts.items():
-            self.attempts[variant] = [interrupted(attempt) for attempt in attempts]
+        for variant, events in self.attempts.items():
+            if events[-1]["event"] == "attempt_started":
+                events.append({"event": "attempt_ended", "attempt": events[-1].get("attempt"), "status": "interrupted"})
+                self.made.pop(variant, None)
         sha256s = event.get("cases_added_sha256", {})
         for variant in event.get("cases_added", []):
             self.add(str(variant), {"config_sha256": sha256s.get(variant, "")})
 
-    def case(self, variant: str, owner: Owner | None) -> CaseRun:
-        """A case as it is now."""
-        known = self.known[variant]
-        status = self.statuses.get(variant, known.status)
-        attempts = self.attempts.get(variant, [])
-        if status == "running" and not (owner and owner.lives):
-            status, attempts = "interrupted", [interrupted(attempt) for attempt in attempts]
-        cause = "" if status in ("succeeded", "running", "pending") else self.causes.get(variant, "")
-        return replace(known, status=status, cause=cause, attempts=tuple(attempts))
+    def statuses_under(self, owner: Owner | None) -> dict[str, Status]:
+        """The status of each case, given whether its runner lives."""
+        untold: Status = "pending" if self.described else "unknown"
+        running: Status = "running" if owner is not None and owner.lives else "interrupted"
+        statuses: dict[str, Status] = {variant: self.statuses.get(variant, untold) for variant in self.known}
+        for variant in [variant for variant, status in statuses.items() if status == "running"]:
+            statuses[variant] = running
+        return statuses
 
-    def snapshot(self, owner: Owner | None, version: int, problems: list[str], cases: Mapping[str, CaseRun]) -> Run:
+    def case(self, variant: str, status: Status) -> CaseRun:
+        """A case as it is now."""
+        made = self.made.get(variant)
+        if made is None or made.status != status:
+            facts = self.known[variant]
+            cause = "" if status in ("succeeded", "running", "pending") else self.causes.get(variant, "")
+            made = self.made[variant] = CaseRun(
+                variant=variant,
+                path=self.path / variant,
+                status=status,
+                cause=cause,
+                attempts=attempts_of(self.attempts.get(variant, []), status),
+                config_sha256=str(facts.get("config_sha256", "")),
+                config_class=str(facts.get("config_class", "")),
+            )
+        return made
+
+    def snapshot(
+        self,
+        owner: Owner | None,
+        version: int,
+        problems: list[str],
+        cases: Mapping[str, CaseRun],
+        statuses: Mapping[str, Status],
+    ) -> Run:
         code = cast(dict[str, Any], self.asked.get("code")) if isinstance(self.asked.get("code"), dict) else {}
         named = layout.RUN_NAME.fullmatch(self.path.name)
         label = str(code.get("label") or (named["code"] if named else ""))
@@ -358,7 +423,7 @@ class RunReader:
             experiment=str(self.asked.get("experiment") or layout.experiment_folder(self.path).name),
             mode=str(self.asked.get("mode") or "standard"),
             format_version=version,
-            status=run_status(cases, owner, self.ended),
+            status=run_status(statuses, owner, self.ended),
             code=Code(label, **cast(dict[str, Any], known)),
             cases=cases,
             started_at=self.started_at or self.asked.get("started_at"),
@@ -374,11 +439,11 @@ class RunReader:
         )
 
 
-def run_status(cases: Mapping[str, CaseRun], owner: Owner | None, ended: Mapping[str, Any] | None) -> Status:
+def run_status(statuses: Mapping[str, Status], owner: Owner | None, ended: Mapping[str, Any] | None) -> Status:
     """`running` while its runner lives, `interrupted` if that died; else the worst that became of a case."""
     if owner is not None:
         return "running" if owner.lives else "interrupted"
-    found = {case.status for case in cases.values()}
+    found = set(statuses.values())
     if not found or ended is None:
         return "unknown"
     return next(status for status in WORST_FIRST if status in found)
@@ -389,20 +454,28 @@ WORST_FIRST: tuple[Status, ...] = (
 )  # fmt: skip
 
 
-def started(event: Mapping[str, Any]) -> Attempt:
-    gpus = cast(list[dict[str, Any]], event.get("gpus", []))
+def attempts_of(events: Iterable[Mapping[str, Any]], status: Status) -> tuple[Attempt, ...]:
+    """The attempts of a case from the events of their starts and ends; what has no end was interrupted or runs on."""
+    started: dict[Any, Mapping[str, Any]] = {}
+    ended: dict[Any, Mapping[str, Any]] = {}
+    for event in events:
+        (started if event["event"] == "attempt_started" else ended)[event.get("attempt", 0)] = event
+    unended = {"status": "running" if status == "running" else "interrupted"}
+    return tuple(attempt(start, ended.get(number, unended)) for number, start in started.items())
+
+
+def attempt(start: Mapping[str, Any], end: Mapping[str, Any]) -> Attempt:
+    """An attempt from its two events. What is the same in thousands of them is held once."""
+    gpus = cast(list[dict[str, Any]], start.get("gpus", []))
     return Attempt(
-        number=event.get("attempt", 0), status="running", started_at=event.get("time"), host=event.get("host"),
-        pid=event.get("pid"), commit=event.get("commit"), tree=event.get("tree"), dirty=event.get("dirty"),
+        number=start.get("attempt", 0), status=intern(str(end.get("status"))), started_at=start.get("time"),
+        ended_at=end.get("time"), duration_s=end.get("duration_s"), exit_code=end.get("exit_code"),
+        signal=end.get("signal"), user_cpu_s=end.get("user_cpu_s"), system_cpu_s=end.get("system_cpu_s"),
+        max_rss_bytes=end.get("max_rss_bytes"), host=shared(start.get("host")), pid=start.get("pid"),
+        commit=shared(start.get("commit")), tree=shared(start.get("tree")), dirty=start.get("dirty"),
         gpus=tuple(str(gpu.get("uuid") or gpu.get("device")) for gpu in gpus),
     )  # fmt: skip
 
 
-def ended(attempt: Attempt, event: Mapping[str, Any]) -> Attempt:
-    names = ("duration_s", "exit_code", "signal", "user_cpu_s", "system_cpu_s", "max_rss_bytes")
-    values = {name: event.get(name) for name in names}
-    return replace(attempt, status=str(event.get("status")), ended_at=event.get("time"), **cast(dict[str, Any], values))
-
-
-def interrupted(attempt: Attempt) -> Attempt:
-    return replace(attempt, status="interrupted") if attempt.status == "running" else attempt
+def shared(text: str | None) -> str | None:
+    return intern(text) if isinstance(text, str) else None

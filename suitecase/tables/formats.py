@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 import math
 import re
@@ -11,13 +10,13 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Final
 
-from suitecase.errors import SuitecaseError, missing_extra
-from suitecase.tables.table import Table
+from suitecase.errors import SuitecaseError
+from suitecase.tables.table import Table, is_numeric
 
-__all__ = ["FORMATS", "cell_text", "to_csv", "to_json", "to_jsonl", "to_latex", "to_markdown", "write_table"]
+__all__ = ["FORMATS", "cell_text", "strict", "to_csv", "to_json", "to_jsonl", "to_latex", "to_markdown", "write_table"]
 
-FORMULA = re.compile(r"[=+\-@\t\r]")
-"""What a spreadsheet takes for the beginning of a formula (OWASP, CSV Injection)."""
+FORMULA = re.compile(r"[\t\r\n]|\s*[=+\-@＝＋－＠]")
+"""What a spreadsheet takes for the beginning of a formula (OWASP, CSV Injection); some cut off spaces before it."""
 
 LATEX: Final = str.maketrans(
     {
@@ -38,14 +37,29 @@ def cell_text(value: Any) -> str:
     return str(value) if isinstance(value, int) else json.dumps(value, ensure_ascii=False)
 
 
+class Lines:
+    """Rows of CSV that end with a newline.
+
+    The writer is told of CRLF all the same: it puts quotes around what its line break has in it, and readers take a
+    bare carriage return for one.
+    """
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def write(self, row: str) -> None:
+        """Take a row."""
+        self.lines.append(row.removesuffix("\r\n") + "\n")
+
+
 def to_csv(table: Table) -> str:
     """RFC 4180 with floats in full; text that a spreadsheet would execute begins with an apostrophe."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    text = Lines()
+    writer = csv.writer(text, lineterminator="\r\n")
     writer.writerow([harmless(name) for name in table.columns])
     for row in table:
         writer.writerow([harmless(csv_value(value)) for value in row])
-    return text.getvalue()
+    return "".join(text.lines)
 
 
 def csv_value(value: Any) -> Any:
@@ -106,31 +120,6 @@ def to_latex(table: Table) -> str:
     return head + line(table.columns) + "\\midrule\n" + body + "\\bottomrule\n\\end{tabular}\n"
 
 
-def is_numeric(values: Iterable[Any]) -> bool:
-    """Whether a column holds numbers and nothing else, at least one."""
-    there = [value for value in values if value is not None]
-    return bool(there) and all(isinstance(value, int | float) and not isinstance(value, bool) for value in there)
-
-
-def write_parquet(table: Table, path: Path) -> None:
-    """A Parquet file, by DuckDB; nested values are JSON text.
-
-    Raises:
-        SuitecaseError: If DuckDB is not installed.
-    """
-    try:
-        import duckdb
-    except ImportError:
-        raise missing_extra("Parquet", "query") from None
-    import tempfile
-
-    with tempfile.NamedTemporaryFile("w", suffix=".jsonl", encoding="utf-8") as lines, duckdb.connect() as connection:
-        lines.write(to_jsonl(table))
-        lines.flush()
-        source = connection.read_json(lines.name, format="newline_delimited", sample_size=-1, maximum_depth=1)
-        source.write_parquet(str(path))
-
-
 TEXT_FORMATS: dict[str, Callable[[Table], str]] = {
     "csv": to_csv, "json": to_json, "jsonl": to_jsonl, "markdown": to_markdown, "latex": to_latex,
 }  # fmt: skip
@@ -146,11 +135,13 @@ def write_table(table: Table, format_name: str, path: Path | None = None) -> str
     if format_name == "parquet":
         if path is None:
             raise SuitecaseError("parquet is no text: give a file to write it to.")
-        write_parquet(table, path)
+        from suitecase.tables.duck import write_parquet
+
+        write_parquet(table.dicts(), path)
         return ""
     if format_name not in TEXT_FORMATS:
         raise SuitecaseError(f"format {format_name!r} is none of {', '.join(FORMATS)}.")
     text = TEXT_FORMATS[format_name](table)
     if path is not None:
-        path.write_text(text, encoding="utf-8")
+        path.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
     return text

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from suitecase.inspect_bridge import read_eval_log, read_samples
 from suitecase.rundir import CaseRun, Run, layout
 from suitecase.rundir.files import read_lines
 
 __all__ = [
+    "ROWS",
     "Row",
     "attempt_rows",
     "case_results",
@@ -175,3 +176,10 @@ def log_rows(runs: Iterable[Run]) -> Iterator[Row]:
 
 def identity(run: Run) -> Row:
     return {"experiment": run.experiment, "run": run.name}
+
+
+ROWS: Final[dict[str, Callable[[Iterable[Run]], Iterator[Row]]]] = {
+    "cases": case_rows, "attempts": attempt_rows, "metrics": metric_rows, "items": item_rows, "logs": log_rows,
+    "runs": run_rows,
+}  # fmt: skip
+"""What a row may be, by the name that a person gives it."""

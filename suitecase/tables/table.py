@@ -11,7 +11,7 @@ from suitecase.tables.rows import Row
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["Table"]
+__all__ = ["Table", "is_numeric"]
 
 
 class Table:
@@ -77,3 +77,9 @@ class Table:
         except ImportError:
             raise missing_extra("a data frame", "analysis") from None
         return pandas.DataFrame({name: self.column(name) for name in self.columns})
+
+
+def is_numeric(values: Iterable[Any]) -> bool:
+    """Whether a column holds numbers and nothing else, at least one."""
+    there = [value for value in values if value is not None]
+    return bool(there) and all(isinstance(value, int | float) and not isinstance(value, bool) for value in there)
