@@ -6,12 +6,12 @@ import sys
 
 import typer
 
-from suitecase.cli import listing
+from suitecase.cli import listing, running, starting
 from suitecase.cli.common import problems_end_the_program
 
 __all__ = ["app", "run"]
 
-HELP = """Ask run directories: what ran, with which code, what came out, how two runs differ.
+HELP = """Start experiments, steer runs, and ask run directories: what ran, with which code, what came out.
 
 RUN is a path, the beginning of a run's name, an experiment (its latest run), or 'latest'.
 Exit codes: 0 yes, 1 no or failed, 2 wrong use. Every command has --json.
@@ -25,10 +25,15 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-LOOK = "Look"
+START, LOOK, STEER = "Start", "Look", "Steer"
+app.command(rich_help_panel=START)(starting.init)
+app.command(rich_help_panel=START)(starting.estimate)
 app.command("ls", rich_help_panel=LOOK)(listing.list_)
 app.command(rich_help_panel=LOOK)(listing.show)
 app.command(rich_help_panel=LOOK)(listing.results)
+app.command(rich_help_panel=STEER)(running.cancel)
+app.command(rich_help_panel=STEER)(running.resume)
+app.command(rich_help_panel=STEER)(running.gc)
 
 
 def run() -> None:
