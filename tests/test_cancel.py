@@ -51,7 +51,7 @@ def test_one_case_of_a_run_ends(project: Project) -> None:
     assert done.code == 0
     assert json.loads(done.stdout)["statuses"] == {"hung": "cancelled"}
     wait_for(lambda: project.statuses().get("late"), "the end of late")
-    with pytest.raises(CannotCancelError, match="case 'early' of exp/.* has ended already: succeeded"):
+    with pytest.raises(CannotCancelError, match=r"case 'early' of exp/.* has ended already: succeeded"):
         cancel(read_run(project.run_dir), "early")
     assert not (project.run_dir / "early/cancel").exists()
     (project.root / "go").touch()

@@ -197,9 +197,10 @@ def project_python(*folders: Path) -> Path:
 
 def python_words(python: Path, folder: Path) -> str:
     """How a person in a folder calls an interpreter."""
-    on_path = shutil.which("python")
-    if on_path and Path(on_path).absolute() == python.absolute():
-        return "python"
+    for word in ("python", "python3"):
+        on_path = shutil.which(word)
+        if on_path and os.path.dirname(on_path) == str(python.parent) and same_file(Path(on_path), python):
+            return word
     return shlex.quote(str(python.relative_to(folder) if python.is_relative_to(folder) else python))
 
 
