@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Project
+from conftest import DEADLINE_S, HERE, Project, clean_environment
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_command import suitecase
+from test_command import COMMAND, suitecase
 
 from suitecase.queries import simulation
 from suitecase.queries.estimate import Estimate, NoBasisError, describe_suite, estimate_from_runs
@@ -174,6 +176,23 @@ def test_costs_that_need_a_confirmation(project: Project) -> None:
     above = suitecase("estimate", "suite.py", "--confirm-above", "0.1", cwd=project.root)
     assert above.code == 2
     assert "it may cost 0.2 USD, and --confirm-above is 0.1 USD: nobody is here to confirm it." in above.stderr
+
+
+@pytest.mark.parametrize(("answer", "code"), [("y", 0), ("n", 1)])
+def test_on_a_terminal_the_cost_is_asked_about(project: Project, answer: str, code: int) -> None:
+    """Yes goes on, no is exit code 1."""
+    project.suite(cases(1))
+    terminal, theirs = os.openpty()
+    command = [*COMMAND, "estimate", "suite.py", "--confirm-above", "5"]
+    process = subprocess.Popen(
+        command, cwd=project.root, env=clean_environment() | {"PYTHONPATH": str(HERE)},
+        stdin=theirs, stdout=theirs, stderr=theirs,
+    )  # fmt: skip
+    os.close(theirs)
+    os.write(terminal, f"{answer}\n".encode())
+    assert process.wait(timeout=DEADLINE_S) == code
+    assert b"more than 5 USD. Go on?" in os.read(terminal, 10_000)
+    os.close(terminal)
 
 
 def test_a_suite_that_cant_run_says_why(project: Project) -> None:

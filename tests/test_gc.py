@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Project, wait_for
+from conftest import HERE, Project, clean_environment, wait_for
 from test_command import suitecase
 
 from suitecase.errors import SuitecaseError
@@ -76,6 +78,19 @@ def test_listed_first_deleted_on_request(ran: Project) -> None:
     expected = {name for name in before if not any((ran.root / name).is_relative_to(path) for path in gone)}
     assert ran.listing().keys() == expected
     assert suitecase("gc", cwd=ran.root).stdout.startswith("Nothing to delete in ")
+
+
+def test_only_what_no_reader_takes_for_a_run_is_deleted_from(ran: Project) -> None:
+    """Each run has a dot-name by the time that the first of its files goes."""
+    told = "lambda event, given: event == 'shutil.rmtree' and print('rmtree', given[0], file=sys.stderr)"
+    code = f"import sys; sys.addaudithook({told}); from suitecase.cli import main; main()"
+    command = [sys.executable, "-c", code, "gc", "--keep", "1", "--yes"]
+    env = clean_environment() | {"PYTHONPATH": str(HERE)}
+    expected = [f".{run.name}.deleting" for run in ran.runs()[:-1]]
+    done = subprocess.run(command, cwd=ran.root, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    deleted = [Path(line.removeprefix("rmtree ")).name for line in done.stderr.splitlines()]
+    assert deleted == expected
 
 
 def test_a_run_that_lives_stays(project: Project) -> None:

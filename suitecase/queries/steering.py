@@ -182,7 +182,8 @@ def find_resume(run: Run, flags: Sequence[str] = ()) -> Resume:
         if finished:
             return Resume((), root)
         raise
-    recorded = [str(word) for word in cast(list[object], run.asked.get("command") or [""])]
+    command: object = run.asked.get("command")
+    recorded = [str(word) for word in cast(list[object], command)] if isinstance(command, list) and command else [""]
     python = Path(recorded[0])
     if not (python.is_absolute() and os.access(python, os.X_OK)):
         python = project_python(root, project_root(suite.parent))
@@ -190,8 +191,8 @@ def find_resume(run: Run, flags: Sequence[str] = ()) -> Resume:
     folder = Path(str(run.asked.get("current_folder") or ""))
     folder = folder if folder.is_dir() and folder.is_absolute() else project_root(suite.parent)
     kept = how_it_ran(recorded[1:], flags)
-    command = [str(python), str(suite), "--resume", str(run.path), "--results-dir", str(results_dir_of(run))]
-    return Resume((*command, *kept, *flags), folder, tuple(notes))
+    words = (str(python), str(suite), "--resume", str(run.path), "--results-dir", str(results_dir_of(run)))
+    return Resume((*words, *kept, *flags), folder, tuple(notes))
 
 
 def find_suite(run: Run, root: Path, notes: list[str]) -> Path:
