@@ -18,7 +18,7 @@ from test_command import COMMAND, suitecase
 
 from suitecase.queries import simulation
 from suitecase.queries.estimate import Estimate, NoBasisError, describe_suite, estimate_from_runs
-from suitecase.queries.pilot import estimate_by_pilot
+from suitecase.queries.pilot import Tried, estimate_by_pilot, extrapolated
 from suitecase.queries.simulation import Observation, Pool, interval_of, makespan_s, simulate
 
 COSTLY = "(folder / 'results.json').write_text(json.dumps({'cost_usd': config['x'] / 10}))"
@@ -111,6 +111,16 @@ def test_without_repeats_there_is_no_spread() -> None:
     assert {tuple(values) for values in simulate(steady)} == {(2.0, 3.0)}
     free = pools_of([[[0.0]], [[0.0]]])
     assert all(value == 0 for values in simulate(free) for value in values)
+
+
+def test_many_cases_make_the_mean_of_few_values_no_surer() -> None:
+    """Four values have a mean that is known to a third or so; a hundred cases of that condition share its error."""
+    pool = Pool(tuple(Observation("a", value) for value in (1.0, 1.5, 2.0, 2.5)), "config")
+    interval = interval_of([sum(values) for values in simulate([pool] * 100)], 0)
+    assert interval.low is not None
+    assert interval.high is not None
+    assert interval.low < 175 < interval.high
+    assert interval.high - interval.low > 0.3 * 175
 
 
 def test_the_same_evidence_gives_the_same_estimate() -> None:
@@ -226,6 +236,18 @@ def test_a_pilot_is_extrapolated_to_all_items(
     assert told.duration_s.expected >= 2 * 200 * 0.002
     assert list(scratch.iterdir()) == []
     assert project.listing() == before
+
+
+def test_only_seconds_between_items_grow_with_them(project: Project) -> None:
+    """One second of loading stays one second; with a single item there is no interval."""
+    suite = describe_suite(project.root / "suite.py", places=1)
+    steady = Tried(outside_s=1, inside_s=2, total=100, durations_s=(0.2,) * 10, costs_usd=())
+    told = extrapolated(suite, [steady, steady], 10).duration_s
+    assert (told.low, told.expected, told.high) == (42, 42, 42)
+    one = Tried(outside_s=1, inside_s=0.2, total=100, durations_s=(0.2,), costs_usd=(0.5,))
+    told_of_one = extrapolated(suite, [one], 1)
+    assert told_of_one.duration_s == simulation.Interval(21)
+    assert told_of_one.cost_usd == simulation.Interval(50)
 
 
 def test_a_pilot_stops_at_a_case_that_does_not_heed_it(project: Project) -> None:

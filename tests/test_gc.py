@@ -119,11 +119,16 @@ def test_links_keep_what_they_point_to(ran: Project, tmp_path: Path) -> None:
     elsewhere = tmp_path / third.name
     third.rename(elsewhere)
     third.symlink_to(elsewhere)
-    verdicts = found(ran, keep=0, statuses=("succeeded", "failed"))
-    assert {path.name for path, _ in verdicts.spared} == {first.name, second.name, third.name}
+    shutil.copytree(ran.root / "results/old", tmp_path / "shared")
+    (ran.root / "results/shared").symlink_to(tmp_path / "shared")
+    verdicts = found(ran, keep=0)
+    (shared,) = (tmp_path / "shared").iterdir()
+    assert {path.name for path, _ in verdicts.spared} == {first.name, second.name, third.name, shared.name}
     for each in verdicts.disposable:
         delete(each)
     assert (elsewhere / "run.json").exists()
+    assert (shared / "a/config.json").exists()
+    assert not (ran.root / "results/old" / shared.name).exists()
     assert [run.name for run in find_runs(ran.root / "results", "exp")] == [first.name, second.name, third.name]
 
 

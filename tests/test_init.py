@@ -14,11 +14,13 @@ import pytest
 from conftest import HERE, clean_environment
 from test_command import suitecase
 
+import experiment_runner
 from suitecase.errors import SuitecaseError
 from suitecase.queries import find_run
 from suitecase.queries.overview import run_overview
 from suitecase.rundir import read_run
 from suitecase.scaffold import Made, make_project
+from suitecase.scaffold.project import problems_of
 
 COPIES = ("experiment_config.py", "experiment_runner.py")
 
@@ -93,12 +95,19 @@ def test_a_file_in_the_place_of_a_folder_is_named(tmp_path: Path) -> None:
     assert list(files_in(tmp_path)) == ["experiments"]
 
 
-@pytest.mark.parametrize("name", ["../x", "a b", "", "-a", "1st", "a__b", "x" * 101])
+@pytest.mark.parametrize("name", ["../x", "a b", "", "-a", "1st", "a__b", "x" * 101, "Con"])
 def test_names_that_are_refused(name: str, tmp_path: Path) -> None:
     """A name is a folder, part of a module's name, and part of a class's."""
     with pytest.raises(SuitecaseError, match="use letters, digits, dashes and underscores"):
         made_in(tmp_path, name=name)
     assert not files_in(tmp_path)
+
+
+def test_names_that_are_accepted_are_names_for_the_runner() -> None:
+    """Of all the names that it keeps for something else, none passes."""
+    passed = [name for name in experiment_runner.RESERVED if not problems_of(name, "basic")]
+    assert passed == []
+    assert not experiment_runner.name_problem("x" * 100)
 
 
 def test_a_second_experiment_leaves_everything_else_alone(tmp_path: Path) -> None:
@@ -111,6 +120,8 @@ def test_a_second_experiment_leaves_everything_else_alone(tmp_path: Path) -> Non
     before = files_in(tmp_path)
     made = made_in(tmp_path, name="second")
     assert [path.parts[:2] for path in made.written] == [("experiments", "second")] * 2
+    (tmp_path / "experiment_runner.py").unlink()
+    assert Path("experiment_runner.py") in made_in(tmp_path, name="third").written
     after = files_in(tmp_path)
     assert {name: after[name] for name in before} == before
 

@@ -32,6 +32,7 @@ def failed_run(project: Project, *arguments: str) -> Run:
 
 def test_from_another_folder_with_everything_that_was_said(project: Project, tmp_path: Path) -> None:
     """Results folder, `--set` and how cases run are those of the run; the exit code is the runner's own."""
+    shutil.rmtree(project.root / ".git")  # so that the folder it was called in is the project
     project.suite({"good": "", "bad": FAILS_ONCE})
     assert project.run("--results-dir", "elsewhere", "--set", "x=7", "-p", "1", "--timeout=60").code == 1
     (run_dir,) = (project.root / "elsewhere/exp").iterdir()
@@ -41,7 +42,7 @@ def test_from_another_folder_with_everything_that_was_said(project: Project, tmp
     (project.root / "ok").touch()
     done = suitecase("resume", str(run_dir), "--", "--note", "mended", "--timeout", "50", cwd=tmp_path)
     assert done.code == 0, done.stderr
-    assert "-p 1 --note mended --timeout 50\n" in done.stderr
+    assert f"--results-dir {project.root / 'elsewhere'} -p 1 --note mended --timeout 50\n" in done.stderr
     assert (run_dir / "bad/attempt-3.log").read_text() == "x is 7\n"
     (*_, resumed) = project.events("run_resumed", run_dir)
     assert (resumed["note"], resumed["policy"]["timeout_s"]) == ("mended", 50)
@@ -98,6 +99,7 @@ def test_a_project_that_was_moved(project: Project, tmp_path: Path) -> None:
     done = suitecase("resume", "exp", cwd=moved)
     assert done.code == 0, done.stderr
     assert f"{project.root / 'suite.py'} is gone: {moved / 'suite.py'} goes on." in done.stderr
+    assert f"--results-dir '{moved / 'results'}'" in done.stderr
     assert not project.root.exists()
     assert read_run(next((moved / "results/exp").iterdir())).status == "succeeded"
 

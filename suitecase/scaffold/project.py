@@ -20,6 +20,8 @@ __all__ = ["TEMPLATES", "Made", "make_project", "project_python"]
 
 TEMPLATES = ("basic", "inspect", "sweep")
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9]*([-_][A-Za-z0-9]+)*")
+TAKEN = re.compile(r"cancel|con|prn|aux|nul|(com|lpt)[1-9]", re.IGNORECASE)
+"""Names that the runner refuses: of a file of its own, and of Windows devices."""
 CORE = ["pydantic>=2.13", "pydantic-settings>=2.12", "typer>=0.20"]
 
 PYPROJECT = """\
@@ -85,38 +87,57 @@ def make_project(
     texts = experiment_files(name, template) if with_experiment and not problems else {}
     if with_experiment and copy_files and nearest_pyproject(folder, root) is None:
         texts[Path("pyproject.toml")] = pyproject(folder, template)
-    kept = {path for path, file in copies.items() if str(path) in read_record(folder) or same(folder / path, file)}
-    new = {path: file for path, file in copies.items() if path not in kept}
+    recorded = read_record(folder)
+    new = {path: file for path, file in copies.items() if not is_copied(folder, path, file, recorded)}
     problems += taken(folder, texts, "--name gives the experiment another name")
     problems += taken(folder, new, "it is not the installed version, and --use-package leaves it alone")
     problems += blocked(folder, (*texts, *new))
     if problems:
         raise SuitecaseError(problems)
-    for path, content in {**texts, **{path: file.read_text("utf-8") for path, file in new.items()}}.items():
+    write_new(folder, {path: file.read_text("utf-8") for path, file in new.items()} | texts)
+    record_copies(folder, new)
+    written = (*new, *texts)
+    if not with_experiment:
+        return Made(folder, written, (), (f"Coding agents find the skill in {folder / SKILL}.",), ())
+    ignored = ignore(root, ["__pycache__/", *ignored_results(root, results_dir)])
+    notes, commands = what_next(folder, root, name)
+    return Made(folder, written, tuple(ignored), tuple(notes), tuple(commands))
+
+
+def is_copied(folder: Path, path: Path, file: Path, recorded: Mapping[str, str]) -> bool:
+    """Whether a project has a copy already: one that was made by us, or that is the installed file."""
+    copy = folder / path
+    return copy.is_file() and (str(path) in recorded or copy.read_bytes() == file.read_bytes())
+
+
+def write_new(folder: Path, texts: Mapping[Path, str]) -> None:
+    """Write files that aren't there."""
+    for path, content in texts.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         with (folder / path).open("x", encoding="utf-8", newline="") as file:
             file.write(content)
-    record_copies(folder, new)
-    written = [*new, *texts]
-    if not with_experiment:
-        return Made(folder, tuple(written), (), (f"Coding agents find the skill in {folder / SKILL}.",), ())
-    lines = ignore(root, ["__pycache__/", *ignored_results(root, results_dir)])
+
+
+def what_next(folder: Path, root: Path, name: str) -> tuple[list[str], list[str]]:
+    """What to know of a project, and what to type."""
     python = project_python(folder, root)
     notes, install = importing(python, folder / "experiments" / name, folder, root)
-    notes += [] if is_repository(root) else [
-        "This is no git repository: nothing will tell which code made a result. `git init` and a commit mend that."
-    ]  # fmt: skip
+    if not (root / ".git").exists():
+        notes.append(
+            "This is no git repository: nothing will tell which code made a result. `git init` and a commit mend that."
+        )
     suite = shlex.quote(str(Path("experiments", name, f"suite_{module_name(name)}.py")))
     into = [] if folder == Path.cwd() else [f"cd {shlex.quote(os.path.relpath(folder))}"]
     words = python_words(python, folder)
-    commands = [*into, *install, f"{words} {suite} --dry-run", f"{words} {suite}", f"suitecase show {name}"]
-    return Made(folder, tuple(written), tuple(lines), tuple(notes), tuple(commands))
+    return notes, [*into, *install, f"{words} {suite} --dry-run", f"{words} {suite}", f"suitecase show {name}"]
 
 
 def problems_of(name: str, template: str) -> list[str]:
     problems: list[str] = []
-    if not NAME.fullmatch(name) or len(name) > 100:
-        problems.append(f"--name {name!r}: use letters, digits, dashes and underscores, as in my-experiment.")
+    if not NAME.fullmatch(name) or len(name) > 100 or TAKEN.fullmatch(name):
+        problems.append(
+            f"--name {name!r}: use letters, digits, dashes and underscores, as in my-experiment; no name of a device."
+        )
     if template not in TEMPLATES:
         problems.append(f"--template {template!r}: there are {', '.join(TEMPLATES)}.")
     return problems
@@ -133,10 +154,6 @@ def blocked(folder: Path, paths: Iterable[Path]) -> list[str]:
     return [
         f"{path} is a file, and must be a folder." for path in sorted(parents) if path.exists() and not path.is_dir()
     ]
-
-
-def same(copy: Path, file: Path) -> bool:
-    return copy.is_file() and copy.read_bytes() == file.read_bytes()
 
 
 def module_name(name: str) -> str:
@@ -166,10 +183,6 @@ def pyproject(folder: Path, template: str) -> str:
     name = re.sub(r"[^a-z0-9]+", "-", folder.resolve().name.lower()).strip("-") or "experiments"
     dependencies = [*CORE, *(["inspect-ai"] if template == "inspect" else [])]
     return PYPROJECT.format(name=name, dependencies=", ".join(f'"{each}"' for each in dependencies))
-
-
-def is_repository(root: Path) -> bool:
-    return (root / ".git").exists()
 
 
 def ignored_results(root: Path, results_dir: Path) -> list[str]:
