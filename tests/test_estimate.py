@@ -20,6 +20,7 @@ from suitecase.queries import simulation
 from suitecase.queries.estimate import Estimate, NoBasisError, describe_suite, estimate_from_runs
 from suitecase.queries.pilot import Tried, estimate_by_pilot, extrapolated
 from suitecase.queries.simulation import Observation, Pool, interval_of, makespan_s, simulate
+from suitecase.rundir import read_run
 
 COSTLY = "(folder / 'results.json').write_text(json.dumps({'cost_usd': config['x'] / 10}))"
 
@@ -150,7 +151,9 @@ def test_evidence_is_matched_by_config_then_name_then_experiment(project: Projec
         assert interval.low is not None
         assert interval.high is not None
         assert 0 < interval.low <= interval.expected <= interval.high
-    assert told.duration_s.expected < told.case_time_s.expected
+    (took_s,) = (run.duration_s or 0 for run in [read_run(project.run_dir)])
+    assert 0 < told.overhead_s < took_s
+    assert told.duration_s.expected < told.case_time_s.expected + told.overhead_s
     project.suite(cases(1, 3, seeds=3))
     assert estimated(project).basis == {"config": 3, "experiment": 3}
     assert estimated(project, flags=["--set", "name=other"]).basis == {"variant": 2, "experiment": 4}
@@ -167,7 +170,7 @@ def test_failures_and_debugging_are_no_evidence(project: Project) -> None:
     assert project.run().code == 1
     told = estimated(project)
     assert told.basis == {"config": 1, "experiment": 1}
-    assert (told.duration_s.low, told.cost_usd) == (None, None)
+    assert (told.duration_s.low, told.cost_usd, told.overhead_s) == (None, None, 0)
     assert any("No interval" in note for note in told.notes)
     shutil.rmtree(project.root / "results")
     assert project.run("--debug", "x1-s0").code == 0

@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import Any, TypeGuard, cast
 
 from suitecase.errors import SuitecaseError
@@ -85,7 +86,8 @@ class Estimate:
     """A prediction for one run of a suite.
 
     Attributes:
-        duration_s: Wall-clock seconds of the run; start-up and end of the runner itself, under a second, not included.
+        duration_s: Wall-clock seconds of the run, `overhead_s` included.
+        overhead_s: Seconds that earlier runs took beyond the schedule of their cases: start, end, publishing of logs.
         case_time_s: Sum of the cases' seconds.
         cost_usd: None if no earlier case recorded what it cost.
         basis: For how many cases which kind of evidence speaks.
@@ -102,6 +104,7 @@ class Estimate:
     runs: tuple[str, ...]
     simulations: int
     notes: tuple[str, ...] = ()
+    overhead_s: float = 0.0
     confidence: float = CONFIDENCE
     seed: int = SEED
 
@@ -219,17 +222,19 @@ def estimate_from_runs(suite: PlannedSuite) -> Estimate:
         )
     pools = durations.pools(suite.cases)
     simulated = simulate(pools)
+    beyond_s = overhead_s(used.values())
     cost_pools = costs.pools(suite.cases) if costs.all_cases else None
     return Estimate(
         suite.experiment,
         len(suite.cases),
         suite.places,
-        *predictions(simulated, [pool.mean for pool in pools], suite.places),
+        *predictions(simulated, [pool.mean for pool in pools], suite.places, beyond_s),
         None if cost_pools is None else predict(simulate(cost_pools), [pool.mean for pool in cost_pools], sum),
         Counter(pool.basis for pool in pools),
         tuple(used),
         len(simulated),
         (*suite.notes, *caveats(suite, used.values(), durations, costs, bool(simulated))),
+        overhead_s=beyond_s,
     )
 
 
@@ -246,6 +251,19 @@ def gathered(runs: Iterable[Run]) -> tuple[History, History, dict[str, Run]]:
             if (cost_usd := recorded_cost_usd(run, case)) is not None:
                 costs.add(case, config, Observation(run.name, cost_usd))
     return durations, costs, used
+
+
+def overhead_s(runs: Iterable[Run]) -> float:
+    """Median seconds by which runs took longer than their cases, scheduled; of runs without failures or resumes."""
+    beyond: list[float] = []
+    for run in runs:
+        places: object = run.asked.get("parallelism")
+        attempts = [case.attempts for case in run.cases.values()]
+        whole = run.passes == 1 and run.status == "succeeded" and all(len(each) == 1 for each in attempts)
+        if whole and run.duration_s is not None and isinstance(places, int):
+            durations_s = [each[0].duration_s or 0.0 for each in attempts]
+            beyond.append(max(0.0, run.duration_s - makespan_s(durations_s, places)))
+    return median(beyond) if beyond else 0.0
 
 
 def caveats(
@@ -284,9 +302,12 @@ def is_amount(value: object) -> TypeGuard[float]:
 # --- Intervals -------------------------------------------------------------------------------------------------------
 
 
-def predictions(simulated: Sequence[Sequence[float]], means: Sequence[float], places: int) -> tuple[Interval, Interval]:
+def predictions(
+    simulated: Sequence[Sequence[float]], means: Sequence[float], places: int, beyond_s: float = 0.0
+) -> tuple[Interval, Interval]:
     """Of the run's seconds, and of its cases' seconds together."""
-    return predict(simulated, means, lambda values: makespan_s(values, places)), predict(simulated, means, sum)
+    of_run = predict(simulated, means, lambda values: makespan_s(values, places) + beyond_s)
+    return of_run, predict(simulated, means, sum)
 
 
 def predict(
