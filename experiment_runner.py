@@ -65,12 +65,12 @@ import zipfile
 import zlib
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
 from enum import StrEnum
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from queue import SimpleQueue
 from types import FrameType, UnionType
@@ -227,7 +227,8 @@ class RunSummary:
 
     Attributes:
         run_dir: The run directory; in a dry run, the one that would be made.
-        statuses: Status of every case by variant name: succeeded, failed, timed_out, cancelled, skipped or pending.
+        statuses: Status of every case by variant name: succeeded, failed, timed_out, cancelled, skipped, pending, or
+            interrupted if an earlier runner died over it.
         exit_code: 0 all succeeded, 1 some case failed, 128 + n stopped by signal n.
     """
 
@@ -261,11 +262,11 @@ class Options:
 
     parallelism: int | Literal["all"] | None = None
     dry_run: bool = False
-    resume: str | None = None
-    only: tuple[str, ...] = ()
+    resume: str | Path | None = None
+    only: Sequence[str] = ()
     set: tuple[str, ...] = ()
     note: str = ""
-    results_dir: str | None = None
+    results_dir: str | Path | None = None
     same_code: bool = False
     debug: str | None = None
     follow: bool | None = None
@@ -278,18 +279,18 @@ class Options:
 
 @dataclass(frozen=True)
 class Suite:
-    """What a suite file declares."""
+    """What a suite file declares; see `run_experiments`."""
 
     cases: Sequence[ExperimentCase[Config]]
     entry_point: str | Path
     experiment: str
-    mode: Mode
-    description: str
-    tags: tuple[str, ...]
-    env: Mapping[str, str]
-    file: Path | None
+    mode: Mode = "standard"
+    description: str = ""
+    tags: Sequence[str] = ()
+    env: Mapping[str, str] = field(default_factory=dict[str, str])
     policy: ExecutionPolicy = field(default_factory=ExecutionPolicy)
     hooks: Sequence[Hook] = ()
+    file: Path | None = None
 
 
 def run_experiments(
@@ -333,13 +334,21 @@ def run_experiments(
         SuiteError: With every problem found, before anything is created.
     """
     options = Options(
-        parallelism=parallelism, dry_run=dry_run, resume=None if resume is None else str(resume), only=tuple(only),
-        note=note, results_dir=None if results_dir is None else str(results_dir), same_code=same_code, quiet=quiet,
+        parallelism=parallelism, dry_run=dry_run, resume=resume, only=only, note=note, results_dir=results_dir,
+        same_code=same_code, quiet=quiet,
     )  # fmt: skip
-    suite = declared(
-        inspect.currentframe(), cases, entry_point, experiment_name, mode, description, tags, env, policy, hooks
+    suite = Suite(
+        cases,
+        entry_point,
+        experiment_name,
+        mode,
+        description or "",
+        tags,
+        env or {},
+        policy or ExecutionPolicy(),
+        hooks,
     )
-    return run(suite, options)
+    return run(with_its_file(suite, inspect.currentframe()), options)
 
 
 def run_experiments_cli(
@@ -360,61 +369,34 @@ def run_experiments_cli(
         SystemExit: 0 all cases succeeded, 1 some failed, 2 wrong use, 75 the run directory belongs to
             another runner, 128 + n stopped by signal n.
     """
+    suite = Suite(
+        cases,
+        entry_point,
+        experiment_name,
+        mode,
+        description or "",
+        tags,
+        env or {},
+        policy or ExecutionPolicy(),
+        hooks,
+    )
     with problems_end_the_program():
-        suite = declared(
-            inspect.currentframe(), cases, entry_point, experiment_name, mode, description, tags, env, policy, hooks
-        )
-        command_line(suite)
+        command_line(with_its_file(suite, inspect.currentframe()))
     sys.exit(0)
 
 
-def declared(
-    frame: FrameType | None,
-    cases: Sequence[ExperimentCase[Config]],
-    entry_point: str | Path,
-    experiment: str,
-    mode: Mode,
-    description: str | None,
-    tags: Sequence[str],
-    env: Mapping[str, str] | None,
-    policy: ExecutionPolicy | None,
-    hooks: Sequence[Hook],
-) -> Suite:
-    """A suite; the module from which the function of `frame` was called is its file, and describes it."""
+def with_its_file(suite: Suite, frame: FrameType | None) -> Suite:
+    """A suite with its file: the module from which the function of `frame` was called, which may describe it too."""
     module = frame.f_back.f_globals if frame and frame.f_back else {}
     file = Path(module["__file__"]).resolve() if module.get("__file__") else None
-    described = description or (module.get("__doc__") or "").strip()
-    given: list[tuple[str, object, type | UnionType, str]] = [
-        ("cases", cases, Iterable, "a list of ExperimentCase"),
-        ("entry_point", entry_point, str | Path, "a path"),
-        ("env", {} if env is None else env, Mapping, "a dict of text"),
-        ("policy", policy or ExecutionPolicy(), ExecutionPolicy, "an ExecutionPolicy"),
-        ("hooks", hooks, Iterable, "a list of hooks"),
-    ]
-    wrong_types = [
-        f"{name} is {value!r}: give {right}." for name, value, kind, right in given if not isinstance(value, kind)
-    ]
-    if not is_texts(tags):
-        wrong_types.append(f"tags is {tags!r}: give a list of text.")
-    if wrong_types:
-        raise SuiteError(wrong_types)
-    return Suite(
-        cases=list(cases), entry_point=entry_point, experiment=experiment, mode=mode, description=described,
-        tags=tuple(tags), env=dict(env or {}), policy=policy or ExecutionPolicy(), hooks=tuple(hooks), file=file,
-    )  # fmt: skip
-
-
-def is_texts(values: object) -> bool:
-    """Whether something is a list of texts; a text alone would be taken for its letters."""
-    items = cast(Iterable[object], values) if isinstance(values, Iterable) and not isinstance(values, str) else [None]
-    return all(isinstance(item, str) for item in items)
+    return replace(suite, file=file, description=suite.description or (module.get("__doc__") or "").strip())
 
 
 def run(suite: Suite, options: Options) -> RunSummary:
     """The steps of a run, in the order in which they happen."""
     open_standard_streams()
-    plan = make_plan(with_flags(suite, options), options)
-    with Console(plan, options) as console:
+    plan = make_plan(suite, options)
+    with Console(plan) as console:
         if options.dry_run:
             console.show_plan()
             return RunSummary(plan.run_dir, dict.fromkeys(plan.prepared, "pending"), 0)
@@ -427,31 +409,21 @@ def run(suite: Suite, options: Options) -> RunSummary:
             return execute(opened, journal, console)
 
 
-def with_flags(suite: Suite, options: Options) -> Suite:
-    """The suite with the policy that its command line asks for."""
-    return replace(suite, policy=replace(suite.policy, **cast(dict[str, Any], options.policy)))
-
-
 def execute(plan: Plan, journal: Journal, console: Console) -> RunSummary:
     """Run the cases of an open run directory."""
-    console.start(plan, journal)
-    with Signals(bool(plan.options.debug), plan.options.as_command) as signals, terminal_kept():
-        hooks = HookCalls(plan.suite.hooks, plan.suite.policy.hook_timeout_s, signals.wake, hook_failed(journal))
-        exit_code = Execution(plan, journal, console, hooks, signals).run()
-        hooks.close()
-    statuses = case_statuses(journal.events, plan.prepared)
-    console.summarise(plan, statuses, journal.events)
-    return RunSummary(plan.run_dir, statuses, exit_code)
 
-
-def hook_failed(journal: Journal) -> Callable[[str, str, str], None]:
-    """What writes down that a hook failed; the run goes on."""
-
-    def write(hook: str, method: str, reason: str) -> None:
+    def hook_failed(hook: str, method: str, reason: str) -> None:
         log.warning("hook %s.%s failed: %s", hook, method, reason)
         journal.append("hook_failed", hook=hook, method=method, reason=reason)
 
-    return write
+    console.start(plan, journal)
+    with Signals(bool(plan.options.debug), plan.options.as_command) as signals, terminal_kept():
+        hooks = HookCalls(plan.suite.hooks, plan.suite.policy.hook_timeout_s, signals.wake, hook_failed)
+        execution = Execution(plan, journal, console, hooks, signals)
+        exit_code = execution.run()
+        hooks.close()
+    console.summarise(execution.statuses, journal.events)
+    return RunSummary(plan.run_dir, execution.statuses, exit_code)
 
 
 # --- Checking --------------------------------------------------------------------------------------------------------
@@ -464,6 +436,11 @@ class Prepared:
     case: ExperimentCase[Config]
     arguments: list[str]
     config_json: str
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The config's fields as `config.json` holds them."""
+        return json.loads(self.config_json)
 
 
 @dataclass(frozen=True)
@@ -495,6 +472,7 @@ def make_plan(suite: Suite, options: Options) -> Plan:
     Raises:
         SuiteError: With all problems.
     """
+    suite = with_flags(suite, options)
     root = project_root(suite)
     problems = check_declaration(suite)
     entry_point, entry_problems = find_entry_point(suite, root)
@@ -508,7 +486,7 @@ def make_plan(suite: Suite, options: Options) -> Plan:
         raise SuiteError(problems + problems_of_values(suite, options))
     code = read_code(root, results_dir)
     parent = runs_folder(results_dir / suite.experiment, suite.mode)
-    record = None if options.resume is None else read_run(find_run(options.resume, parent), suite)
+    record = None if options.resume is None else read_run(find_run(str(options.resume), parent), suite)
     run_dir = record.path if record else parent / f"{datetime.now():%Y%m%d_%H%M%S}_{code.label}"
     prepared = prepare(set_fields(suite, options, record), run_dir)
     resumed = plan_resume(record, prepared, code, options) if record else None
@@ -522,6 +500,46 @@ def make_plan(suite: Suite, options: Options) -> Plan:
     return Plan(
         suite, options, root, results_dir, run_dir, entry_point, code, prepared, to_run, parallelism, machine, resumed
     )
+
+
+@contextmanager
+def gathered(problems: list[str], prefix: str = "") -> Generator[None]:
+    """Keep what a SuiteError or a config's error tells, so that all problems are told at once."""
+    try:
+        yield
+    except (SuiteError, ValueError) as error:
+        problems += [f"{prefix}{problem}" for problem in getattr(error, "problems", [str(error)])]
+
+
+def with_flags(suite: Suite, options: Options) -> Suite:
+    """The suite with the policy that its command line asks for.
+
+    Raises:
+        SuiteError: Arguments of types for which no other check is made.
+    """
+    given: list[tuple[str, object, type | UnionType, str]] = [
+        ("cases", suite.cases, Iterable, "a list of ExperimentCase"),
+        ("entry_point", suite.entry_point, str | Path, "a path"),
+        ("policy", suite.policy, ExecutionPolicy, "an ExecutionPolicy"),
+    ]
+    problems = [
+        f"{name} is {value!r}: give {right}." for name, value, kind, right in given if not isinstance(value, kind)
+    ]
+    for name, value in (("tags", suite.tags), ("only", options.only)):
+        if not is_texts(value):
+            problems.append(f"{name} is {value!r}: give a list of text.")
+    cases = list(suite.cases) if isinstance(cast(object, suite.cases), Iterable) else []
+    others = (case for case in cast(list[object], cases) if not isinstance(case, ExperimentCase))
+    problems += [f"{repr(case)[:80]} is a {type(case).__name__}, not an ExperimentCase." for case in others]
+    if problems:
+        raise SuiteError(problems)
+    return replace(suite, cases=cases, policy=replace(suite.policy, **cast(dict[str, Any], options.policy)))
+
+
+def is_texts(values: object) -> bool:
+    """Whether something is a list of texts; a text alone would be taken for its letters."""
+    listed = isinstance(values, Collection) and not isinstance(values, str)
+    return listed and all(isinstance(item, str) for item in cast(Collection[object], values))
 
 
 def project_root(suite: Suite) -> Path:
@@ -542,9 +560,6 @@ def check_declaration(suite: Suite) -> list[str]:
         problems.append(f"mode is {suite.mode!r}: it must be {' or '.join(map(repr, get_args(Mode)))}.")
     if not suite.cases:
         problems.append("the suite has no cases: give run_experiments at least one ExperimentCase.")
-    for case in cast(Sequence[object], suite.cases):
-        if not isinstance(case, ExperimentCase):
-            raise SuiteError([*problems, f"{repr(case)[:80]} is a {type(case).__name__}, not an ExperimentCase."])
     for case in suite.cases:
         problems += [f"variant name {problem}" for problem in name_problem(case.variant_name)]
         config: object = case.config
@@ -570,8 +585,6 @@ def check_options(suite: Suite, options: Options) -> list[str]:
     for pattern in options.only:
         if not any(matches(variant, pattern) for variant in variants):
             problems.append(f"no case is named {pattern!r}.{nearest(pattern, variants)}")
-    if not is_texts(options.only):
-        return [f"only is {options.only!r}: give a list of patterns."]
     if options.debug and (options.only or options.json or options.detach):
         problems.append("--debug has one case and the terminal: leave --only, --json and --detach out.")
     if options.debug and options.debug not in variants:
@@ -614,21 +627,15 @@ def find_capacity(suite: Suite) -> Capacity:
     return Capacity(cpus, memory_gb, tuple(dict.fromkeys(devices)), {d: known[d] for d in devices if d in known})
 
 
-def policy_problems(policy: object) -> list[str]:
+def policy_problems(policy: ExecutionPolicy) -> list[str]:
     """What is wrong with an execution policy, value by value."""
-    if not isinstance(policy, ExecutionPolicy):
-        return [f"policy is {policy!r}: give an ExecutionPolicy."]
     problems: list[str] = []
 
-    def check(name: str, low: float, high: float = math.inf, *, whole: bool = False, above: bool = False) -> None:
-        value = cast(object, vars(policy)[name])
-        if value is None and ExecutionPolicy.__dataclass_fields__[name].default is None:
-            return
-        number = value if isinstance(value, int if whole else int | float) and not isinstance(value, bool) else math.nan
-        if not low <= number <= high or (above and number == low) or number == math.inf:
-            bound = f"{low:g} to {high:g}" if high < math.inf else f"{'more than' if above else 'at least'} {low:g}"
-            kind = "a whole number, " if whole else "finite, " if number == math.inf else ""
-            problems.append(f"policy: {name} is {value!r}: it must be {kind}{bound}.")
+    def check(name: str, low: float, **rule: Any) -> None:
+        value = vars(policy)[name]
+        may_be_none = ExecutionPolicy.__dataclass_fields__[name].default is None
+        if (problem := number_problem(value, low, **rule)) and not (value is None and may_be_none):
+            problems.append(f"policy: {name} {problem}")
 
     for name in ("timeout_s", "cpus_per_case", "memory_gb_per_case", "hook_timeout_s"):
         check(name, 0, above=True)
@@ -646,6 +653,18 @@ def policy_problems(policy: object) -> list[str]:
     if policy.isolate:
         problems += isolation_problems()
     return problems
+
+
+def number_problem(
+    value: object, low: float, high: float = math.inf, *, whole: bool = False, above: bool = False
+) -> str:
+    """What a value should be and is not, a number from `low` or `above` it; empty if it is."""
+    number = value if isinstance(value, int if whole else int | float) and not isinstance(value, bool) else math.nan
+    if low <= number <= high and number < math.inf and not (above and number == low):
+        return ""
+    bound = f"{low:g} to {high:g}" if high < math.inf else f"{'more than' if above else 'at least'} {low:g}"
+    kind = "a whole number, " if whole else "finite, " if number == math.inf else ""
+    return f"is {value!r}: it must be {kind}{bound}."
 
 
 FAILURES = ("any", "exit_code", "signal", "timeout", "oom", "lost")
@@ -698,13 +717,9 @@ def resource_problems(suite: Suite, capacity: Capacity) -> list[str]:
 
 def problems_of_needs(needs: Resources, capacity: Capacity) -> list[str]:
     values = {name: value for name, value in vars(needs).items() if value is not None}
-    for name, value in cast(dict[str, object], values).items():
-        if (
-            isinstance(value, bool)
-            or not isinstance(value, int | float)
-            or not (0 < value < math.inf or (name == "gpus" and value == 0))
-        ):
-            return [f"{name} is {value!r}: it must be a number above 0."]
+    for name, value in values.items():
+        if problem := number_problem(value, 0, above=name != "gpus"):
+            return [f"{name} {problem}"]
     gpus = values.get("gpus", 0)
     problems = [f"gpus is {gpus:g}: it must be whole, or below 1."] if gpus > 1 and gpus != int(gpus) else []
     for name, there, unit in (
@@ -718,21 +733,10 @@ def problems_of_needs(needs: Resources, capacity: Capacity) -> list[str]:
 
 
 RESERVED = {
-    *("config.json", "results.json", "tracking.jsonl", "items.jsonl", "run.json", "environment.json", "journal.jsonl"),
-    *(
-        "uncommitted.patch",
-        "runner.log",
-        "limits.bin",
-        "cancel",
-        "results.csv",
-        "analysis.json",
-        "readme.md",
-        "con",
-        "prn",
-        "aux",
-    ),
-    *("nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10))),
-}
+    "config.json", "results.json", "tracking.jsonl", "items.jsonl", "run.json", "environment.json", "journal.jsonl",
+    "runner.log", "limits.bin", "cancel", "results.csv", "analysis.json", "readme.md",
+    "con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10)),
+}  # fmt: skip
 OUR_FILES = re.compile(r"report\..*|attempt-\d+\..*|uncommitted.*\.patch|.*\.eval")
 
 
@@ -799,11 +803,14 @@ def collisions(names: Sequence[object]) -> list[str]:
     return problems
 
 
-def env_problems(env: Mapping[str, str], where: str) -> list[str]:
-    pairs = cast(Mapping[object, object], env).items()
-    wrong = [name for name, value in pairs if not (isinstance(name, str) and isinstance(value, str))]
-    wrong += [name for name, value in pairs if not name or "=" in str(name) or "\0" in f"{name}{value}"]
-    return [f"{where}env: {name!r} is no environment variable: names and values are text." for name in wrong]
+def env_problems(env: object, where: str) -> list[str]:
+    if not isinstance(env, Mapping):
+        return [f"{where}env is {env!r}: give a dict of text."]
+    return [
+        f"{where}env: {name!r} is no environment variable: names and values are text."
+        for name, value in cast(Mapping[object, object], env).items()
+        if not (isinstance(name, str) and isinstance(value, str) and name) or "=" in name or "\0" in name + value
+    ]
 
 
 def find_entry_point(suite: Suite, root: Path) -> tuple[Path, list[str]]:
@@ -815,9 +822,8 @@ def find_entry_point(suite: Suite, root: Path) -> tuple[Path, list[str]]:
     if not files:
         folder = next((path for path in candidates if os.path.isdir(path)), None)
         near = nearest(given.name, [path.name for place in folders for path in place.glob("*.py")])
-        what = (
-            f"is a folder ({folder})" if folder else f"was not found in {', '.join(map(str, dict.fromkeys(folders)))}"
-        )
+        places = ", ".join(map(str, dict.fromkeys(folders)))
+        what = f"is a folder ({folder})" if folder else f"was not found in {places}"
         return given, [f"entry point {str(given)!r} {what}: name the script that each case executes.{near}"]
     if len(files) > 1:
         return given, [f"entry point {str(given)!r} is ambiguous: {' or '.join(map(str, files))}? Give a longer path."]
@@ -859,22 +865,18 @@ def set_fields(suite: Suite, options: Options, record: Record | None) -> list[Ex
     """The cases, with `--set` applied: a resume replays what the run was started with."""
     recorded = tuple(record.run.get("set", ())) if record else ()
     if record and options.set and options.set != recorded:
-        raise SuiteError(
-            [f"the run was started with --set {list(recorded)}, not {list(options.set)}: leave --set out."]
-        )
-    chosen = recorded or options.set
-    if not chosen:
+        begun = f"with {shlex.join(f'--set={text}' for text in recorded)}" if recorded else "without --set"
+        raise SuiteError([f"the run was started {begun}, and a resume runs the same: leave --set out."])
+    argv = [f"--{text}" for text in recorded or options.set]
+    if not argv:
         return list(suite.cases)
-    argv = [f"--{text}" for text in chosen]
     cases: list[ExperimentCase[Config]] = []
-    problems: dict[str, None] = {}
+    problems: list[str] = []
     for case in suite.cases:
-        try:
+        with gathered(problems, "--set: "):
             cases.append(replace(case, config=case.config.copy_with_arguments(argv)))
-        except ValueError as error:
-            problems |= dict.fromkeys(f"--set: {problem}" for problem in getattr(error, "problems", [str(error)]))
     if problems:
-        raise SuiteError(problems)
+        raise SuiteError(dict.fromkeys(problems))  # most cases have the same
     return cases
 
 
@@ -883,12 +885,8 @@ def prepare(cases: Sequence[ExperimentCase[Config]], run_dir: Path) -> dict[str,
     prepared: dict[str, Prepared] = {}
     problems: list[str] = []
     for case in cases:
-        try:
+        with gathered(problems, f"case {case.variant_name!r}, field "):
             arguments, config_json = case.config.to_arguments(str(run_dir / case.variant_name))
-        except ValueError as error:
-            reasons = getattr(error, "problems", [str(error)])
-            problems += [f"case {case.variant_name!r}, field {reason}" for reason in reasons]
-        else:
             prepared[case.variant_name] = Prepared(case, arguments, config_json)
             log.debug("%s: %s", case.variant_name, shlex.join(arguments)[:400])
     if problems:
@@ -899,13 +897,10 @@ def prepare(cases: Sequence[ExperimentCase[Config]], run_dir: Path) -> dict[str,
 def problems_of_values(suite: Suite, options: Options) -> list[str]:
     """What `--set` and the transport have against a suite that has other problems too."""
     readable = replace(options, set=tuple(text for text in options.set if "=" in text[1:]))
-    try:
+    problems: list[str] = []
+    with gathered(problems), suppress(AttributeError, TypeError):  # not even configs, which is said already
         prepare([c for c in set_fields(suite, readable, None) if not name_problem(c.variant_name)], Path("/"))
-    except SuiteError as error:
-        return list(error.problems)
-    except (AttributeError, TypeError):  # not even configs, which is said already
-        pass
-    return []
+    return problems
 
 
 def selected(variant: str, options: Options) -> bool:
@@ -933,14 +928,14 @@ class Record:
     Attributes:
         run: The contents of `run.json`; empty if the simple original of this file made the directory.
         journal: Its journal as it was read; None if there is none to go on with.
-        sha256s: What `config.json` of a case must hash to, where that was recorded.
+        cases: The run's cases, and what the `config.json` of each must hash to; empty where that was not recorded.
         configs: The bytes of every `config.json` that is there, and is as it was recorded.
     """
 
     path: Path
     run: Mapping[str, Any]
     journal: Written | None
-    sha256s: Mapping[str, str]
+    cases: Mapping[str, str]
     configs: Mapping[str, bytes]
 
     @property
@@ -993,7 +988,7 @@ def find_run(given: str, parent: Path) -> Path:
     for path in (Path(given), parent / given):
         if path.is_dir():
             return inside(path, parent).resolve()
-    near = nearest(Path(given).name, [run.name for run in runs])
+    near = nearest(Path(given).name, ["latest", *(run.name for run in runs)])
     raise SuiteError([f"--resume {given}: there is no such run directory.{near or f' Runs lie in {parent}.'}"])
 
 
@@ -1039,9 +1034,10 @@ def read_run(path: Path, suite: Suite) -> Record:
             [f"{path / 'run.json'} is not what the run wrote: damaged or edited. Restore it, or start a new run."]
         )
     # Only the run's own cases: a resume that died may have left half a folder of a case that it was to add.
-    declared = declared_cases(run, journal.events)
-    sha256s = {variant: sha256 for variant, sha256 in declared.items() if sha256 and sealed}
-    return Record(path, run, journal, sha256s, read_configs(path, declared, sha256s))
+    cases = declared_cases(run, journal.events)
+    if not sealed:
+        cases = dict.fromkeys(cases, "")
+    return Record(path, run, journal, cases, read_configs(path, cases))
 
 
 def read_original(path: Path, journal: Path) -> Record:
@@ -1051,27 +1047,23 @@ def read_original(path: Path, journal: Path) -> Record:
     found = sorted(file.parent.name for file in path.glob("*/config.json") if file.parent.name[0] != ".")
     if not found:
         raise SuiteError([f"{path} is no run directory: it has neither run.json nor a case with a config.json."])
-    return Record(path, {}, None, {}, read_configs(path, found, {}))
+    cases = dict.fromkeys(found, "")
+    return Record(path, {}, None, cases, read_configs(path, cases))
 
 
-def read_configs(path: Path, variants: Iterable[str], sha256s: Mapping[str, str]) -> dict[str, bytes]:
+def read_configs(path: Path, cases: Mapping[str, str]) -> dict[str, bytes]:
     """The `config.json` of every case that has one, those left out that are not what was recorded."""
     problems: list[str] = []
     configs: dict[str, bytes] = {}
-    for variant in variants:
+    for variant, sha256 in cases.items():
         folder = path / variant
         if folder.is_symlink():
             problems.append(f"{folder} is a link: a case's folder must lie in its run. Put the folder itself there.")
             continue
-        try:
+        with gathered(problems), suppress(FileNotFoundError, NotADirectoryError):
             content, _ = read_plain(folder / "config.json")
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        except SuiteError as error:
-            problems += error.problems
-            continue
-        if sha256_of(content) == sha256s.get(variant, sha256_of(content)):
-            configs[variant] = content
+            if sha256 in ("", sha256_of(content)):
+                configs[variant] = content
     if problems:
         raise SuiteError(problems)
     return configs
@@ -1091,38 +1083,16 @@ def declared_cases(run: Mapping[str, Any], events: Iterable[Mapping[str, Any]]) 
 
 def plan_resume(record: Record, prepared: Mapping[str, Prepared], code: CodeState, options: Options) -> Resumed:
     """What a second pass over a run directory starts from, or every reason against it."""
-    declared = declared_cases(record.run, record.events) or dict.fromkeys(record.configs, "")
-    statuses = case_statuses(record.events, prepared, runner_alive=False)
+    statuses = case_statuses(record.events, prepared)
     problems: list[str] = []
     notes: list[str] = []
     repaired: dict[str, str] = {}
     for variant in prepared:
-        folder = record.path / variant
-        if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
-            problems.append(f"case {variant!r}: {folder} must be a folder, and is none: move it away.")
-        elif variant not in declared:
-            continue
-        elif variant in record.configs:
-            changed, new = config_differences(record, variant, prepared[variant])
-            notes += [f"field {name} is new since the run began, and at its default." for name in new]
-            if changed:
-                problems.append(
-                    f"case {variant!r} has another config than the run recorded ({'; '.join(changed)}): "
-                    "restore it, give the case another name, or start a new run."
-                )
-        elif not folder.exists() and statuses[variant] == "succeeded":
-            problems.append(
-                f"case {variant!r} has succeeded, and its folder {folder} is gone: restore it, or start a new run."
-            )
-        else:
-            file = folder / "config.json"
-            fault = "is not what the run recorded" if file.exists() else "is missing"
-            recorded = config_as_recorded(record, variant, prepared[variant])
-            if recorded is None:
-                problems.append(f"case {variant!r}: {file} {fault}: restore it, or start a new run.")
-            else:
-                repaired[variant] = recorded
-                notes.append(f"{file} {fault}: it is written again, as the suite declares it and the run recorded it.")
+        with gathered(problems):
+            lost, told = compare_case(record, variant, prepared[variant], statuses[variant])
+            notes += told
+            if lost:
+                repaired[variant] = lost
     code_changed = is_other_code(last_code(record), code)
     if options.same_code and code_changed is not False:
         was, now = last_code(record).get("label", "unknown"), code.label
@@ -1130,39 +1100,66 @@ def plan_resume(record: Record, prepared: Mapping[str, Prepared], code: CodeStat
         problems.append(f"--same-code: the run's code is {was}, the code here is {now}, and {verdict}.")
     if problems:
         raise SuiteError(sorted(problems))
-    attempts: Counter[str] = Counter()
-    for event in record.events:
-        if event["event"] == "attempt_started":
-            attempts[event["variant"]] = max(attempts[event["variant"]], event["attempt"])
     return Resumed(
         record=record,
         number=2 + sum(event["event"] == "run_resumed" for event in record.events),
         statuses=statuses,
-        attempts=attempts,
-        added=tuple(variant for variant in prepared if variant not in declared),
-        gone=tuple(variant for variant in declared if variant not in prepared),
+        attempts={event["variant"]: event["attempt"] for event in record.events if event["event"] == "attempt_started"},
+        added=tuple(variant for variant in prepared if variant not in record.cases),
+        gone=tuple(variant for variant in record.cases if variant not in prepared),
         repaired=repaired,
         notes=tuple(dict.fromkeys(notes)),
         code_changed=code_changed,
     )
 
 
-def config_as_recorded(record: Record, variant: str, prepared: Prepared) -> str | None:
-    """The text of a lost `config.json`, if what the suite declares now is exactly that; else None.
+def compare_case(record: Record, variant: str, prepared: Prepared, status: str) -> tuple[str, list[str]]:
+    """A case as it is declared, and as the run recorded it.
+
+    Returns:
+        What its `config.json` must hold if that is damaged or gone, else nothing; and what a person should know.
+
+    Raises:
+        SuiteError: Why it can't be run here.
+    """
+    folder = record.path / variant
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        raise SuiteError([f"case {variant!r}: {folder} must be a folder, and is none: move it away."])
+    if variant not in record.cases:
+        return "", []
+    if variant in record.configs:
+        changed, new = config_differences(record, variant, prepared)
+        if changed:
+            told = f"case {variant!r} has another config than the run recorded ({'; '.join(changed)}): "
+            raise SuiteError([told + "restore it, give the case another name, or start a new run."])
+        return "", [f"field {name} is new since the run began, and at its default." for name in new]
+    if status == "succeeded" and not folder.exists():
+        told = f"case {variant!r} has succeeded, and its folder {folder} is gone: restore it, or start a new run."
+        raise SuiteError([told])
+    file = folder / "config.json"
+    fault = "is not what the run recorded" if file.exists() else "is missing"
+    lost = config_as_recorded(record, variant, prepared)
+    if not lost:
+        raise SuiteError([f"case {variant!r}: {file} {fault}: restore it, or start a new run."])
+    return lost, [f"{file} {fault}: it is written again, as the suite declares it and the run recorded it."]
+
+
+def config_as_recorded(record: Record, variant: str, prepared: Prepared) -> str:
+    """The text of a lost `config.json`, if what the suite declares now is exactly that; else nothing.
 
     The text holds the output folder, which was another one if the run was moved since.
     """
     for folder in (record.path, Path(record.run.get("run_dir", record.path))):
         _, config_json = prepared.case.config.to_arguments(str(folder / variant))
-        if sha256_of(config_json.encode()) == record.sha256s.get(variant):
+        if sha256_of(config_json.encode()) == record.cases[variant]:
             return config_json
-    return None
+    return ""
 
 
 def config_differences(record: Record, variant: str, prepared: Prepared) -> tuple[list[str], list[str]]:
     """Fields whose values differ from the saved ones, and fields that are new and at their default."""
     saved = parsed(record.configs[variant], record.path / variant / "config.json")
-    current: dict[str, Any] = json.loads(prepared.config_json)
+    current = prepared.config
     fields: Mapping[str, Any] = getattr(type(prepared.case.config), "model_fields", {})
     changed: list[str] = []
     new: list[str] = []
@@ -1193,24 +1190,13 @@ def is_other_code(before: Mapping[str, Any], code: CodeState) -> bool | None:
     return False if all("sha256" in entry for entry in code.left_out) else None
 
 
-def case_statuses(
-    events: Iterable[Mapping[str, Any]], variants: Iterable[str], runner_alive: bool = True
-) -> dict[str, str]:
-    """The status of every case, derived from the journal."""
+def case_statuses(events: Iterable[Mapping[str, Any]], variants: Iterable[str]) -> dict[str, str]:
+    """The status of every case, derived from the journal; its runner is gone, and interrupted what it left running."""
     statuses = dict.fromkeys(variants, "pending")
     for event in events:
-        if event["event"] == "run_resumed":
-            runner_lost(statuses)
-        elif event.get("variant") in statuses and event["event"] in ("attempt_started", "case_ended"):
-            statuses[event["variant"]] = event.get("status", "running")
-    if not runner_alive:
-        runner_lost(statuses)
+        if event.get("variant") in statuses and event["event"] in ("attempt_started", "case_ended"):
+            statuses[event["variant"]] = event.get("status", "interrupted")
     return statuses
-
-
-def runner_lost(statuses: dict[str, str]) -> None:
-    """A case that runs in the journal of a runner that is gone was interrupted."""
-    statuses.update({variant: "interrupted" for variant, status in statuses.items() if status == "running"})
 
 
 # --- Code ------------------------------------------------------------------------------------------------------------
@@ -1270,13 +1256,8 @@ def git(folder: Path, *arguments: str, stdin: bytes = b"", env: Mapping[str, str
     """
     # GIT_DIR and its like would make another repository's commit the label of this code.
     full = {name: value for name, value in os.environ.items() if not name.startswith("GIT_") or "CONFIG" in name}
-    full |= {
-        "GIT_OPTIONAL_LOCKS": "0",
-        "GIT_NO_LAZY_FETCH": "1",
-        "GIT_TERMINAL_PROMPT": "0",
-        "LC_ALL": "C",
-        **(env or {}),
-    }
+    full |= {"GIT_OPTIONAL_LOCKS": "0", "GIT_NO_LAZY_FETCH": "1", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
+    full |= env or {}
     settings = (
         *("core.fsmonitor=false", "core.hooksPath=/dev/null", "core.quotePath=false", "safe.directory=*"),
         # Each of these would hide changes, or write beside the index.
@@ -1324,11 +1305,9 @@ def code_state(root: Path, results_dir: Path) -> CodeState:
         commit = git(root, "rev-parse", "--verify", "HEAD^{commit}").strip()
         short = git(root, "rev-parse", "--short", "HEAD").strip()
     except GitError as error:
-        try:  # a branch without commits, or a broken repository?
-            git(root, "for-each-ref", "--count=1")
+        unborn = False
+        with suppress(GitError):  # a branch without commits, or a broken repository?
             unborn = branch is not None and not git(root, "for-each-ref", f"refs/heads/{branch}")
-        except GitError:
-            unborn = False
         if not unborn:
             return CodeState("nogit", problem=str(error))
         short = "unborn"
@@ -1410,16 +1389,16 @@ def sort_new_files(root: Path, names: Iterable[str]) -> tuple[list[str], list[di
         if name.endswith("/"):
             left_out.append({"path": name, "reason": "a repository of its own"})
         elif any(fnmatch.fnmatch(path.name, pattern) for pattern in PATCH_NEVER):
-            left_out.append({"path": name, "reason": "may hold secrets", **file_facts(path, limit=None)})
+            left_out.append({"path": name, "reason": "may hold secrets", **file_facts(path)})
         elif size > PATCH_FILE_LIMIT or total + size > PATCH_TOTAL_LIMIT:
-            left_out.append({"path": name, "reason": "too large", **file_facts(path, limit=None)})
+            left_out.append({"path": name, "reason": "too large", **file_facts(path)})
         else:
             kept.append(name)
             total += size
     return kept, left_out
 
 
-def file_facts(path: Path | str, limit: int | None) -> dict[str, Any]:
+def file_facts(path: Path | str, limit: int | None = None) -> dict[str, Any]:
     """Size and, for regular files up to `limit` bytes, sha256."""
     status = os.lstat(path)
     if not stat.S_ISREG(status.st_mode) or (limit is not None and status.st_size > limit):
@@ -1435,23 +1414,25 @@ class CodeWatch:
     """
 
     def __init__(self, plan: Plan) -> None:
-        self.root, self.results_dir, self.code = plan.root, plan.results_dir, plan.code
-        self.next_look = time.monotonic() + max(1.0, 50 * plan.code.seconds)
-        self.readable = plan.code.tree is not None
+        self.plan = plan
+        self.take(plan.code)
         self.reading: threading.Thread | None = None
 
     def look(self) -> None:
         """Begin to read if it is time."""
-        if time.monotonic() < self.next_look or (self.reading and self.reading.is_alive()) or not self.readable:
+        busy = self.reading is not None and self.reading.is_alive()
+        if busy or time.monotonic() < self.next_look or self.plan.code.tree is None:
             return
         self.reading = threading.Thread(target=self.read, daemon=True)
         with suppress(RuntimeError):  # no room for a thread: the next look may have more luck
             self.reading.start()
 
     def read(self) -> None:
-        code = read_code(self.root, self.results_dir)
-        self.next_look = time.monotonic() + max(1.0, 50 * code.seconds)
+        self.take(read_code(self.plan.root, self.plan.results_dir))
+
+    def take(self, code: CodeState) -> None:
         self.code = code
+        self.next_look = time.monotonic() + max(1.0, 50 * code.seconds)
 
     def facts(self) -> dict[str, Any]:
         """What an attempt's record says of its code."""
@@ -1476,25 +1457,22 @@ def open_run(plan: Plan) -> Generator[tuple[Plan, Journal]]:
     Raises:
         SuiteError: Another runner owns it, or the disk refuses.
     """
-    try:
-        opened, journal = reopen_run(plan, plan.resumed) if plan.resumed else create_run(plan)
-    except OSError as error:
-        raise SuiteError([f"{error.filename or plan.run_dir} can't be written: {error.strerror}."]) from error
-    try:
+    with ExitStack() as stack:
+        try:
+            opened, journal = reopen_run(plan, plan.resumed, stack) if plan.resumed else create_run(plan, stack)
+        except OSError as error:
+            raise SuiteError([f"{error.filename or plan.run_dir} can't be written: {error.strerror}."]) from error
         yield opened, journal
-    finally:
-        journal.close()
 
 
-def create_run(plan: Plan) -> tuple[Plan, Journal]:
+def create_run(plan: Plan, stack: ExitStack) -> tuple[Plan, Journal]:
     """Build a run directory beside its final name, sync it once, and rename it: it appears whole or not at all."""
     parent = plan.run_dir.parent
     parent.mkdir(parents=True, exist_ok=True)
     sweep_unfinished(parent)
     plan, building = reserve_name(plan)
-    journal = None
     try:
-        journal = Journal(building / "journal.jsonl")
+        journal = stack.enter_context(closing(Journal(building / "journal.jsonl")))
         described = to_json(run_json(plan)).encode()
         write_configs(building, {variant: prepared.config_json for variant, prepared in plan.prepared.items()})
         write_whole(building / "run.json", described, sync=False)
@@ -1511,8 +1489,6 @@ def create_run(plan: Plan) -> tuple[Plan, Journal]:
         sync_folder(parent)
     except BaseException:
         shutil.rmtree(building, ignore_errors=True)
-        if journal is not None:
-            journal.close()
         raise
     return plan, journal
 
@@ -1526,21 +1502,16 @@ def reserve_name(plan: Plan) -> tuple[Plan, Path]:
     for run in plan.run_dir.parent.glob("[0-9]*_*"):
         with suppress(ValueError):
             earlier = datetime.strptime(run.name[:15], "%Y%m%d_%H%M%S")
-            if moment < earlier < moment + timedelta(hours=2):  # further ahead, a clock was wrong then
+            if moment <= earlier < moment + timedelta(hours=2):  # further ahead, a clock was wrong then
                 moment = earlier + timedelta(seconds=1)
     while True:
         final = plan.run_dir.with_name(f"{moment:%Y%m%d_%H%M%S}_{plan.code.label}")
         building = final.with_name(f".{final.name}.building")
         with suppress(FileExistsError):
             building.mkdir()
-            taken = True
-            try:
-                taken = any(final.parent.glob(f"{moment:%Y%m%d_%H%M%S}_*"))
-            finally:
-                if taken:
-                    building.rmdir()
-            if not taken:
+            if not os.path.lexists(final):
                 break
+            building.rmdir()  # its builder was just ready
         moment += timedelta(seconds=1)
     if final != plan.run_dir:
         cases = [prepared.case for prepared in plan.prepared.values()]
@@ -1560,42 +1531,38 @@ def sweep_unfinished(parent: Path) -> None:
             shutil.rmtree(folder)
 
 
-def reopen_run(plan: Plan, resumed: Resumed) -> tuple[Plan, Journal]:
+def reopen_run(plan: Plan, resumed: Resumed, stack: ExitStack) -> tuple[Plan, Journal]:
     """Own a run directory again: lock it, repair the journal's end, record the new pass."""
     path, number, record = plan.run_dir, resumed.number, resumed.record
     adopted = not record.run  # made by the simple original of this file
-    journal = Journal(path / "journal.jsonl", record.journal)
-    try:
-        if ended := end_survivors(path, resumed):
-            note = f"{ended} processes that an earlier pass had left running were ended."
-            plan = replace(plan, resumed=replace(resumed, notes=(*resumed.notes, note)))
-        # What names other files comes after them: a crash in between must leave a run that can be resumed.
-        added = {variant: plan.prepared[variant].config_json for variant in resumed.added}
-        write_configs(path, {**resumed.repaired, **added})
-        patch_name = "uncommitted.patch" if adopted else f"uncommitted-{number}.patch"
-        if plan.code.patch:
-            write_whole(path / patch_name, plan.code.patch, sync=False)
-        journal.commit()
-        described: dict[str, Any] = {}
-        if adopted:
-            run: dict[str, Any] = run_json(plan) | {"adopted": True}
-            for case in run["cases"]:  # their files stay as the original wrote them
-                saved = record.configs.get(case["variant"])
-                case["config_sha256"] = sha256_of(saved) if saved else case["config_sha256"]
-            described = {"run_json_sha256": sha256_of(to_json(run).encode())}
-            write_whole(path / "environment.json", to_json(environment_json()).encode())
-            write_whole(path / "run.json", to_json(run).encode())
-        journal.append(
-            "run_resumed", number=number, host=os.uname().nodename, pid=os.getpid(), python=sys.version.split()[0],
-            code=plan.code.record(patch_name), only=list(plan.options.only), note=plan.options.note,
-            policy=asdict(plan.suite.policy),
-            cases_added=list(resumed.added), cases_gone=list(resumed.gone),
-            cases_added_sha256={variant: sha256_of(text.encode()) for variant, text in added.items()}, **described,
-        )  # fmt: skip
-        journal.commit()
-    except BaseException:
-        journal.close()
-        raise
+    journal = stack.enter_context(closing(Journal(path / "journal.jsonl", record.journal)))
+    if ended := end_survivors(path, resumed):
+        note = f"{ended} processes that an earlier pass had left running were ended."
+        plan = replace(plan, resumed=replace(resumed, notes=(*resumed.notes, note)))
+    # What names other files comes after them: a crash in between must leave a run that can be resumed.
+    added = {variant: plan.prepared[variant].config_json for variant in resumed.added}
+    write_configs(path, {**resumed.repaired, **added})
+    patch_name = "uncommitted.patch" if adopted else f"uncommitted-{number}.patch"
+    if plan.code.patch:
+        write_whole(path / patch_name, plan.code.patch, sync=False)
+    journal.commit()
+    described: dict[str, Any] = {}
+    if adopted:
+        run: dict[str, Any] = run_json(plan) | {"adopted": True}
+        for case in run["cases"]:  # their files stay as the original wrote them
+            saved = record.configs.get(case["variant"])
+            case["config_sha256"] = sha256_of(saved) if saved else case["config_sha256"]
+        described = {"run_json_sha256": sha256_of(to_json(run).encode())}
+        write_whole(path / "environment.json", to_json(environment_json()).encode())
+        write_whole(path / "run.json", to_json(run).encode())
+    journal.append(
+        "run_resumed", number=number, host=os.uname().nodename, pid=os.getpid(), python=sys.version.split()[0],
+        code=plan.code.record(patch_name), only=list(plan.options.only), note=plan.options.note,
+        policy=asdict(plan.suite.policy),
+        cases_added=list(resumed.added), cases_gone=list(resumed.gone),
+        cases_added_sha256={variant: sha256_of(text.encode()) for variant, text in added.items()}, **described,
+    )  # fmt: skip
+    journal.commit()
     return plan, journal
 
 
@@ -1626,8 +1593,8 @@ def run_json(plan: Plan) -> dict[str, Any]:
         "tags": list(suite.tags),
         "note": options.note,
         "started_at": now(),
-        "suite": {"path": str(suite.file), **file_facts(suite.file, None)} if suite.file else None,
-        "entry_point": {"path": str(plan.entry_point), **file_facts(plan.entry_point, None)},
+        "suite": {"path": str(suite.file), **file_facts(suite.file)} if suite.file else None,
+        "entry_point": {"path": str(plan.entry_point), **file_facts(plan.entry_point)},
         "command": [sys.executable, *sys.argv],
         "current_folder": os.getcwd(),
         "project_root": str(plan.root),
@@ -1636,7 +1603,7 @@ def run_json(plan: Plan) -> dict[str, Any]:
         "results_dir_target": str(plan.results_dir.resolve()),
         "host": os.uname().nodename,
         "pid": os.getpid(),
-        "runner": {"version": __version__, **file_facts(Path(__file__), None)},
+        "runner": {"version": __version__, **file_facts(Path(__file__))},
         "code": plan.code.record("uncommitted.patch"),
         "parallelism": plan.parallelism,
         "policy": asdict(suite.policy),
@@ -1692,8 +1659,7 @@ def gpus() -> list[dict[str, str]]:
         done = subprocess.run(command, capture_output=True, text=True, timeout=20, stdin=subprocess.DEVNULL)
     except (OSError, subprocess.TimeoutExpired):
         return []
-    lines = done.stdout.splitlines() if done.returncode == 0 else []
-    rows = [line.split(", ") for line in lines]
+    rows = [line.split(", ") for line in done.stdout.splitlines()] if done.returncode == 0 else []
     return [dict(zip(fields, row, strict=True)) for row in rows if len(row) == len(fields)]  # not its messages
 
 
@@ -1777,6 +1743,7 @@ class Journal:
         self.listener: Callable[[Mapping[str, Any]], None] | None = None
         self.owner_file: OwnerFile | None = None
         self.failure: OSError | None = None
+        self.shown = 0.0
         self.descriptor = os.open(path, flags, 0o666)
         OWNED.add(self.descriptor)
         try:
@@ -1850,13 +1817,17 @@ class Journal:
             self.failure = error
 
     def heartbeat(self) -> None:
-        """Show that the owner lives, where that takes a file; nothing under flock. To be called every 10 s or so.
+        """Show that the owner lives to who can't see its lock: by the time of change. To be called every 10 s or so.
 
         Raises:
             SuiteError: Another runner took the run over, for this one was silent for too long (exit code 75).
         """
         if self.owner_file is not None:
             self.owner_file.refresh()
+        elif not 0 <= time.time() - self.shown < HEARTBEAT_S:
+            self.shown = time.time()
+            with suppress(OSError):
+                os.utime(self.descriptor)
 
     def moved_to(self, folder: Path) -> None:
         """Follow the run directory to its name."""
@@ -1961,19 +1932,18 @@ def refuse_if_owned(path: Path) -> None:
 def lock(descriptor: int, path: Path, kind: int) -> bool:
     """Lock a journal until its descriptor is closed; False where the file system has no locks."""
     started = time.monotonic()
-    next_look = started + 0.2  # somebody who only looks is done by then
     while True:
         try:
             with naming(path):
                 fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
             return True
         except BlockingIOError:
-            if time.monotonic() > next_look:
+            waited_s = time.monotonic() - started
+            if waited_s > 0.2:  # somebody who only looks is done by then
                 owner, is_gone = last_owner(path)
                 # The guardian of a killed runner ends its cases first; or another runner has just begun a pass.
-                if not is_gone or time.monotonic() > started + GUARDIAN_PATIENCE_S:
+                if not is_gone or waited_s > GUARDIAN_PATIENCE_S:
                     raise belongs_to(owner, path.parent) from None
-                next_look = time.monotonic() + 0.2
             time.sleep(0.02)
         except OSError as error:
             if error.errno in NO_FLOCK:
@@ -1991,7 +1961,7 @@ def last_owner(journal: Path) -> tuple[str, bool]:
         for event in reversed(read_journal(journal).events):
             if event["event"] in ("run_started", "run_resumed"):
                 pid, host = event.get("pid"), event.get("host")
-                is_gone = host == os.uname().nodename and isinstance(pid, int) and not start_time(pid)
+                is_gone = host == os.uname().nodename and isinstance(pid, int) and start_time(pid) == 0
                 return f" (pid {pid} on {host}, since {event.get('time')})", is_gone
     return "", False
 
@@ -2113,21 +2083,18 @@ def process_place() -> str | None:
 
 def is_alive(pid: object, started: object) -> bool | None:
     """Whether the process that had a pid since a certain time still runs; None if that can't be told."""
-    if not isinstance(pid, int) or pid <= 0 or started is None:
-        return None
-    with suppress(PermissionError):
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return False
-    now_there = start_time(pid)
-    return None if now_there is None else now_there == started
+    there = start_time(pid) if isinstance(pid, int) and started is not None else None
+    return None if there is None else there == started
 
 
 def start_time(pid: int) -> int | None:
     """When a process started, in clock ticks since the machine did; 0 if it has ended, None where nobody shows it."""
     try:
+        with suppress(PermissionError):
+            os.kill(pid, 0)
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (ProcessLookupError, OverflowError):  # there are no pids of that size
+        return 0
     except OSError:
         return None
     return 0 if fields[0] in "ZX" else int(fields[19])
@@ -2300,7 +2267,8 @@ class Outcome:
     Attributes:
         status: succeeded, failed, timed_out, cancelled; unfinished if it asked to be run again.
         cause: Why it failed, in words; empty if it succeeded.
-        exit_code: Minus the signal's number if a signal ended it; None if it never started.
+        exit_code: Minus the signal's number if a signal ended it; None if it never started, or nobody saw its end.
+        lost: Whether its guardian was killed, and the attempt with it.
     """
 
     attempt: Attempt
@@ -2309,6 +2277,7 @@ class Outcome:
     duration_s: float
     exit_code: int | None = None
     usage: Mapping[str, float] = field(default_factory=dict[str, float])
+    lost: bool = False
 
     @property
     def failed(self) -> bool:
@@ -2318,15 +2287,14 @@ class Outcome:
     @property
     def kinds(self) -> set[int | str]:
         """The words of `ExecutionPolicy.retry_on` that mean this failure."""
-        kinds: set[int | str] = {"any"}
         if self.status == "timed_out":
-            return kinds | {"timeout"}
-        if self.exit_code is not None and self.exit_code >= 0:
-            return kinds | {self.exit_code, "exit_code"}
-        if self.exit_code is not None:
-            kinds |= {"signal", signal_name(-self.exit_code)}
-            kinds |= {"oom"} if self.exit_code == -signal.SIGKILL else set()
-        return kinds
+            return {"any", "timeout"}
+        if self.exit_code is None:
+            return {"any", "lost"} if self.lost else {"any"}
+        if self.exit_code >= 0:
+            return {"any", "exit_code", self.exit_code}
+        kinds: set[int | str] = {"any", "signal", signal_name(-self.exit_code)}
+        return kinds | {"oom"} if self.exit_code == -signal.SIGKILL else kinds
 
 
 class Execution:
@@ -2335,7 +2303,7 @@ class Execution:
     def __init__(self, plan: Plan, journal: Journal, console: Console, hooks: HookCalls, signals: Signals) -> None:
         self.plan, self.journal, self.console, self.hooks, self.signals = plan, journal, console, hooks, signals
         self.policy = plan.suite.policy
-        self.queue = deque(plan.to_run)
+        self.queue: deque[str] = deque()
         self.retries: list[tuple[float, str]] = []  # a heap: when, and which case
         self.deadlines: list[tuple[float, int]] = []  # a heap: when, and the attempt's mark
         self.last: dict[str, Outcome] = {}  # of cases that will be run again
@@ -2359,7 +2327,7 @@ class Execution:
         self.stopped = ""  # why nothing more is launched
         self.refusals = 0  # launches in a row for which the system had no room
         self.undecided = 0  # failures about which hooks are still asked
-        self.begun = self.full = self.cancelled = self.killed = self.failed = False
+        self.full = self.cancelled = self.killed = False
 
     def run(self) -> int:
         """Run to the end; the exit code."""
@@ -2368,8 +2336,10 @@ class Execution:
             self.serve()
             if self.killed:
                 self.hooks.give_up()
+                self.fill()
             received = self.signals.received
-            exit_code = 128 + received[0] if received else EXIT_FAILED if self.failed else 0
+            failed = any(self.statuses[variant] != "succeeded" for variant in self.plan.to_run)
+            exit_code = 128 + received[0] if received else EXIT_FAILED if failed else 0
             self.hooks.call("after_run", replace(self.record(), exit_code=exit_code), lambda _: None)
             self.serve()
             self.journal.append("run_ended", exit_code=exit_code)
@@ -2377,8 +2347,8 @@ class Execution:
         return exit_code
 
     def begin(self, answers: Sequence[object]) -> None:
-        """Heed what the hooks say before the first launch."""
-        self.begun = True
+        """Heed what the hooks say before the first launch; from now on there are cases to launch."""
+        self.queue.extend(self.plan.to_run)
         for answer in answers:
             if isinstance(answer, Mapping):
                 self.journal.append("run_annotated", extra=dict(cast(Mapping[str, Any], answer)))
@@ -2400,7 +2370,7 @@ class Execution:
             self.look_around()
             self.fill()
             self.commit(only_if_due=True)
-            self.console.tick(self.running)
+            self.console.tick(self.running, self.clock())
 
     @property
     def unfinished(self) -> bool:
@@ -2424,12 +2394,16 @@ class Execution:
     # --- launching
 
     def fill(self) -> None:
-        """Launch as many cases as there are places and resources for."""
+        """Launch as many cases as there is room for; leave out all that wait once nothing more is launched."""
+        if self.halted:
+            self.leave_out_waiting()
         while self.retries and self.retries[0][0] <= self.clock():
             self.queue.append(heapq.heappop(self.retries)[1])
             self.full = False
         undecided = self.breakable and self.undecided  # a failure that may stop the launching
-        while self.queue and not (self.halted or self.full or undecided) and self.places > 0:
+        while self.queue and len(self.running) + len(self.asked) < self.parallelism:
+            if self.halted or self.full or undecided:
+                break
             variant = next((v for v in self.queue if self.machine.fits(self.needs[v])), None)
             if variant is None:
                 self.full = True  # until something is given back
@@ -2439,14 +2413,9 @@ class Execution:
             self.hooks.call("before_case", self.record(variant), partial(self.admit, variant))
 
     @property
-    def places(self) -> int:
-        """How many more cases may run at once."""
-        return self.parallelism - len(self.running) - len(self.asked)
-
-    @property
     def halted(self) -> bool:
         """Whether nothing is to be launched."""
-        return bool(not self.begun or self.stopped or self.signals.received)
+        return bool(self.stopped or self.signals.received)
 
     def release(self, needs: Resources, devices: Sequence[str]) -> None:
         self.machine.give(needs, devices)
@@ -2461,20 +2430,18 @@ class Execution:
             self.launch(variant, devices)
             return
         self.release(self.needs[variant], devices)
-        if cancelled and not self.halted:
+        if self.halted:
+            self.queue.append(variant)  # `fill` leaves it out with the others
+        elif cancelled:
             self.end_unlaunched(variant, "cancelled", "its `cancel` file")
-        elif answer is not None and not self.signals.received:
+        else:
             self.end_unlaunched(variant, "skipped", f"a hook answered {answer}")
-            if answer is Answer.ABORT:
-                self.stop_launching("a hook answered ABORT")
-        elif self.stopped:
-            self.end_unlaunched(variant, "skipped", self.stopped)
+            self.heed_abort(answers)
 
     def launch(self, variant: str, devices: Sequence[str]) -> None:
         """Start the next attempt of a case."""
-        plan, prepared = self.plan, self.plan.prepared[variant]
+        plan, folder = self.plan, self.plan.run_dir / variant
         self.attempts[variant] += 1
-        folder = plan.run_dir / variant
         while (folder / f"attempt-{self.attempts[variant]}.log").exists():  # its runner died before it wrote that down
             self.attempts[variant] += 1
         number = self.attempts[variant]
@@ -2487,16 +2454,8 @@ class Execution:
         )  # fmt: skip
         self.next_mark += 1
         self.running[attempt.mark] = attempt
-        self.guardian.launch(
-            Launch(
-                mark=attempt.mark,
-                command=[*self.isolation, *entry_command(plan.entry_point), *prepared.arguments],
-                environment=self.case_environment(attempt),
-                log=log_path and str(log_path),
-                memory_bytes=int(attempt.needs.memory_gb * 1e9) if attempt.needs.memory_gb else None,
-                isolated=bool(self.isolation),
-            )
-        )
+        command = [*self.isolation, *entry_command(plan.entry_point), *plan.prepared[variant].arguments]
+        self.guardian.launch(attempt, command, self.case_environment(attempt), isolated=bool(self.isolation))
 
     def case_environment(self, attempt: Attempt) -> dict[str, str]:
         """What an attempt gets beside what all get: who it is, its devices and threads, its own variables."""
@@ -2557,10 +2516,7 @@ class Execution:
             )
         self.attempts[attempt.variant] -= 1
         self.parallelism = max(1, len(self.running))
-        if self.halted:
-            if self.stopped:
-                self.end_unlaunched(attempt.variant, "skipped", self.stopped)
-        elif self.running:
+        if self.running:
             self.queue.appendleft(attempt.variant)
         else:
             heapq.heappush(self.retries, (self.clock() + 0.5, attempt.variant))
@@ -2568,6 +2524,8 @@ class Execution:
 
     def record_end(self, attempt: Attempt, event: Mapping[str, Any]) -> Outcome:
         """Write down how an attempt ended; in Inspect mode the case's logs then have the last word."""
+        if not attempt.ending and any((folder / "cancel").exists() for folder in (attempt.folder, self.plan.run_dir)):
+            attempt.ending = "cancelled"  # it may have seen the file before we did
         exit_code: int | None = None
         usage = {name: event[name] for name in ("user_cpu_s", "system_cpu_s", "max_rss_bytes") if name in event}
         ended: dict[str, int] = {}
@@ -2587,35 +2545,33 @@ class Execution:
             cause = f"took longer than {attempt.needs.timeout_s:g} s" if status == "timed_out" else cause or "cancelled"
         elif exit_code is not None and exit_code == self.policy.continue_exit_code:
             status, cause = "unfinished", "has more to do"
-        outcome = Outcome(attempt, status, cause, self.clock() - attempt.started, exit_code, usage)
+        duration_s = self.clock() - attempt.started
+        outcome = Outcome(attempt, status, cause, duration_s, exit_code, usage, lost="lost" in event)
         self.journal.append(
             "attempt_ended", variant=attempt.variant, attempt=attempt.number, status=status, **ended,
-            duration_s=round(outcome.duration_s, 6), **usage,
+            duration_s=round(duration_s, 6), **usage,
         )  # fmt: skip
         self.console.attempt_ended(attempt)
         return outcome
 
     def judge(self, outcome: Outcome) -> None:
         """Decide about an ended attempt; of a failure the hooks are asked first."""
-        if outcome.status == "unfinished":
-            self.conclude(outcome, None)
-        elif outcome.failed:
+        variant = outcome.attempt.variant
+        if outcome.failed:
             self.undecided += 1
-            self.hooks.call(
-                "after_case", self.record(outcome.attempt.variant, outcome),
-                lambda answers: self.conclude(outcome, strongest(answers)),
-            )  # fmt: skip
-        else:
-            self.conclude(outcome, None)
-            self.hooks.call("after_case", self.record(outcome.attempt.variant, outcome), self.heed_abort)
+            self.hooks.call("after_case", self.record(variant, outcome), partial(self.conclude, outcome))
+            return
+        self.conclude(outcome, [])
+        if outcome.status != "unfinished":
+            self.hooks.call("after_case", self.record(variant, outcome), self.heed_abort)
 
     def heed_abort(self, answers: Sequence[object]) -> None:
         if strongest(answers) is Answer.ABORT:
             self.stop_launching("a hook answered ABORT")
 
-    def conclude(self, outcome: Outcome, answer: Answer | None) -> None:
+    def conclude(self, outcome: Outcome, answers: Sequence[object]) -> None:
         """End a case, or schedule its next attempt."""
-        attempt = outcome.attempt
+        attempt, answer = outcome.attempt, strongest(answers)
         self.undecided -= outcome.failed
         self.tries[attempt.variant] += outcome.failed
         again = outcome.status == "unfinished" or answer is Answer.RETRY
@@ -2636,7 +2592,7 @@ class Execution:
             self.last[attempt.variant] = outcome
             heapq.heappush(self.retries, (self.clock() + delay_s, attempt.variant))
             self.console.retrying(outcome, delay_s)
-        self.heed_abort([] if answer is None else [answer])
+        self.heed_abort(answers)
 
     def end_case(self, outcome: Outcome) -> None:
         """Write down how a case ended; it is reported once that is on disk."""
@@ -2646,7 +2602,6 @@ class Execution:
             cause=outcome.cause, files=files_of(attempt.folder),
         )  # fmt: skip
         self.statuses[attempt.variant] = outcome.status
-        self.failed = self.failed or outcome.status != "succeeded"
         self.unreported.append(outcome)
         self.window.append(outcome.failed)
         rate = self.policy.max_failure_rate
@@ -2664,25 +2619,23 @@ class Execution:
             "case_ended", variant=variant, status=status, attempts=self.attempts[variant], cause=cause, files={}
         )
         self.statuses[variant] = status
-        self.failed = True
         self.console.done[status] += 1
 
     def stop_launching(self, reason: str) -> None:
         """Let what runs end, and skip the rest."""
-        if self.stopped:
-            return
-        self.stopped = reason
-        self.journal.append("launching_stopped", reason=reason)
-        self.console.say(f"Stopping: {reason}. Running cases may end; the others are skipped.", "yellow")
-        for variant in self.take_waiting():
-            self.end_unlaunched(variant, "skipped", reason)
+        if not self.stopped:
+            self.stopped = reason
+            self.journal.append("launching_stopped", reason=reason)
+            self.console.say(f"Stopping: {reason}. Running cases may end; the others are skipped.", "yellow")
 
-    def take_waiting(self) -> list[str]:
-        """The cases that wait for their first or next attempt; they wait no longer."""
+    def leave_out_waiting(self) -> None:
+        """End the cases that wait for their first or next attempt; after a signal, what never ran stays pending."""
         waiting = [*self.queue, *(variant for _, variant in sorted(self.retries))]
         self.queue.clear()
         self.retries.clear()
-        return waiting
+        for variant in waiting:
+            if self.stopped or variant in self.last:
+                self.end_unlaunched(variant, "skipped", self.stopped)
 
     # --- what comes from outside
 
@@ -2726,9 +2679,6 @@ class Execution:
         if not self.cancelled:
             self.cancelled = True
             number = self.signals.received[0]
-            for variant in self.take_waiting():
-                if variant in self.last:  # others stay pending
-                    self.end_unlaunched(variant, "cancelled", "")
             self.journal.append("run_cancelled", signal=number)
             self.console.stopping(signal.Signals(number).name, len(self.running), self.policy.grace_s)
             for attempt in self.running.values():
@@ -2902,9 +2852,6 @@ class Signals:
         with suppress(OSError):
             os.write(self.writer, b"\0")
 
-    def drain(self) -> None:
-        drain(self.wakeup)
-
 
 def entry_command(entry_point: Path) -> list[str]:
     return [sys.executable, str(entry_point)] if entry_point.suffix == ".py" else [str(entry_point)]
@@ -3052,7 +2999,7 @@ Hook = BeforeRun | BeforeCase | AfterCase | AfterRun
 """An object with at least one of these methods. A number `hook_timeout_s` on it is its own limit for a call."""
 
 HOOK_ANSWERS = {"before_run": (), "before_case": (SKIP, ABORT), "after_case": (RETRY, SKIP, ABORT), "after_run": ()}
-Question = tuple[int, object, str, "HookRecord"]
+Question = tuple[int, str, HookRecord]  # to which hook of the list, by which method
 
 
 def strongest(answers: Iterable[object]) -> Answer | None:
@@ -3136,17 +3083,6 @@ def ask_hook(hook: object, method: str, record: HookRecord) -> tuple[object, str
         return None, f"{traceback.format_exception_only(error)[-1].strip()} ({place})"
 
 
-@dataclass
-class HookCall:
-    """A call on its way: the hooks that are still to be asked, and what the others answered."""
-
-    method: str
-    record: HookRecord
-    then: Callable[[list[object]], None]
-    to_ask: deque[int]
-    answers: list[object] = field(default_factory=list[object])
-
-
 class HookCalls:
     """Asks hooks one after the other on a thread, so that none can hold up or end the run.
 
@@ -3168,11 +3104,11 @@ class HookCalls:
             method: [at for at, hook in enumerate(hooks) if callable(getattr(hook, method, None))]
             for method in HOOK_ANSWERS
         }
-        self.calls: deque[HookCall] = deque()
+        self.calls: deque[Generator[None, tuple[object, str] | None]] = deque()
         self.due: float | None = None  # on the monotonic clock: when the hook that is being asked overruns
-        self.asked = 0
-        self.ticket = 0
-        self.left_behind: dict[int, int] = {}
+        self.asked = 0  # which hook that is
+        self.left_behind: set[int] = set()  # hooks whose answers nobody waits for
+        self.giving_up = False
         self.questions: SimpleQueue[Question | None] | None = None
         self.answered: SimpleQueue[tuple[int, object, str]] = SimpleQueue()
         self.open = threading.Lock()  # held while waking, so that no thread wakes an owner that is gone
@@ -3190,61 +3126,69 @@ class HookCalls:
     def call(self, method: str, record: HookRecord, then: Callable[[list[object]], None]) -> None:
         """Ask every hook that has a method; `collect` passes what they answer to `then`, in the order of hooks.
 
-        Where no hook has it, `then` is called at once.
+        Where no hook has it `then` is called at once, and may be where all are still busy.
         """
         if not self.wants(method):
             then([])
             return
-        self.calls.append(HookCall(method, record, then, deque(self.having[method])))
-        self.ask()
-        if self.due is None:  # nobody could be asked: no answer will wake the owner
-            self.wake()
+        self.calls.append(self.ask_all(method, record, then))
+        if len(self.calls) == 1:
+            self.go_on(None)
+
+    def ask_all(
+        self, method: str, record: HookRecord, then: Callable[[list[object]], None]
+    ) -> Generator[None, tuple[object, str] | None]:
+        """One call, hook by hook; at its `yield` it waits for what the hook that is being asked answers."""
+        answers: list[object] = []
+        for at in self.having[method]:
+            if self.giving_up:
+                break
+            answer, reason = None, self.ask(at, method, record)
+            if not reason:
+                answer, reason = (yield) or (None, "")
+            if answer is not None:
+                answers.append(answer)
+            if reason:
+                self.failed(hook_name(self.hooks[at]), method, reason)
+        then(answers)
+
+    def ask(self, at: int, method: str, record: HookRecord) -> str:
+        """Put a question to the thread, which is free; or why a hook can't be asked."""
+        if at in self.left_behind:
+            return "is still busy with an earlier call"
+        try:
+            self.questions = self.questions or self.employ()
+        except RuntimeError as error:
+            return str(error)
+        self.asked, self.due = at, time.monotonic() + self.limit(at)
+        self.questions.put((at, method, record))
+        return ""
+
+    def go_on(self, said: tuple[object, str] | None) -> None:
+        """Pass an answer to the first call, and go on until some call waits for the next one."""
+        self.due = None
+        while self.calls:
+            try:
+                self.calls[0].send(said)
+                return
+            except StopIteration:
+                self.calls.popleft()
+                said = None
 
     def collect(self) -> None:
         """Deliver what is there, and leave behind what overran its limit."""
         while not (self.closed or self.answered.empty()):
-            ticket, answer, reason = self.answered.get()
-            if self.left_behind.pop(ticket, None) is None:
-                self.settle(answer, reason)
+            at, answer, reason = self.answered.get()
+            if at in self.left_behind:
+                self.left_behind.remove(at)
+            else:
+                self.go_on((answer, reason))
         if self.due is not None and time.monotonic() >= self.due:
-            self.left_behind[self.ticket] = self.asked
-            self.dismiss()
-            self.settle(None, f"gave no answer within {self.limit(self.asked):g} s and was left behind")
-        while self.calls and self.due is None and not self.calls[0].to_ask:
-            call = self.calls.popleft()
-            self.ask()
-            call.then(call.answers)
+            self.leave_behind()
+            self.go_on((None, f"gave no answer within {self.limit(self.asked):g} s and was left behind"))
 
     def limit(self, at: int) -> float:
         return getattr(self.hooks[at], "hook_timeout_s", self.timeout_s)
-
-    def settle(self, answer: object, reason: str) -> None:
-        """Take the answer of the hook that was asked, and go on to the next."""
-        self.due = None
-        call = self.calls[0]
-        if answer is not None:
-            call.answers.append(answer)
-        if reason:
-            self.failed(hook_name(self.hooks[self.asked]), call.method, reason)
-        self.ask()
-
-    def ask(self) -> None:
-        """Put the next question to the thread, if it is free."""
-        while self.due is None and self.calls and self.calls[0].to_ask:
-            call = self.calls[0]
-            self.asked = call.to_ask.popleft()
-            name = hook_name(self.hooks[self.asked])
-            if self.asked in self.left_behind.values():
-                self.failed(name, call.method, "is still busy with an earlier call")
-                continue
-            try:
-                questions = self.questions = self.questions or self.employ()
-            except RuntimeError as error:
-                self.failed(name, call.method, str(error))
-                continue
-            self.ticket += 1
-            self.due = time.monotonic() + self.limit(self.asked)
-            questions.put((self.ticket, self.hooks[self.asked], call.method, call.record))
 
     def employ(self) -> SimpleQueue[Question | None]:
         """The questions of a new thread; it is a daemon: a hook that hangs must not keep the program from ending."""
@@ -3260,18 +3204,24 @@ class HookCalls:
 
     def serve(self, questions: SimpleQueue[Question | None]) -> None:
         while question := questions.get():
-            ticket, hook, method, record = question
-            self.answered.put((ticket, *ask_hook(hook, method, record)))
+            at, method, record = question
+            self.answered.put((at, *ask_hook(self.hooks[at], method, record)))
             with self.open:
                 if not self.closed:
                     self.wake()
 
+    def leave_behind(self) -> None:
+        """Wait no longer for the hook that is being asked; others get a thread of their own."""
+        self.left_behind.add(self.asked)
+        self.dismiss()
+
     def give_up(self) -> None:
         """Deliver every call with what has been answered by now."""
-        self.due = None
-        while self.calls:
-            call = self.calls.popleft()
-            call.then(call.answers)
+        if self.due is not None:
+            self.leave_behind()
+            self.giving_up = True
+            self.go_on((None, ""))
+            self.giving_up = False
 
     def close(self) -> None:
         """Nobody is asked, and nobody woken, any more. Waits for no hook."""
@@ -3296,25 +3246,6 @@ ALL_SIGNALS = tuple(map(int, signal.valid_signals()))
 RLIMIT_LOCKS = 10  # bits/resource.h; the kernel has ignored it since 2.4.25 (getrlimit(2))
 LOST_GRACE_S = 1.0
 """What cases get between TERM and KILL when their runner is gone, and nobody would write down how they ended."""
-
-
-@dataclass(frozen=True)
-class Launch:
-    """An attempt as its guardian starts it.
-
-    Attributes:
-        mark: The attempt's number, unique on this machine. All its descendants carry it.
-        log: Where its output goes; None leaves it the runner's terminal.
-        memory_bytes: Limit of each process's data (RLIMIT_DATA); None for no limit.
-        isolated: Whether the command runs it in a PID namespace of its own, by `bwrap`.
-    """
-
-    mark: int
-    command: Sequence[str]
-    environment: Mapping[str, str]
-    log: str | None
-    memory_bytes: int | None = None
-    isolated: bool = False
 
 
 class Guardian:
@@ -3368,13 +3299,19 @@ class Guardian:
         with suppress(BrokenPipeError, ConnectionResetError):
             self.lifeline.sendall(COMPACT.encode(message).encode() + b"\n")
 
-    def launch(self, launch: Launch) -> None:
-        """Start an attempt; `started` or `refused` will be the answer, and later `ended`."""
-        self.guarded.add(launch.mark)
+    def launch(self, attempt: Attempt, command: Sequence[str], environment: Mapping[str, str], isolated: bool) -> None:
+        """Start an attempt; `started` or `refused` will be the answer, and later `ended`.
+
+        Args:
+            environment: Beside what all attempts get.
+            isolated: Whether the command runs it in a PID namespace of its own, by `bwrap`.
+        """
+        self.guarded.add(attempt.mark)
+        memory_gb = attempt.needs.memory_gb
         self.send(
-            do="launch", mark=launch.mark, command=[portable_text(part) for part in launch.command],
-            environment=portable(launch.environment), log=launch.log and portable_text(launch.log),
-            memory_bytes=launch.memory_bytes, isolated=launch.isolated,
+            do="launch", mark=attempt.mark, command=[portable_text(part) for part in command],
+            environment=portable(environment), log=attempt.log and portable_text(str(attempt.log)),
+            memory_bytes=memory_gb and int(memory_gb * 1e9), isolated=isolated,
         )  # fmt: skip
 
     def end(self, mark: int, number: int, grace_s: float) -> None:
@@ -3387,10 +3324,8 @@ class Guardian:
         deadline = time.monotonic() + 1
         while b'"stopped"' not in self.unread and (rest := deadline - time.monotonic()) > 0:
             ready, _, _ = select.select([self.lifeline], [], [], rest)
-            received = self.lifeline.recv(1 << 16) if ready else b""
-            if not received:
+            if not ready or not self.receive():
                 break
-            self.unread += received
 
     def go_on(self) -> None:
         """Let stopped trees go on."""
@@ -3400,17 +3335,19 @@ class Guardian:
         """What happened since the last call: `started`, `refused`, `ended`; returns early if a signal came."""
         waiting = b"\n" in self.unread
         for key, _ in self.selector.select(0 if waiting else timeout_s):
-            if key.fileobj is self.lifeline:
-                try:
-                    received = self.lifeline.recv(1 << 16)
-                except ConnectionResetError:
-                    received = b""
-                if not received:
-                    return self.messages() + self.replace_lost()
-                self.unread += received
-            else:
-                self.signals.drain()
+            if key.fileobj is not self.lifeline:
+                drain(self.signals.wakeup)
+            elif not self.receive():
+                return self.messages() + self.replace_lost()
         return self.messages()
+
+    def receive(self) -> bool:
+        """Read what was sent; False if the guardian is gone."""
+        received = b""
+        with suppress(ConnectionResetError):
+            received = self.lifeline.recv(1 << 16)
+        self.unread += received
+        return bool(received)
 
     def messages(self) -> list[dict[str, Any]]:
         *lines, self.unread = self.unread.split(b"\n")
@@ -3512,11 +3449,6 @@ class Guard:
             self.reap()
             self.settle()
 
-    @property
-    def has_runner(self) -> bool:
-        """Whether there is still somebody to serve."""
-        return self.lifeline is not None
-
     def talk(self, mask: int) -> None:
         """Read what the runner asks for, send what it is to know."""
         if mask & selectors.EVENT_WRITE:
@@ -3531,7 +3463,7 @@ class Guard:
             self.runner_is_gone()
         *lines, self.unread = (self.unread + received).split(b"\n")
         for line in lines:
-            if not self.has_runner:
+            if not self.lifeline:
                 return  # the answer to a line before this one found nobody: what is launched now would run for ever
             message = json.loads(line)
             getattr(self, message.pop("do"))(**message)
@@ -3565,8 +3497,7 @@ class Guard:
             self.end(mark, self.first_signal, self.grace_s)
 
     def hello(self, environment: dict[str, str], foreground: bool, nice: int, signal: int, grace_s: float) -> None:
-        self.environment = {name.encode("latin-1"): value.encode("latin-1") for name, value in environment.items()}
-        self.foreground, self.first_signal, self.grace_s = foreground, signal, grace_s
+        self.environment, self.foreground, self.first_signal, self.grace_s = environment, foreground, signal, grace_s
         if nice:
             os.nice(nice)
         self.tell(event="ready")
@@ -3576,14 +3507,15 @@ class Guard:
         memory_bytes: int | None, isolated: bool,
     ) -> None:  # fmt: skip
         arguments = [part.encode("latin-1") for part in command]
-        added = {name.encode("latin-1"): value.encode("latin-1") for name, value in environment.items()}
+        both = (self.environment | environment).items()
+        variables = {name.encode("latin-1"): value.encode("latin-1") for name, value in both}
         path = None if log is None else log.encode("latin-1")
         try:
             # posix_spawn, since a fork copies page tables. What it can't set is inherited from here, or set after it.
             with suppress(ValueError, OSError):
                 resource.setrlimit(RLIMIT_LOCKS, (mark, resource.getrlimit(RLIMIT_LOCKS)[1]))
             pid = os.posix_spawn(
-                arguments[0], arguments, {**self.environment, **added}, file_actions=streams(path),
+                arguments[0], arguments, variables, file_actions=streams(path),
                 setsid=not self.foreground, setsigmask=(), setsigdef=ALL_SIGNALS,
             )  # fmt: skip
         except OSError as error:
@@ -3593,7 +3525,7 @@ class Guard:
             self.tell(event="refused", mark=mark, errno=error.errno)
             return
         with suppress(OSError):  # out of memory, a case should go before its runner
-            write_file(f"/proc/{pid}/oom_score_adj", b"500")
+            Path(f"/proc/{pid}/oom_score_adj").write_text("500")
         if memory_bytes is not None and hasattr(resource, "prlimit"):
             with suppress(OSError):
                 resource.prlimit(pid, resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
@@ -3729,14 +3661,6 @@ def read_file(path: str) -> bytes:
         return b""
 
 
-def write_file(path: str, content: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.write(descriptor, content)
-    finally:
-        os.close(descriptor)
-
-
 # What a system can tell of processes. Without Linux's /proc and subreaper (macOS), `ps` tells it. What is lost there:
 # a descendant that left its process group *and* whose parent has ended is found by its environment only, so
 # `env -i setsid` survives its case.
@@ -3758,11 +3682,10 @@ def children_of(pid: int) -> list[int]:
     if not HAS_PROC:
         rows = (row.split() for row in ps("pid=,ppid=,stat="))
         return [int(child) for child, parent, state in rows if int(parent) == pid and state[0] != "Z"]
-    found = read_file(f"/proc/{pid}/task/{pid}/children").split()
-    with suppress(OSError):  # threads have children of their own
-        for thread in os.listdir(f"/proc/{pid}/task"):
-            if thread != str(pid):
-                found += read_file(f"/proc/{pid}/task/{thread}/children").split()
+    found: list[bytes] = []
+    with suppress(OSError):
+        for thread in os.listdir(f"/proc/{pid}/task"):  # each has children of its own
+            found += read_file(f"/proc/{pid}/task/{thread}/children").split()
     return [int(child) for child in found]
 
 
@@ -3833,9 +3756,11 @@ class Publisher:
             self.helper = None
         done, self.stamping, self.waiting = self.stamping, self.waiting, []
         requests = [request for outcome in self.stamping for request in self.stamp_requests(outcome)]
-        if requests:
-            self.helper = self.start_helper(requests)
-        else:
+        try:
+            self.helper = self.start_helper(requests) if requests else None
+        except OSError as error:  # no room for a process, or on the disk
+            log.warning("metadata can't be written into some logs: %s", error)
+        if self.helper is None:
             done, self.stamping = done + self.stamping, []
         return [self.publish(outcome) for outcome in done]
 
@@ -3849,14 +3774,13 @@ class Publisher:
         plan, variant = self.plan, outcome.attempt.variant
         facts = {
             "experiment": plan.suite.experiment, "variant": variant, "run": plan.run_dir.name,
-            "commit": plan.code.commit, "dirty": plan.code.dirty,
-            "config": json.loads(plan.prepared[variant].config_json),
+            "commit": plan.code.commit, "dirty": plan.code.dirty, "config": plan.prepared[variant].config,
         }  # fmt: skip
         requests: list[dict[str, Any]] = []
-        for path, header in final_logs(outcome.attempt):
+        for header in final_logs(outcome.attempt):
             missing = {name: value for name, value in facts.items() if name not in header.metadata}
             if missing:
-                requests.append({"path": str(path), "metadata": missing})
+                requests.append({"path": str(header.path), "metadata": missing})
         return requests
 
     def start_helper(self, requests: list[dict[str, Any]]) -> subprocess.Popen[bytes]:
@@ -3871,18 +3795,15 @@ class Publisher:
     def publish(self, outcome: Outcome) -> Outcome:
         """Move an attempt's final logs to their flat names; what earlier attempts left no longer counts."""
         attempt, plan = outcome.attempt, self.plan
-        finished = final_logs(attempt)
-        names = [f"{plan.code.short}_{attempt.variant}_{header.task_id}.eval" for _, header in finished]
-        logs = [
-            {"file": name, "status": header.status, "error": header.error}
-            for name, (_, header) in zip(names, finished, strict=True)
-        ]
+        prefix = f"{plan.code.short}_{attempt.variant}_"
+        finished = {f"{prefix}{header.task_id}.eval": header for header in final_logs(attempt)}
+        logs = [{"file": name, "status": header.status, "error": header.error} for name, header in finished.items()]
         try:
-            problems = self.set_aside_others(attempt, finished) if finished else []
+            problems = self.set_aside_others(attempt, finished.values()) if finished else []
             # Before they move: a runner that dies in between has recorded what the next attempt must set aside.
             self.journal.append("logs_published", variant=attempt.variant, attempt=attempt.number, logs=logs)
-            for name, (path, _) in zip(names, finished, strict=True):
-                os.replace(path, plan.experiment_dir / name)
+            for name, header in finished.items():
+                os.replace(header.path, plan.experiment_dir / name)
             if finished:
                 sync_folder(plan.experiment_dir)
         except OSError as error:  # must not end the other cases
@@ -3903,20 +3824,20 @@ class Publisher:
                     set_aside(path, path.parent)
         return frozenset(folder.rglob("*.eval"))
 
-    def set_aside_others(self, attempt: Attempt, finished: Sequence[tuple[Path, LogHeader]]) -> list[str]:
+    def set_aside_others(self, attempt: Attempt, finished: Collection[LogHeader]) -> list[str]:
         """Leave only an attempt's own final logs for listings to find: a case counts once.
 
         Returns:
             What is wrong: logs that the attempt began, and no retry of its own finished.
         """
-        others = set(attempt.folder.rglob("*.eval")) - {path for path, _ in finished}
+        others = set(attempt.folder.rglob("*.eval")) - {header.path for header in finished}
         for path in others:
             set_aside(path, path.parent)
         for event in self.journal.events:
             if event["event"] == "logs_published" and event["variant"] == attempt.variant:
                 for entry in event["logs"]:
                     set_aside(self.plan.experiment_dir / entry["file"], attempt.folder)
-        task_ids = [header.task_id for _, header in finished]
+        task_ids = [header.task_id for header in finished]
         names = sorted(path.name for path in others - attempt.earlier_logs)
         return [f"log {name} was not finished" for name in names if not any(task_id in name for task_id in task_ids)]
 
@@ -3949,17 +3870,18 @@ def judged(outcome: Outcome, logs: Sequence[Mapping[str, Any]], problems: Sequen
 class LogHeader:
     """What decides about a finished log of Inspect; `status` is success, error or cancelled."""
 
+    path: Path
     status: str
     task_id: str
     error: str | None
     metadata: Mapping[str, Any]
 
 
-def final_logs(attempt: Attempt) -> list[tuple[Path, LogHeader]]:
-    """The logs that an attempt finished, with their headers; of a task that it retried, the last."""
+def final_logs(attempt: Attempt) -> list[LogHeader]:
+    """The logs that an attempt finished; of a task that it retried, the last."""
     paths = sorted(attempt.folder.rglob("*.eval"), key=lambda path: path.stat().st_mtime_ns)
-    headers = ((path, read_log_header(path)) for path in paths)
-    return list({header.task_id: (path, header) for path, header in headers if header is not None}.values())
+    headers = [header for header in map(read_log_header, paths) if header is not None]
+    return list({header.task_id: header for header in headers}.values())
 
 
 def read_log_header(path: Path) -> LogHeader | None:
@@ -3975,7 +3897,8 @@ def read_log_header(path: Path) -> LogHeader | None:
         evaluation: dict[str, Any] = header["eval"]
         error: dict[str, Any] = header.get("error") or {}
         metadata: dict[str, Any] = evaluation.get("metadata") or {}
-        found = LogHeader(str(header["status"]), str(evaluation["task_id"]), error.get("message"), dict(metadata))
+        task_id, message = str(evaluation["task_id"]), error.get("message")
+        found = LogHeader(path, str(header["status"]), task_id, message, dict(metadata))
     except Exception as reason:  # a damaged file can raise nearly anything, from zlib.error to RecursionError
         log.debug("%s is not final: %s", path, reason)
         return None
@@ -4011,8 +3934,9 @@ class Console:
     A closed pipe (`| head -1`) or a lost terminal changes neither the run nor its exit code.
     """
 
-    def __init__(self, plan: Plan, options: Options) -> None:
-        self.plan, self.options = plan, options
+    def __init__(self, plan: Plan) -> None:
+        self.plan, self.options = plan, plan.options
+        options = plan.options
         self.closed = False
         self.started = time.monotonic()
         self.next_tick = 0.0
@@ -4021,11 +3945,20 @@ class Console:
         self.offsets: dict[int, int] = {}
         self.untold: list[Mapping[str, Any]] = []
         self.encoding = sys.stdout.encoding or "utf-8"
+        self.rich: Any = None
+        self.live: Any = None
         terminal = sys.stdout.isatty() and not options.json
-        self.rich = rich_console() if terminal else None
         follow = options.follow if options.follow is not None else terminal and plan.parallelism == 1
         self.follow = follow and not (options.json or options.quiet or options.debug)
-        self.live = live_display(self) if self.rich and not (self.follow or options.quiet or options.debug) else None
+        if terminal:
+            from rich.console import Console as RichConsole
+            from rich.live import Live
+
+            # Names and logs are shown as they are: "[red]" is no colour in them, and ":x:" no picture.
+            self.rich = RichConsole(markup=False, emoji=False, highlight=False)
+            if not (self.follow or options.quiet or options.debug):
+                # Refreshed by the one loop: no thread of its own.
+                self.live = Live("", console=self.rich, auto_refresh=False, transient=True)
 
     @property
     def moving(self) -> bool:
@@ -4053,8 +3986,7 @@ class Console:
         """Print a line, above the live view if there is one."""
         text = text.encode(self.encoding, "backslashreplace").decode(self.encoding)
         if self.rich is not None:
-            rich = self.rich
-            self.show(lambda: rich.print(text, style=style or None, soft_wrap=True))
+            self.show(lambda: self.rich.print(text, style=style or None, soft_wrap=True))
         else:
             self.show(lambda: print(text, flush=True))
 
@@ -4074,6 +4006,10 @@ class Console:
         if not (self.options.json or self.options.quiet):
             self.line(text, style)
 
+    def note(self, text: str) -> None:
+        """What a person should know before or after a run."""
+        self.say(f"Note: {text}", "yellow")
+
     def tell(self) -> None:
         """The journal's new events for programs, once they are on disk."""
         for event in self.untold:
@@ -4083,7 +4019,7 @@ class Console:
     def show_plan(self) -> None:
         """What a run would do, and how its configs differ."""
         plan, mode = self.plan, self.plan.suite.mode
-        configs = {variant: json.loads(prepared.config_json) for variant, prepared in plan.prepared.items()}
+        configs = {variant: prepared.config for variant, prepared in plan.prepared.items()}
         if self.options.json:
             for variant in plan.to_run:
                 self.line(json.dumps({"event": "planned", "variant": variant, "config": configs[variant]}))
@@ -4096,10 +4032,9 @@ class Console:
             target = plan.run_dir / variant
             if mode == "inspect":
                 target = plan.experiment_dir / f"{plan.code.short}_{variant}_*.eval"
+            place = os.path.relpath(target, plan.results_dir.parent)
             values = " ".join(f"{name}={json.dumps(configs[variant].get(name))[:60]}" for name in varying)
-            self.say(
-                f"  {variant} -> {os.path.relpath(target, plan.results_dir.parent)}" + f"   {values}" * bool(values)
-            )
+            self.say(f"  {variant} -> {place}   {values}".rstrip())
 
     def start(self, plan: Plan, journal: Journal) -> None:
         """The head of a run."""
@@ -4110,7 +4045,7 @@ class Console:
         verb = "Resuming" if plan.resumed else "Running"
         self.notes()
         if journal.note:
-            self.say(f"Note: {journal.note}", "yellow")
+            self.note(journal.note)
         count, mode = len(plan.to_run), plan.suite.mode
         self.say(f"{verb} {count} experiments ({mode} mode, parallelism={plan.parallelism})", "bold")
         self.say(f"Run directory: {plan.run_dir}")
@@ -4119,33 +4054,28 @@ class Console:
 
     def notes(self) -> None:
         """What should be known before the start."""
-        plan, code = self.plan, self.plan.code
+        plan, code, resumed = self.plan, self.plan.code, self.plan.resumed
         if code.problem:
-            self.say(f"Note: the code can't be recorded fully: {code.problem}", "yellow")
+            self.note(f"the code can't be recorded fully: {code.problem}")
         if code.left_out:
             names = ", ".join(str(entry["path"]) for entry in code.left_out[:5])
             more = f" and {len(code.left_out) - 5} more" if len(code.left_out) > 5 else ""
-            self.say(
-                f"Note: uncommitted.patch is not complete (patch_complete: false): without {names}{more}.", "yellow"
-            )
+            self.note(f"uncommitted.patch is not complete (patch_complete: false): without {names}{more}.")
         if self.options.parallelism is None and len(plan.to_run) > PARALLELISM_LIMIT:
-            self.say(f"Note: {PARALLELISM_LIMIT} cases at a time; -p N or -p all changes that.")
-        if plan.resumed is None:
+            self.note(f"{PARALLELISM_LIMIT} cases at a time; -p N or -p all changes that.")
+        if resumed is None:
             return
-        resumed = plan.resumed
         succeeded = sum(status == "succeeded" for status in resumed.statuses.values())
         self.say(f"Resuming from: {plan.run_dir} ({succeeded} of {len(plan.prepared)} cases have succeeded)")
         if resumed.code_changed:
             before = last_code(resumed.record).get("label")
-            self.say(
-                f"Note: other code than before: {before} then, {code.label} now. Each attempt records its own.",
-                "yellow",
-            )
-        for text, variants in (("new, added", resumed.added), ("no longer in the suite, left alone", resumed.gone)):
-            if variants:
-                self.say(f"Note: {text}: {', '.join(variants)}")
+            self.note(f"other code than before: {before} then, {code.label} now. Each attempt records its own.")
+        if resumed.added:
+            self.note(f"new, added: {', '.join(resumed.added)}")
+        if resumed.gone:
+            self.note(f"no longer in the suite, left alone: {', '.join(resumed.gone)}")
         for note in resumed.notes:
-            self.say(f"Note: {note}")
+            self.note(note)
 
     def case_ended(self, outcome: Outcome) -> None:
         """One line for a case whose end is on disk."""
@@ -4168,15 +4098,18 @@ class Console:
         when = f"in {delay_s:.1f} s" if delay_s else "next"
         self.say(f"[AGAIN] {attempt.variant}: {outcome.cause}; attempt {attempt.number + 1} {when}", "yellow")
 
-    def tick(self, running: Mapping[int, Attempt]) -> None:
-        """Refresh what moves, ten times a second at most: drawing costs more than a short case."""
+    def tick(self, running: Mapping[int, Attempt], moment: float) -> None:
+        """Refresh what moves, ten times a second at most: drawing costs more than a short case.
+
+        Args:
+            moment: By the execution's clock, as the start of an attempt is.
+        """
         if not self.moving or time.monotonic() < self.next_tick:
             return
         self.next_tick = time.monotonic() + 0.1
         if self.live is not None:
-            live = self.live
-            status = self.status(running).encode(self.encoding, "replace").decode(self.encoding)
-            self.show(lambda: live.update(status, refresh=True))
+            status = self.status(running, moment).encode(self.encoding, "replace").decode(self.encoding)
+            self.show(lambda: self.live.update(status, refresh=True))
         if self.follow:
             for attempt in running.values():
                 self.show_output(attempt)
@@ -4187,10 +4120,10 @@ class Console:
             self.show_output(attempt, to_the_end=True)
             self.offsets.pop(attempt.mark, None)
 
-    def status(self, running: Mapping[int, Attempt]) -> str:
+    def status(self, running: Mapping[int, Attempt], moment: float) -> str:
         """The live view: counts, time, and the cases that have run longest; readable with 2 cases and with 2,000."""
         total, ended = len(self.plan.to_run), sum(self.done.values())
-        elapsed = time.monotonic() - self.started
+        elapsed = moment - self.started
         eta = f", about {clock(elapsed / ended * (total - ended))} left" if ended and ended < total else ""
         count = self.done["failed"] + self.done["timed_out"]
         failed = f", {count} failed" if count else ""
@@ -4198,7 +4131,9 @@ class Console:
         bar = "━" * filled + "╌" * (30 - filled)
         lines = [f"{bar} {ended}/{total} done, {len(running)} running{failed}  {clock(elapsed)}{eta}"]
         longest = sorted(running.values(), key=lambda attempt: attempt.started)
-        lines += [f"  {clock(time.monotonic() - attempt.started)}  {attempt.variant}" for attempt in longest[:8]]
+        lines += [
+            f"  {clock(moment - attempt.started)}  {attempt.variant}{progress_of(attempt)}" for attempt in longest[:8]
+        ]
         if len(longest) > 8:
             lines.append(f"  … and {len(longest) - 8} more")
         return "\n".join(lines)
@@ -4219,8 +4154,9 @@ class Console:
     def stopping(self, name: str, running: int, grace_s: float) -> None:
         self.say(f"{name}: stopping {running} running cases ({grace_s:g} s at most; Ctrl-C again kills them)", "yellow")
 
-    def summarise(self, plan: Plan, statuses: Mapping[str, str], events: Iterable[Mapping[str, Any]]) -> None:
+    def summarise(self, statuses: Mapping[str, str], events: Iterable[Mapping[str, Any]]) -> None:
         """The end of a run: counts, every failure with its cause, and how to go on."""
+        plan = self.plan
         if self.live is not None:
             self.show(self.live.stop)
         counts = Counter(statuses.values())
@@ -4238,23 +4174,18 @@ class Console:
                 self.say(f"  alone: {resume} --debug {shlex.quote(attempt.variant)}")
         if len(self.failures) > 20:
             self.say(f"\n… and {len(self.failures) - 20} more failures")
-        if mixes_code(plan, events):
-            self.say("Note: this run mixes code: its attempts did not all run the same.", "yellow")
+        trees = {event.get("tree") for event in events if event["event"] == "attempt_started"} - {None}
+        if len(trees) > 1 or (plan.resumed and plan.resumed.code_changed):
+            self.note("this run mixes code: its attempts did not all run the same.")
         if counts["succeeded"] < len(statuses):
             self.say(f"\nTo go on: {resume if self.options.as_command else f'resume={str(plan.run_dir)!r}'}")
-
-
-def mixes_code(plan: Plan, events: Iterable[Mapping[str, Any]]) -> bool:
-    """Whether the attempts of a run, resumes included, ran different code."""
-    trees = {event.get("tree") for event in events if event["event"] == "attempt_started"} - {None}
-    return len(trees) > 1 or bool(plan.resumed and plan.resumed.code_changed)
 
 
 def suite_command(plan: Plan) -> str:
     """How a person calls the suite again, for the same results folder and with the same `--set`."""
     command = sys.orig_argv[: len(sys.orig_argv) - len(sys.argv) + 1]
     if plan.options.results_dir:
-        command += ["--results-dir", plan.options.results_dir]
+        command += ["--results-dir", str(plan.options.results_dir)]
     chosen = plan.resumed.record.run.get("set", ()) if plan.resumed else plan.options.set
     return shlex.join([*command, *(f"--set={text}" for text in chosen)])
 
@@ -4274,6 +4205,32 @@ def last_lines(path: Path | None, count: int = 5) -> list[str]:
         lines = [line for line in file.read().decode(errors="replace").splitlines() if line.strip()]
         return [harmless(line)[:200] for line in lines[-count:]]
     return []
+
+
+def progress_of(attempt: Attempt) -> str:
+    """How far a case is, for the end of its line in the live view, as of a quarter of a second ago; often empty."""
+    return last_progress(attempt.folder / "tracking.jsonl", attempt.number, int(time.monotonic() * 4))
+
+
+@lru_cache(maxsize=16)
+def last_progress(path: Path, attempt: int, _moment: int) -> str:
+    """The last progress that an attempt has told at the end of its tracking.jsonl, as `  done/total message`.
+
+    Anything may stand in that file: lines that aren't what they should be are passed over.
+    """
+    with suppress(OSError):
+        if not path.is_file():  # to open a fifo would wait
+            return ""
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - (1 << 18)))
+            lines = [line for line in file.read(1 << 18).split(b"\n") if b'"progress"' in line]
+        for line in reversed(lines):
+            with suppress(ValueError, KeyError, TypeError, RecursionError):
+                told = json.loads(line)
+                if (told["event"], told["attempt"]) == ("progress", attempt):
+                    whole = "" if told["total"] is None else f"/{told['total']}"
+                    return "  " + harmless(f"{told['done']}{whole} {told['message']}".rstrip())[:60]
+    return ""
 
 
 def harmless(text: str) -> str:
@@ -4301,17 +4258,15 @@ def open_standard_streams() -> None:
 @contextmanager
 def terminal_kept() -> Generator[None]:
     """Give the terminal back as it was: a case on it may have put it into raw mode and been killed."""
-    try:
+    terminal, before = -1, None
+    with suppress(AttributeError, OSError, ValueError, termios.error):  # no terminal
         terminal = sys.stdin.fileno()
         before = termios.tcgetattr(terminal)
-    except (AttributeError, OSError, ValueError, termios.error):  # no terminal
-        yield
-        return
     try:
         yield
     finally:
         with suppress(OSError, termios.error):
-            if os.tcgetpgrp(terminal) == os.getpgrp():  # else the shell has it
+            if before and os.tcgetpgrp(terminal) == os.getpgrp():  # else the shell has it
                 termios.tcsetattr(terminal, termios.TCSADRAIN, before)
 
 
@@ -4343,40 +4298,28 @@ def run_detached(plan: Plan, writer: int) -> NoReturn:
     """The detached runner: its output goes to runner.log in the run directory."""
     os.setsid()
     exit_code = EXIT_FAILED
+
+    def answer(**facts: Any) -> None:
+        with suppress(OSError), open(writer, "w", encoding="utf-8") as teller:
+            json.dump(facts, teller)
+
     try:
-        with open(writer, "w", encoding="utf-8") as teller, open_run(plan) as (opened, journal):
-            output = os.open(
-                opened.run_dir / "runner.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666
-            )
+        with open_run(plan) as (opened, journal):
+            log_file = opened.run_dir / "runner.log"
+            output = os.open(log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
             for descriptor, target in ((os.open(os.devnull, os.O_RDONLY), 0), (output, 1), (output, 2)):
                 os.dup2(descriptor, target)
-            json.dump({"run_dir": str(opened.run_dir)}, teller)
-            teller.close()
-            with problems_end_the_program(), Console(opened, opened.options) as console:
+            answer(run_dir=str(opened.run_dir))
+            with problems_end_the_program(), Console(opened) as console:
                 exit_code = execute(opened, journal, console).exit_code
     except SuiteError as error:
-        with suppress(OSError, ValueError), open(writer, "w", encoding="utf-8", closefd=False) as teller:
-            json.dump({"problems": error.problems, "exit_code": error.exit_code}, teller)
+        answer(problems=error.problems, exit_code=error.exit_code)
     except SystemExit as error:
         exit_code = error.code if isinstance(error.code, int) else EXIT_FAILED
     except BaseException:
         traceback.print_exc()
     finally:
         os._exit(exit_code)
-
-
-def rich_console() -> Any:
-    from rich.console import Console as RichConsole
-
-    # Names and logs are shown as they are: "[red]" is no colour in them, and ":x:" no picture.
-    return RichConsole(markup=False, emoji=False, highlight=False)
-
-
-def live_display(console: Console) -> Any:
-    from rich.live import Live
-
-    # Refreshed by the one loop: no thread of its own.
-    return Live("", console=console.rich, auto_refresh=False, transient=True)
 
 
 # --- Command line ----------------------------------------------------------------------------------------------------
@@ -4426,16 +4369,12 @@ def command_line(suite: Suite) -> None:
         nice: int | None = Flag(None, metavar="N", help="Niceness of the cases, 0 to 19."),
         isolate: bool | None = Flag(None, "--isolate", help="A PID namespace for each case (bwrap)."),
     ) -> None:
+        given: dict[str, object] = dict(locals())  # a policy's flags have the names of its fields
         if verbose:
             logging.basicConfig(level=logging.DEBUG, stream=sys.stderr, format="%(message)s")
         at_once = int(parallelism) if re.fullmatch(r"-?\d+", parallelism) else parallelism or None
-        policy: dict[str, object] = {
-            "timeout_s": timeout_s, "grace_s": grace_s, "max_attempts": max_attempts, "backoff_s": backoff_s,
-            "retry_on": tuple(int(name) if name.isdigit() else name for name in retry_on) or None,
-            "fail_fast": fail_fast, "max_failure_rate": max_failure_rate, "cpus_per_case": cpus_per_case,
-            "gpus_per_case": gpus_per_case, "memory_gb_per_case": memory_gb_per_case,
-            "continue_exit_code": continue_exit_code, "nice": nice, "isolate": isolate,
-        }  # fmt: skip
+        given["retry_on"] = tuple(int(name) if name.isdigit() else name for name in retry_on) or None
+        policy = {name: given.get(name) for name in ExecutionPolicy.__dataclass_fields__}
         options = Options(
             parallelism=cast(int | Literal["all"] | None, at_once), dry_run=dry_run, resume=resume, only=tuple(only),
             set=tuple(set_), note=note, results_dir=results_dir, same_code=same_code, debug=debug, follow=follow,
@@ -4476,7 +4415,8 @@ Examples: --dry-run (look first), -p 4 (four at a time), --only 'gpt-4*' (some o
 
 def description_of(suite: Suite, options: Options) -> dict[str, Any]:
     """A suite as data: what it would run, and the JSON Schema of its configs."""
-    plan = make_plan(with_flags(suite, options), options)
+    plan = make_plan(suite, options)
+    suite = plan.suite
     classes = {type(case.config) for case in suite.cases}
     return {
         "experiment": suite.experiment,
@@ -4484,14 +4424,12 @@ def description_of(suite: Suite, options: Options) -> dict[str, Any]:
         "tags": list(suite.tags),
         "mode": suite.mode,
         "entry_point": str(plan.entry_point),
-        "policy": asdict(plan.suite.policy),
+        "policy": asdict(suite.policy),
         "cases": [
             {
                 "variant": variant,
                 "config_class": type(plan.prepared[variant].case.config).__qualname__,
-                "config": {
-                    k: v for k, v in json.loads(plan.prepared[variant].config_json).items() if k != "output_dir"
-                },
+                "config": {k: v for k, v in plan.prepared[variant].config.items() if k != "output_dir"},
             }
             for variant in plan.to_run
         ],

@@ -98,6 +98,17 @@ REFUSALS: dict[str, tuple[str, list[str]]] = {
         'run_experiments([ExperimentCase("a", Config(), {"N": 1})], "work.py", "exp", env={"A=B": "x", "C": "\\0"})',
         ["case 'a': env: 'N' is no environment variable", "env: 'A=B' is no environment variable", "env: 'C' is no"],
     ),
+    "environment no dict": (
+        'run_experiments([ExperimentCase("a", Config(), None)], "work.py", "exp", env=["A=B"])',
+        ["case 'a': env is None: give a dict of text.", "env is ['A=B']: give a dict of text."],
+    ),
+    "other types": (
+        'run_experiments(3, None, "exp", only="gpt-4", tags=(i for i in "ab"), policy={"nice": 1})',
+        [
+            *("cases is 3: give a list of ExperimentCase.", "entry_point is None: give a path."),
+            *("only is 'gpt-4': give a list of text.", "tags is <generator", "policy is {'nice': 1}: give an Exec"),
+        ],
+    ),
     "what can't travel": (
         'run_experiments([loose("a", any=object()), loose("b", text="\\ud800"), loose("c")], "work.py", "exp")',
         ["case 'a', field any: ", "case 'b', field text: "],

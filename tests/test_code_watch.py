@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import threading
 import time
+from dataclasses import dataclass, field
+from pathlib import Path
 
+import pytest
 from conftest import Project, wait_for
 
 MIXES = "Note: this run mixes code: its attempts did not all run the same."
@@ -37,63 +41,78 @@ def test_a_folder_without_git(project: Project) -> None:
     assert "mixes code" not in done.stdout
 
 
-def test_code_that_is_edited(project: Project) -> None:
-    """What starts after an edit carries another tree, and the end says so; git is asked at most once a second."""
-    variants = [f"c{n:02}" for n in range(30)]
+@dataclass
+class Watched:
+    """A suite that runs 30 cases one after the other: each ends when its file `go-VARIANT` is there, or `all`."""
+
+    project: Project
+    process: subprocess.Popen[str]
+    shown: Path
+    calls: list[str] = field(default_factory=list[str])
+
+    def collect(self) -> None:
+        """Keep the git calls that the runner tells of; to its end."""
+        assert self.process.stderr is not None
+        self.calls.extend(line for line in self.process.stderr if line.startswith("git "))
+
+    def count(self, call: str) -> int:
+        """How often git was called so."""
+        return sum(line.startswith(call) for line in self.calls)
+
+    def wait_for_another(self, call: str) -> None:
+        """Until git is called so once more."""
+        before = self.count(call)
+        wait_for(lambda: self.count(call) > before, f"another `{call}`")
+
+    def end(self) -> list[str]:
+        """Let all cases end; the lines that the suite has shown."""
+        self.project.write("all", "")
+        assert self.process.wait(timeout=60) == 0
+        self.collector.join()
+        return self.shown.read_text().splitlines()
+
+    def __post_init__(self) -> None:
+        self.collector = threading.Thread(target=self.collect, daemon=True)
+        self.collector.start()
+
+
+VARIANTS = [f"c{n:02}" for n in range(30)]
+
+
+@pytest.fixture
+def watched(project: Project) -> Watched:
+    """The suite at its first case."""
     project.write(".gitignore", "__pycache__/\n/results/\n/go-*\n/all\n")
     wait = "while not (Path(f'go-{folder.name}').exists() or Path('all').exists()): time.sleep(0.02)"
-    project.suite(dict.fromkeys(variants, wait))
-    started = time.monotonic()
-    with (project.root / "go-shown").open("w") as shown:
-        process = project.start("-p", "1", "-v", stdout=shown)
-    readings: list[str] = []
-
-    def collect() -> None:
-        assert process.stderr is not None
-        readings.extend(line for line in process.stderr if line.startswith("git diff-tree"))
-
-    collector = threading.Thread(target=collect, daemon=True)
-    collector.start()
+    project.suite(dict.fromkeys(VARIANTS, wait))
+    shown = project.root / "go-shown"
+    with shown.open("w") as stdout:
+        started = Watched(project, project.start("-p", "1", "-v", stdout=stdout), shown)
     wait_for(lambda: project.runs() and "c00" in trees(project), "the first case")
+    return started
+
+
+def test_code_that_is_edited(project: Project, watched: Watched) -> None:
+    """What starts after an edit carries another tree, and the end says so; git is asked at most once a second."""
+    started = time.monotonic()
+    before = watched.count("git diff-tree")
     project.write("config.py", (project.root / "config.py").read_text() + "# edited\n")
     at = 0
     while len(set(trees(project).values())) == 1:
-        seen = len(readings)
-        wait_for(lambda seen=seen: len(readings) > seen, "another look at the code")
-        project.write(f"go-{variants[at]}", "")
+        watched.wait_for_another("git diff-tree")
+        project.write(f"go-{VARIANTS[at]}", "")
         at += 1
-        wait_for(lambda at=at: variants[at] in trees(project), "the next case")
+        wait_for(lambda at=at: VARIANTS[at] in trees(project), "the next case")
     assert at <= 3, "the edit was seen too late"
-    project.write("all", "")
-    assert process.wait(timeout=60) == 0
-    collector.join()
-    assert MIXES in (project.root / "go-shown").read_text().splitlines()
+    assert MIXES in watched.end()
     assert len(set(trees(project).values())) == 2
-    assert len(readings) <= 2 + time.monotonic() - started
+    assert watched.count("git diff-tree") - before <= 2 + time.monotonic() - started
 
 
-def test_a_code_that_can_not_be_read_for_a_while_is_not_another(project: Project) -> None:
+def test_a_code_that_can_not_be_read_for_a_while_is_not_another(project: Project, watched: Watched) -> None:
     """Git fails in the middle of a run: what is not known is not reported as a difference."""
-    variants = [f"c{n:02}" for n in range(30)]
-    wait = "while not (Path(f'go-{folder.name}').exists() or Path('all').exists()): time.sleep(0.02)"
-    project.write(".gitignore", "__pycache__/\n/results/\n/go-*\n/all\n")
-    project.suite(dict.fromkeys(variants, wait))
-    with (project.root / "go-shown").open("w") as shown:
-        process = project.start("-p", "1", "-v", stdout=shown)
-    looks: list[str] = []
-
-    def collect() -> None:
-        assert process.stderr is not None
-        looks.extend(line for line in process.stderr if line.startswith("git rev-parse --show-toplevel"))
-
-    collector = threading.Thread(target=collect, daemon=True)
-    collector.start()
-    wait_for(lambda: project.runs() and "c00" in trees(project), "the first case")
     (project.root / ".git").rename(project.root / "no.git")
-    seen = len(looks)
-    wait_for(lambda: len(looks) > seen, "a look at the code")
-    project.write("all", "")
-    assert process.wait(timeout=60) == 0
-    collector.join()
+    watched.wait_for_another("git rev-parse --show-toplevel")
+    shown = watched.end()
     assert None in trees(project).values(), "the fault did not fire"
-    assert "mixes code" not in (project.root / "go-shown").read_text()
+    assert MIXES not in shown

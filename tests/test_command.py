@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from conftest import HERE, Finished, Project, clean_environment
 
-RESULT = "(folder / 'results.json').write_text(json.dumps({'accuracy': config['x'] / 10, 'detail': {'loss': 0.5}}))"
+RESULT = """(folder / 'results.json').write_text(json.dumps({'accuracy': config['x'] / 10, 'detail': {'loss': 0.5},
+'recall': 0.25, 'metrics': {'recall': {'n': 40, 'ci_low': 0.125, 'ci_high': 0.375}}}))"""
 COMMAND = [sys.executable, "-c", "from suitecase.cli import main; main()"]
 
 
@@ -78,7 +79,7 @@ def test_show(ran: Project) -> None:
     done = suitecase("show", "exp", cwd=ran.root)
     lines = {line.split()[0]: line.split() for line in done.lines if line.strip()}
     assert lines["x-2"][1:2] == ["succeeded"]
-    assert lines["x-2"][-1] == "0.2"
+    assert lines["x-2"][-5:] == ["0.2", "0.25", "[0.125,", "0.375]", "n=40"]
     assert lines["bad:"] == ["bad:", "exit", "code", "3"]
     assert lines["go"][-1] == f"exp/{ran.run_dir.name}"
     assert "3 cases: 2 succeeded, 1 failed" in done.lines
@@ -103,7 +104,8 @@ def test_show_one_case(ran: Project) -> None:
 
 def test_results(ran: Project) -> None:
     """All, or one key with what is below it."""
-    assert answer("results", "other", cwd=ran.root)["x-2"] == {"accuracy": 0.2, "detail": {"loss": 0.5}}
+    told = answer("results", "other", cwd=ran.root)["x-2"]
+    assert (told["accuracy"], told["detail"]) == (0.2, {"loss": 0.5})
     assert answer("results", "other", "--key", "detail", cwd=ran.root)["x-1"] == {"detail": {"loss": 0.5}}
     lines = suitecase("results", "exp", "--key", "accuracy", cwd=ran.root).lines
     assert [line.split() for line in lines] == [["case", "accuracy"], ["x-1", "0.1"], ["x-2", "0.2"], ["bad"]]

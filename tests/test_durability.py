@@ -80,7 +80,7 @@ def quick(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
 
 def suite_of(project: Project) -> Suite:
     cases = [ExperimentCase(variant, Config()) for variant in ("good", "bad")]
-    return Suite(cases, "work.sh", "exp", "standard", "", (), {}, project.root / "suite.py")
+    return Suite(cases, "work.sh", "exp", file=project.root / "suite.py")
 
 
 # --- The journal -----------------------------------------------------------------------------------------------------
@@ -342,7 +342,7 @@ def test_a_sync_that_fails_is_no_success(quick: Project, call: str) -> None:
 
 @needs_strace
 def test_a_file_gets_its_name_once_it_is_on_the_disk(quick: Project) -> None:
-    """The run.json that a directory of the simple original gets: a power cut must not leave its name without content."""
+    """The run.json that a directory of the simple original gets: no power cut may leave its name without content."""
     quick.write("fixed", "")
     run(suite_of(quick), Options(results_dir="results-original", quiet=True))
     (original,) = (quick.root / "results-original").glob("exp/2*")
@@ -547,6 +547,7 @@ def test_whether_a_process_lives() -> None:
     assert is_alive(child.pid, started) is False
     assert is_alive(os.getpid(), start_time(os.getpid())) is True
     assert is_alive(os.getpid(), None) is None
+    assert is_alive(10**12, 1) is False
 
 
 def no_lock(_descriptor: int, _path: Path, _kind: int) -> bool:

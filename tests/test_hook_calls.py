@@ -277,7 +277,7 @@ def test_a_hook_that_hangs_is_left_behind_and_the_others_go_on(owner: MakeOwner)
     assert len(asking.failures) == 2
 
 
-def test_a_call_that_nobody_can_take_wakes_the_owner(owner: MakeOwner) -> None:
+def test_a_call_that_nobody_can_take_waits_for_nobody(owner: MakeOwner) -> None:
     """Where the only hook hangs, a call ends without waiting for a limit."""
     release = threading.Event()
     asking = owner(hook(after_case=waiting(release)), timeout_s=0.05)
@@ -360,6 +360,30 @@ def test_a_closed_owner_is_neither_woken_nor_told(owner: MakeOwner) -> None:
     assert not asking.calls.busy
     assert asking.calls.due is None
     assert not asking.failures
+
+
+def test_giving_up_leaves_the_hook_that_hangs_behind(owner: MakeOwner) -> None:
+    """Every call is delivered with what is there; a late answer is not taken for that to a later call."""
+    entered, release = threading.Event(), threading.Event()
+
+    def hang(record: HookRecord) -> Answer:
+        entered.set()
+        asking.woken.set()
+        release.wait(DEADLINE_S)
+        return ABORT
+
+    asking = owner(hook(before_case=RETRY, after_case=SKIP), hook(after_case=hang), hook(after_case=RETRY))
+    delivered: list[list[object]] = []
+    asking.calls.call("after_case", RECORD, delivered.append)
+    asking.calls.call("before_case", RECORD, delivered.append)
+    asking.collect_until(entered.is_set)
+    asking.calls.give_up()
+    assert delivered == [[SKIP], []]
+    assert not asking.calls.busy
+    assert asking.ask("after_case") == [SKIP, RETRY]
+    release.set()
+    asking.collect_until(lambda: not asking.calls.left_behind)
+    assert asking.ask("after_case") == [SKIP, ABORT, RETRY]
 
 
 def test_a_thread_that_can_not_start_is_a_failure_of_the_call(

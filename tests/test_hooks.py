@@ -220,6 +220,24 @@ def test_a_hook_that_hangs_is_left_behind(project: Project) -> None:
     assert len((project.root / "told.jsonl").read_text().splitlines()) == 6
 
 
+def test_a_failed_case_whose_next_attempt_a_hook_decides_about(project: Project) -> None:
+    """When the run is stopped meanwhile, the case keeps its failure: no case is left running in the journal."""
+    body = (
+        "def before_case(self, record):\n    while record.attempt and not os.path.exists('go'):\n"
+        "        open('asked', 'w').close(); time.sleep(0.01)"
+    )
+    project.suite({"a": "sys.exit(1)"}, before=IMPORTS + hook(body), more="hooks=[Hook()]")
+    process = project.start("--max-attempts", "2", "--backoff", "0")
+    wait_for((project.root / "asked").exists, "the question")
+    process.send_signal(signal.SIGINT)
+    wait_for(lambda: project.events("run_cancelled"), "the effect of Ctrl-C")
+    project.write("go", "")
+    done = project.finish(process)
+    assert done.code == 130
+    assert project.statuses() == {"a": "failed"}
+    assert "Completed: 0/1 succeeded (1 failed)" in done.lines
+
+
 def test_wrong_hooks_are_refused(project: Project) -> None:
     """What could never be called is told before anything starts, together with other problems."""
     body = "def after_cases(self, record): pass"

@@ -13,7 +13,7 @@ import sys
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -519,6 +519,8 @@ def test_damaged_log_is_no_accident(logs: dict[str, Path], tmp_path: Path) -> No
     """Whatever bytes are damaged, reading a header raises nothing, and what it reads is right."""
     content, path = logs["success"].read_bytes(), tmp_path / "x.eval"
     sound = read_log_header(logs["success"])
+    assert sound is not None
+    sound = replace(sound, path=path)
     unreadable = 0
     for position in range(0, len(content), 7):
         path.write_bytes(content[:position] + bytes([content[position] ^ 0xFF]) + content[position + 1 :])
@@ -549,6 +551,17 @@ def test_failed_helper_loses_no_log(lab: Lab, logs: dict[str, Path], project: Pr
     assert published(project)["a"][0].read_bytes() == logs["bare"].read_bytes()
     assert "metadata could not be written" in finished.stderr
     assert "inspect_ai" in (run_dir(project) / ".stamp.log").read_text()
+
+
+def test_helper_that_cannot_start_loses_no_log(lab: Lab, logs: dict[str, Path], project: Project) -> None:
+    """Metadata is a courtesy: a helper for which there is no room ends neither the case nor the run."""
+    no_room = "(folder.parent / '.stamp.log').mkdir(exist_ok=True)\n"
+    project.suite({"a": no_room + leaves("bare"), "b": no_room + leaves("bare")}, more="mode='inspect'")
+    finished = run_with(lab, logs, project)
+    assert finished.code == 0, finished.stderr
+    assert project.statuses(run_dir(project)) == {"a": "succeeded", "b": "succeeded"}
+    assert published(project)["a"][0].read_bytes() == logs["bare"].read_bytes()
+    assert "metadata can't be written into some logs" in finished.stderr
 
 
 def test_helper_stamps_what_it_can(lab: Lab, logs: dict[str, Path], project: Project, tmp_path: Path) -> None:

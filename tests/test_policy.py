@@ -64,7 +64,7 @@ def test_all_problems_at_once(project: Project) -> None:
     assert all(sum(f"policy: {name}" in line for line in lines) >= 1 for name in wrong), done.stderr
     assert len(lines) == len(wrong) + 1 + 2  # two wrong codes; and what is wrong with the case
     assert "'a-b'" in done.stderr
-    assert "case 'a/b': cpus is -1: it must be a number above 0." in lines[-1]
+    assert "case 'a/b': cpus is -1: it must be more than 0." in lines[-1]
     assert "SIGSEGV" in done.stderr, "no suggestion"
     assert "Traceback" not in done.stderr
     assert project.listing() == before
@@ -96,7 +96,7 @@ def test_what_cases_need_is_checked(project: Project) -> None:
     assert done.code == 2
     assert f"case 'a' and 1 more: it needs 10000 CPUs, and {CPUS} are there." in done.stderr
     assert "case 'c': it needs 1e+09 GB of memory, and " in done.stderr
-    assert "case 'd': timeout_s is -1: it must be a number above 0." in done.stderr
+    assert "case 'd': timeout_s is -1: it must be more than 0." in done.stderr
     assert "case 'e': resources is {'cpus': 1}: give Resources(…)." in done.stderr
     assert "case 'f': gpus is 1.5: it must be whole, or below 1." in done.stderr
     assert not (project.root / "results").exists()
@@ -472,7 +472,7 @@ def test_niceness_and_threads(project: Project) -> None:
         before=IMPORTS, more=policy(nice=3, cpus_per_case=1),
     )  # fmt: skip
     assert project.run().code == 0
-    nice = os.nice(0) + 3
+    nice = min(os.nice(0) + 3, 19)  # there is no more
     said = {v: (project.run_dir / v / "attempt-1.log").read_text().split() for v in "abc"}
     assert said["a"] == [str(nice), "1", "1", "1", "1"]
     assert said["b"] == [str(nice), *[str(CPUS)] * 4]

@@ -59,7 +59,7 @@ class Lab:
 
     def suite(self, *variants: str) -> Suite:
         cases = [ExperimentCase(variant, Config()) for variant in variants]
-        return Suite(cases, "work.sh", "exp", "standard", "", (), {}, self.project.root / "suite.py")
+        return Suite(cases, "work.sh", "exp", file=self.project.root / "suite.py")
 
     def results(self, name: str) -> Path:
         """A fresh results folder with what was there before."""

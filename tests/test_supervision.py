@@ -235,6 +235,19 @@ def test_the_guardian_is_killed(project: Project, ledger: Ledger) -> None:
 
 
 @linux
+def test_a_lost_attempt_may_be_made_again(project: Project) -> None:
+    """`lost` in `retry_on` means an attempt whose guardian was killed, and no other failure."""
+    project.suite({"a": "time.sleep(600 if os.environ['SUITECASE_ATTEMPT'] == '1' else 0)", "b": "sys.exit(1)"})
+    process = project.start("-p", "1", "--retry-on", "lost", "--max-attempts", "2", "--backoff", "0")
+    wait_for(lambda: run_dir_of(project) and project.events("attempt_started"), "the first attempt")
+    os.kill(guardian_of(process.pid), signal.SIGKILL)
+    assert project.finish(process).code == 1
+    assert project.statuses() == {"a": "succeeded", "b": "failed"}
+    attempts = sorted((event["variant"], event["attempt"]) for event in project.events("attempt_started"))
+    assert attempts == [("a", 1), ("a", 2), ("b", 1)]
+
+
+@linux
 def test_the_guardian_is_killed_before_it_had_anything_to_do(project: Project) -> None:
     """Also while the run waits for a retry: another one takes its place each time."""
     project.suite({"a": "sys.exit(1)"})
@@ -587,7 +600,7 @@ TICKS = "while not Path('go').exists():\n    (folder / 'ticks').open('a').write(
 
 @linux
 def test_ctrl_z_and_fg(project: Project, shell: Shell) -> None:
-    """Ctrl-Z stops the trees of all cases with the runner, `fg` goes on with both, and no timeout counts that time."""
+    """Ctrl-Z stops the trees of all cases with the runner, `fg` goes on with both, and nothing counts that time."""
     grandchild = (
         "import subprocess\n"
         "subprocess.Popen(['setsid', 'sh', '-c', f'while :; do echo >> {folder}/more; sleep 0.02; done'])\n"
@@ -597,7 +610,8 @@ def test_ctrl_z_and_fg(project: Project, shell: Shell) -> None:
         "        while record.variant == 'b' and not os.path.exists('go'): time.sleep(0.02)\n"
     )
     project.suite({"a": grandchild + TICKS, "b": ""}, before=hook, more="hooks=[Hook()]")
-    shell.type(f"{shlex.quote(sys.executable)} suite.py --timeout 6 --grace 1\n")
+    started = time.monotonic()
+    shell.type(f"TERM=xterm {shlex.quote(sys.executable)} suite.py --timeout 6 --grace 1\n")
     run_dir = run_dir_of(project)
     files = [run_dir / "a" / name for name in ("ticks", "more")]
     wait_for(lambda: all(file.exists() and file.stat().st_size > 5 for file in files), "the case")
@@ -611,8 +625,28 @@ def test_ctrl_z_and_fg(project: Project, shell: Shell) -> None:
     wait_for(lambda: all(f.stat().st_size > size + 2 for f, size in zip(files, sizes, strict=True)), "that both go on")
     project.write("go", "")
     wait_for(lambda: "Completed: 2/2 succeeded" in shell.output, "the end")
+    shown = [int(minutes) * 60 + int(seconds) for minutes, seconds in re.findall(r"(\d+):(\d\d)  a\b", shell.output)]
+    assert max(shown) <= time.monotonic() - started - 6, "the live view counts the time"
     assert all(event["duration_s"] < 6 for event in project.events("attempt_ended"))
     assert project.events("hook_failed") == []
+
+
+@linux
+def test_the_guardian_is_killed_before_it_heeds_ctrl_z(project: Project) -> None:
+    """The runner stops all the same; when it goes on, the case is told as lost."""
+    project.suite({"a": "time.sleep(600)"})
+    process = project.start()
+    wait_for(lambda: run_dir_of(project) and project.events("attempt_started"), "the case")
+    guardian = guardian_of(process.pid)
+    os.kill(guardian, signal.SIGSTOP)
+    process.send_signal(signal.SIGTSTP)
+    time.sleep(0.3)  # by then it waits for the guardian, for a second at most; each moment must do
+    os.kill(guardian, signal.SIGKILL)
+    wait_for(lambda: "State:\tT" in Path(f"/proc/{process.pid}/status").read_text(), "the stop")
+    process.send_signal(signal.SIGCONT)
+    done = project.finish(process)
+    assert (done.code, done.stderr) == (1, "")
+    assert "its guardian was killed" in project.events("case_ended")[0]["cause"]
 
 
 def test_the_terminal_is_given_back_as_it_was(project: Project, shell: Shell) -> None:
@@ -653,6 +687,14 @@ def test_cancel_a_case(project: Project, ledger: Ledger) -> None:
 
 
 @linux
+def test_a_case_that_sees_its_cancel_file_first(project: Project) -> None:
+    """It ends in good order before the runner looks: cancelled all the same, and taken up by a resume."""
+    project.suite({"a": "n = folder / 'cancel'; (folder / 'been').exists() or (n.touch(), (folder / 'been').touch())"})
+    assert project.run().code == 1
+    assert project.statuses() == {"a": "cancelled"}
+    assert project.run("--resume", "latest").code == 0
+
+
 def test_cancel_a_run(project: Project, ledger: Ledger) -> None:
     """A file `cancel` in the run's folder is like Ctrl-C."""
     families(project, "a", "b")
@@ -706,6 +748,17 @@ def test_detach_tells_what_is_wrong(project: Project) -> None:
     assert done.code != 0
     assert "results" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_detach_tells_what_went_wrong_after_the_checks(project: Project) -> None:
+    """What only the detached runner can find out is told in its words, with the exit code that it has otherwise."""
+    project.suite({"a": "raise SystemExit(1)"})
+    assert project.run().code == 1
+    (project.run_dir / "cancel").mkdir()
+    expected = (2, f"suite.py: {project.run_dir / 'cancel'} can't be written: Is a directory.\n")
+    for arguments in ([], ["--detach"]):
+        done = project.run("--resume", "latest", *arguments)
+        assert (done.code, done.stderr) == expected
 
 
 # --- Isolation -------------------------------------------------------------------------------------------------------

@@ -152,7 +152,7 @@ class World:
 
     def plan(self, resume: str | None = None) -> Plan:
         cases = [ExperimentCase(variant, Config()) for variant in self.variants]
-        suite = Suite(cases, "work.py", "exp", "standard", "", (), {}, None)
+        suite = Suite(cases, "work.py", "exp")
         return runner.make_plan(suite, Options(results_dir=str(self.results), resume=resume))
 
     def a_pass(self, resume: str | None, failing: Sequence[str]) -> None:

@@ -131,7 +131,7 @@ def print_run(run: Run, overview: dict[str, Any]) -> None:
         [
             row["variant"], status_text(row["status"]), duration(row["duration_s"]),
             *(cell_text(row["config"].get(name)) for name in overview["config_columns"]),
-            *(cell_text(row["results"].get(name)) for name in overview["result_columns"]),
+            *(result_text(row["results"], name) for name in overview["result_columns"]),
         ]
         for row in overview["cases"]
     ]  # fmt: skip
@@ -144,6 +144,18 @@ def print_run(run: Run, overview: dict[str, Any]) -> None:
             out.print(f"  {row['variant']}: {row['cause']}", style="red")
     for what, command in overview["commands"].items():
         out.print(f"{what + ':':<10}{command}")
+
+
+def result_text(results: dict[str, Any], name: str) -> str:
+    """A result as people read it; a mean of `suitecase.items` with its interval and n."""
+    from suitecase.tables.formats import cell_text
+
+    text, about = cell_text(results.get(name)), f"metrics.{name}."
+    if results.get(f"{about}n") is None:
+        return text
+    low, high = results.get(f"{about}ci_low"), results.get(f"{about}ci_high")
+    interval = f" [{low:.4g}, {high:.4g}]" if low is not None and high is not None else ""
+    return f"{text}{interval} n={results[f'{about}n']}"
 
 
 def print_case(run: Run, overview: dict[str, Any]) -> None:
@@ -181,7 +193,6 @@ def results(
 ) -> None:
     """Print what the cases of a run wrote as their results."""
     from suitecase.tables import flatten
-    from suitecase.tables.formats import cell_text
     from suitecase.tables.rows import case_results
 
     found = open_run(run, results_dir)
@@ -191,15 +202,15 @@ def results(
         told, wrong = case_results(found, case)
         values[case.variant] = told
         problems += wrong
+    everything = {variant: flatten(told) for variant, told in values.items()}
     if key is not None:
         values = {variant: only_key(told, key) for variant, told in values.items()}
         check_key(found, key, values)
     if as_json:
         print_json(values)
     else:
-        flat = {variant: flatten(told) for variant, told in values.items()}
-        columns = list(dict.fromkeys(name for told in flat.values() for name in told))
-        rows = [[variant, *(cell_text(told.get(name)) for name in columns)] for variant, told in flat.items()]
+        columns = list(dict.fromkeys(name for told in values.values() for name in flatten(told)))
+        rows = [[variant, *(result_text(told, name) for name in columns)] for variant, told in everything.items()]
         console().print(rich_table(["case", *columns], rows, right=columns))
     print_problems(problems)
 

@@ -6,10 +6,12 @@ import os
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from suitecase.rundir import CaseRun, Run
+from suitecase.rundir.runs import parse_time
 from suitecase.tables.rows import case_results, flatten
 
 __all__ = ["case_overview", "log_tail", "run_overview", "suite_command"]
@@ -28,7 +30,7 @@ def run_overview(run: Run) -> dict[str, Any]:
             "status": case.status,
             "cause": case.cause,
             "attempts": len(case.attempts),
-            "duration_s": case.last.duration_s if case.last else None,
+            "duration_s": took_s(case),
             "config": {name: configs[variant].get(name) for name in varying},
             "results": results[variant],
         }
@@ -82,6 +84,13 @@ def case_overview(run: Run, case: CaseRun) -> dict[str, Any]:
         "commands": commands,
         "problems": [problem for problem in (config_problem, *problems) if problem],
     }
+
+
+def took_s(case: CaseRun) -> float | None:
+    """Seconds of the latest attempt; of one that runs, until now by this machine's clock."""
+    if case.last is None or case.last.status != "running" or case.last.started_at is None:
+        return case.last.duration_s if case.last else None
+    return max(0.0, (datetime.now(UTC) - parse_time(case.last.started_at)).total_seconds())
 
 
 def varying_fields(configs: Sequence[Mapping[str, Any]]) -> list[str]:

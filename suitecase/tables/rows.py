@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, cast
 
 from suitecase.inspect_bridge import read_eval_log, read_samples
@@ -141,11 +142,22 @@ def item_rows(runs: Iterable[Run]) -> Iterator[Row]:
     for run in runs:
         for case in run.cases.values():
             start = {**identity(run), "variant": case.variant}
-            for line in read_lines(case.path / layout.ITEMS, having=b'"key"'):
+            for line in last_rows(case.path / layout.ITEMS):
                 yield {**start, **flatten(line)}
             for path in run.eval_logs(case.variant):
                 for sample in read_samples(path):
                     yield {**start, "log": path.name, **flatten(sample)}
+
+
+def last_rows(path: Path) -> Iterator[Row]:
+    """The rows of an `items.jsonl` that count: of an item and repeat that was done again, the last one."""
+    last: dict[tuple[str, int], int] = {}
+    for number, line in enumerate(read_lines(path, having=b'"key"')):
+        last[str(line.get("key")), line.get("repeat", 0)] = number
+    counting = set(last.values())
+    for number, line in enumerate(read_lines(path, having=b'"key"')):
+        if number in counting and "key" in line:
+            yield line
 
 
 def log_rows(runs: Iterable[Run]) -> Iterator[Row]:

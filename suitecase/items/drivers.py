@@ -1,0 +1,318 @@
+"""How calls are made: one after the other in this thread, in threads, or as tasks."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+import time
+from collections.abc import Callable, Coroutine
+from queue import SimpleQueue
+from typing import Any, Protocol, TypeVar
+
+from suitecase.items.records import ItemContext
+from suitecase.items.steps import Loop, Outcome
+from suitecase.items.stops import POLL_EVERY_S
+
+__all__ = ["Call", "Limits", "drive_asyncio", "drive_here", "run_loop"]
+
+T = TypeVar("T")
+Call = Callable[[ItemContext], Any]
+"""A function of the context; an async one gives something to await."""
+
+
+def drive_here(loop: Loop, call: Call) -> None:
+    """One call after the other, in this thread."""
+    for slot in loop.slots():
+        steps = loop.steps(slot)
+        step = next(steps)
+        try:
+            while True:
+                if isinstance(step, ItemContext):
+                    step = steps.send(timed(call, step))
+                else:
+                    loop.stop.pause(step)
+                    step = steps.send(None)
+        except StopIteration:
+            pass
+
+
+def timed(call: Call, context: ItemContext) -> Outcome:
+    """Make a call and take its time."""
+    started_s = time.perf_counter()
+    try:
+        value = call(context)
+    except Exception as error:
+        return Outcome(None, error, time.perf_counter() - started_s)
+    return Outcome(value, None, time.perf_counter() - started_s)
+
+
+class Limits:
+    """Requests a second and tokens a minute, by aiolimiter's leaky bucket.
+
+    Requests are spread evenly. What a call uses is known only at its end: its tokens are charged then, and its place
+    is free once they fit; so the calls that are in flight when the limit is reached go beyond it, once.
+    """
+
+    def __init__(self, requests_per_s: float | None, tokens_per_min: float | None) -> None:
+        from aiolimiter import AsyncLimiter
+
+        self.requests = AsyncLimiter(1, 1 / requests_per_s) if requests_per_s else None
+        self.tokens = AsyncLimiter(tokens_per_min, 60) if tokens_per_min else None
+
+    async def before(self) -> None:
+        if self.requests:
+            await self.requests.acquire()
+
+    async def after(self, tokens: float) -> None:
+        while self.tokens and tokens > 0:
+            part = min(tokens, self.tokens.max_rate)
+            await self.tokens.acquire(part)
+            tokens -= part
+
+
+class Caller(Protocol):
+    """Makes a call without holding up the event loop."""
+
+    abandoned: int
+
+    async def __call__(self, context: ItemContext) -> Outcome: ...
+
+
+class TaskCaller:
+    """Awaits an async function; after a timeout it is cancelled, and not waited for.
+
+    Attributes:
+        abandoned: Cancelled calls that have not ended yet.
+    """
+
+    def __init__(self, call: Call, timeout_s: float | None) -> None:
+        self.call = call
+        self.timeout_s = timeout_s
+        self.left: set[asyncio.Task[Outcome]] = set()
+
+    @property
+    def abandoned(self) -> int:
+        return len(self.left)
+
+    async def __call__(self, context: ItemContext) -> Outcome:
+        if self.timeout_s is None:
+            return await self.timed(context)
+        started_s = time.perf_counter()
+        task = asyncio.create_task(self.timed(context))
+        try:
+            await asyncio.wait({task}, timeout=self.timeout_s)
+        except asyncio.CancelledError:
+            task.cancel()
+            raise
+        if task.done():
+            return task.result()
+        task.cancel()
+        self.left.add(task)
+        task.add_done_callback(self.left.discard)
+        return overdue(self.timeout_s, time.perf_counter() - started_s)
+
+    async def timed(self, context: ItemContext) -> Outcome:
+        started_s = time.perf_counter()
+        try:
+            value = await self.call(context)
+        except Exception as error:
+            return Outcome(None, error, time.perf_counter() - started_s)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            error = RuntimeError("the call was cancelled from inside")
+            return Outcome(None, error, time.perf_counter() - started_s)
+        return Outcome(value, None, time.perf_counter() - started_s)
+
+
+class ThreadCaller:
+    """Calls a plain function in threads of its own; after a timeout the thread is left behind.
+
+    A thread can't be ended from outside. One that is left behind ends when its call does, or with the process.
+
+    Attributes:
+        abandoned: Threads left behind whose call still goes on.
+    """
+
+    def __init__(self, call: Call, timeout_s: float | None) -> None:
+        self.call = call
+        self.timeout_s = timeout_s
+        self.idle: list[Worker] = []
+        self.left: set[Worker] = set()
+
+    @property
+    def abandoned(self) -> int:
+        self.left = {worker for worker in self.left if worker.busy}
+        return len(self.left)
+
+    async def __call__(self, context: ItemContext) -> Outcome:
+        worker = self.idle.pop() if self.idle else Worker(self.call)
+        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        worker.give(context, future)
+        done = False
+        try:
+            await asyncio.wait({future}, timeout=self.timeout_s)
+            done = future.done()
+        finally:
+            if done:
+                self.idle.append(worker)
+            else:
+                self.left.add(worker)
+                worker.inbox.put(None)
+        if done:
+            return future.result()
+        assert self.timeout_s is not None
+        return overdue(self.timeout_s, self.timeout_s)
+
+    def close(self) -> None:
+        for worker in self.idle:
+            worker.inbox.put(None)
+
+
+class Worker:
+    """A thread that makes one call after the other."""
+
+    def __init__(self, call: Call) -> None:
+        self.call = call
+        self.busy = False
+        self.inbox: SimpleQueue[tuple[ItemContext, asyncio.Future[Outcome], contextvars.Context] | None] = SimpleQueue()
+        # A daemon: the process may end while a call that was left behind still hangs.
+        threading.Thread(target=self.work, name="suitecase.items call", daemon=True).start()
+
+    def give(self, context: ItemContext, future: asyncio.Future[Outcome]) -> None:
+        self.busy = True
+        self.inbox.put((context, future, contextvars.copy_context()))
+
+    def work(self) -> None:
+        while job := self.inbox.get():
+            context, future, variables = job
+            try:
+                outcome: Outcome | BaseException = variables.run(timed, self.call, context)
+            except BaseException as error:
+                outcome = error
+            self.busy = False
+            try:
+                future.get_loop().call_soon_threadsafe(deliver, future, outcome)
+            except RuntimeError:  # left behind, and the loop has ended since
+                return
+            del job, context, future, variables, outcome
+
+
+def deliver(future: asyncio.Future[Outcome], outcome: Outcome | BaseException) -> None:
+    if future.done():
+        return
+    if isinstance(outcome, Outcome):
+        future.set_result(outcome)
+    else:
+        future.set_exception(outcome)
+
+
+def overdue(timeout_s: float, latency_s: float) -> Outcome:
+    return Outcome(None, TimeoutError(f"no answer within {timeout_s:g} s"), latency_s)
+
+
+async def drive_asyncio(
+    loop: Loop, call: Call, *, is_async: bool, max_parallel: int, timeout_s: float | None,
+    limits: Limits | None, max_abandoned: int,
+) -> None:  # fmt: skip
+    """So many calls at a time, as tasks or in threads."""
+    caller = TaskCaller(call, timeout_s) if is_async else ThreadCaller(call, timeout_s)
+    slots = loop.slots()
+    waiting: set[asyncio.Task[Any]] = set()
+
+    async def pause(coroutine: Coroutine[Any, Any, None]) -> None:
+        """Wait for something that a stop cuts short."""
+        task = asyncio.current_task()
+        assert task is not None
+        waiting.add(task)
+        try:
+            await coroutine
+        finally:
+            waiting.discard(task)
+
+    async def work() -> None:
+        for slot in slots:
+            steps = loop.steps(slot)
+            step = next(steps)
+            try:
+                while True:
+                    if isinstance(step, ItemContext):
+                        if limits:
+                            await pause(limits.before())
+                        step = steps.send(await caller(step))
+                    else:
+                        await pause(asyncio.sleep(step))
+                        step = steps.send(None)
+            except StopIteration as end:
+                tokens: int = end.value
+            if limits:
+                await pause(limits.after(tokens))
+            await asyncio.sleep(0)  # a function that never waits would hold up everybody else's tasks
+            if caller.abandoned > max_abandoned:
+                reason = f"{caller.abandoned} calls that were given up still go on, more than {max_abandoned}"
+                loop.stop.now("abandoned", reason)
+
+    async def watch() -> None:
+        while True:
+            await asyncio.sleep(POLL_EVERY_S)
+            loop.progress.tick()
+            if loop.stop.asked():
+                for task in waiting:
+                    task.cancel()
+
+    watcher = asyncio.create_task(watch())
+    workers = [asyncio.create_task(work()) for _ in range(max_parallel)]
+    try:
+        done, _ = await asyncio.wait(workers, return_when=asyncio.FIRST_EXCEPTION)
+        for task in done:
+            if not task.cancelled():  # a stop cancels those that only wait
+                task.result()
+    finally:
+        for task in [watcher, *workers]:
+            task.cancel()
+        await asyncio.gather(watcher, *workers, return_exceptions=True)
+        if isinstance(caller, ThreadCaller):
+            caller.close()
+
+
+def run_loop(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine to its end in an event loop of its own, wherever this is called.
+
+    Unlike `asyncio.run` it doesn't wait for tasks that refuse to be cancelled, and it works where a loop runs already,
+    as in Jupyter: then in a thread of its own, while this one waits.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return run_here(coroutine)
+    results: list[T] = []
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            results.append(run_here(coroutine))
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=contextvars.copy_context().run, args=(run,), name="suitecase.items loop")
+    thread.start()
+    thread.join()
+    if errors:
+        raise errors[0]
+    return results[0]
+
+
+def run_here(coroutine: Coroutine[Any, Any, T]) -> T:
+    loop = asyncio.new_event_loop()
+    try:
+        return loop.run_until_complete(coroutine)
+    finally:
+        left = asyncio.all_tasks(loop)
+        for task in left:
+            task.cancel()
+        if left:
+            loop.run_until_complete(asyncio.wait(left, timeout=1))
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.close()

@@ -1,0 +1,206 @@
+"""Which errors another attempt may mend, and when to make it.
+
+Errors are known by what they look like, so no client library is imported: by their class and its bases (builtins, and
+names as httpx, requests, aiohttp, openai and anthropic use them), and by an HTTP status in `status_code`,
+`response.status_code`, `status` or `code`.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from enum import StrEnum
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+if TYPE_CHECKING:
+    from tenacity.wait import wait_base
+
+__all__ = ["ErrorClass", "RetryPolicy", "classify", "retry_after_s", "status_code_of"]
+
+
+class ErrorClass(StrEnum):
+    """What kind of thing went wrong."""
+
+    TIMEOUT = "timeout"  # also HTTP 408
+    CONNECTION = "connection"
+    RATE_LIMITED = "rate_limited"  # HTTP 429
+    SERVER_ERROR = "server_error"  # HTTP 500 and above
+    BAD_REQUEST = "bad_request"  # HTTP 400, 422
+    NO_ACCESS = "no_access"  # HTTP 401, 403
+    NOT_FOUND = "not_found"  # HTTP 404
+    INVALID_RESULT = "invalid_result"  # what the function returned doesn't fit the metrics' schema
+    UNKNOWN = "unknown"
+
+
+TRANSIENT = frozenset({ErrorClass.TIMEOUT, ErrorClass.CONNECTION, ErrorClass.RATE_LIMITED, ErrorClass.SERVER_ERROR})
+
+OF_STATUS = {
+    400: ErrorClass.BAD_REQUEST, 401: ErrorClass.NO_ACCESS, 403: ErrorClass.NO_ACCESS, 404: ErrorClass.NOT_FOUND,
+    408: ErrorClass.TIMEOUT, 422: ErrorClass.BAD_REQUEST, 429: ErrorClass.RATE_LIMITED,
+}  # fmt: skip
+
+# In this order: openai's timeout is also one of its connection errors.
+OF_NAME = {
+    ErrorClass.TIMEOUT: {"TimeoutError", "TimeoutException", "Timeout", "APITimeoutError"},
+    ErrorClass.RATE_LIMITED: {"RateLimitError"},
+    ErrorClass.CONNECTION: {
+        "ConnectionError", "APIConnectionError", "NetworkError", "RemoteProtocolError", "ClientConnectionError",
+        "ProtocolError", "IncompleteRead", "gaierror",
+    },
+}  # fmt: skip
+
+Kind = ErrorClass | int | str | type[BaseException]
+
+
+@dataclass(frozen=True)
+class RetryPolicy:
+    """When a failed call is made again. The names are those of the runner's `ExecutionPolicy`.
+
+    Attributes:
+        max_attempts: Calls for an item and repeat, the first one included.
+        backoff: How the delay grows with the number k of failures: exponential `backoff_s * factor**(k - 1)`,
+            linear `backoff_s * (1 + (k - 1) * factor)`, or constant `backoff_s`; at most `backoff_cap_s`.
+        jitter: Whether the delay is drawn evenly from 0 to that ("full jitter", M. Brooker, Exponential Backoff
+            And Jitter, AWS Architecture Blog 2015); the draw follows from the item's seed.
+        retry_after_cap_s: A server that asks for a longer wait than this is not waited for: the item fails.
+        retry_on: What another attempt may mend: error classes, HTTP statuses, exception classes.
+        never_retry_on: What it can't mend; stronger than `retry_on`.
+        classify: Gives the class of an error, or None to leave it to `suitecase.items.classify`.
+    """
+
+    max_attempts: int = 4
+    backoff: Literal["exponential", "linear", "constant"] = "exponential"
+    backoff_s: float = 1.0
+    backoff_factor: float = 2.0
+    backoff_cap_s: float = 30.0
+    jitter: bool = True
+    retry_after_cap_s: float = 300.0
+    retry_on: Collection[Kind] = TRANSIENT
+    never_retry_on: Collection[Kind] = ()
+    classify: Callable[[BaseException], ErrorClass | None] | None = None
+
+    def problems(self) -> list[str]:
+        """Why these values are none."""
+        found = [
+            f"retry.{name} is {value!r}: give a number of at least {least}."
+            for name, value, least in (
+                ("max_attempts", self.max_attempts, 1), ("backoff_s", self.backoff_s, 0),
+                ("backoff_factor", self.backoff_factor, 0), ("backoff_cap_s", self.backoff_cap_s, 0),
+                ("retry_after_cap_s", self.retry_after_cap_s, 0),
+            )
+            if not value >= least
+        ]  # fmt: skip
+        if self.backoff not in ("exponential", "linear", "constant"):
+            found.append(f"retry.backoff is {self.backoff!r}: give exponential, linear or constant.")
+        known = {*ErrorClass}
+        for name, kinds in (("retry_on", self.retry_on), ("never_retry_on", self.never_retry_on)):
+            found += [
+                f"retry.{name} has {kind!r}: give HTTP statuses, exception classes, or {', '.join(sorted(known))}."
+                for kind in kinds
+                if not isinstance(kind, int | type) and kind not in known
+            ]
+        return found
+
+    def class_of(self, error: BaseException) -> ErrorClass:
+        """The class of an error, the policy's own say first."""
+        own = self.classify(error) if self.classify else None
+        return classify(error) if own is None else ErrorClass(own)
+
+    def mends(self, error: BaseException, kind: ErrorClass) -> bool:
+        """Whether another attempt may mend an error of this class."""
+        status = status_code_of(error)
+
+        def named(kinds: Collection[Kind]) -> bool:
+            return any(isinstance(error, k) if isinstance(k, type) else k in (kind, status) for k in kinds)
+
+        return named(self.retry_on) and not named(self.never_retry_on)
+
+    def delay_s(self, failures: int, seed: int) -> float:
+        """Seconds to wait after so many failures, before what the server asks for is looked at."""
+        from tenacity import RetryCallState, Retrying
+
+        state = RetryCallState(Retrying(), None, (), {})
+        state.attempt_number = failures
+        grown = min(self.growth(state), self.backoff_cap_s)
+        return round(grown * random.Random(f"{seed} {failures}").random() if self.jitter else grown, 6)
+
+    @cached_property
+    def growth(self) -> wait_base:
+        from tenacity import wait_exponential, wait_fixed, wait_incrementing
+
+        if self.backoff == "constant":
+            return wait_fixed(self.backoff_s)
+        if self.backoff == "linear":
+            return wait_incrementing(self.backoff_s, self.backoff_s * self.backoff_factor)
+        return wait_exponential(self.backoff_s, exp_base=self.backoff_factor)
+
+
+def classify(error: BaseException) -> ErrorClass:
+    """The class of an error; UNKNOWN for whatever looks like none of the others.
+
+    A group of errors, as task groups raise it, is of the class that all of them have.
+
+    >>> classify(TimeoutError())
+    <ErrorClass.TIMEOUT: 'timeout'>
+    """
+    if isinstance(error, BaseExceptionGroup):
+        kinds = {classify(each) for each in cast("BaseExceptionGroup[BaseException]", error).exceptions}
+        return kinds.pop() if len(kinds) == 1 else ErrorClass.UNKNOWN
+    status = status_code_of(error)
+    if status is not None and status >= 400:
+        return ErrorClass.SERVER_ERROR if status >= 500 else OF_STATUS.get(status, ErrorClass.UNKNOWN)
+    names = {base.__name__ for base in type(error).__mro__}
+    for kind, known in OF_NAME.items():
+        if names & known:
+            return kind
+    reason = attribute(error, "reason")  # urllib's URLError holds what happened
+    return classify(reason) if isinstance(reason, OSError) and reason is not error else ErrorClass.UNKNOWN
+
+
+def status_code_of(error: BaseException) -> int | None:
+    """The HTTP status that an error carries."""
+    response = attribute(error, "response")
+    for holder, names in ((error, ("status_code", "status", "code")), (response, ("status_code", "status"))):
+        for name in names:
+            value = attribute(holder, name)
+            if isinstance(value, int) and 100 <= value < 600:
+                return int(value)
+    return None
+
+
+def retry_after_s(error: BaseException, now_s: float | None = None) -> float | None:
+    """Seconds that a server asks to wait: the attribute `retry_after`, or the header Retry-After (RFC 9110, 10.2.3).
+
+    Args:
+        now_s: Seconds since 1970, for a header that names a date; default: now.
+    """
+    asked = attribute(error, "retry_after")
+    if asked is None:
+        headers = attribute(attribute(error, "response"), "headers") or attribute(error, "headers")
+        if not hasattr(headers, "get"):
+            return None
+        headers = cast("Mapping[str, Any]", headers)
+        asked = headers.get("Retry-After", headers.get("retry-after"))
+    if asked is None:
+        return None
+    try:
+        seconds = float(asked)
+    except (TypeError, ValueError):
+        try:
+            seconds = parsedate_to_datetime(str(asked)).timestamp() - (time.time() if now_s is None else now_s)
+        except ValueError:
+            return None
+    return max(0.0, seconds) if math.isfinite(seconds) else None
+
+
+def attribute(holder: object, name: str) -> Any:
+    """An attribute, None where there is none or asking for it raises: errors are other people's code."""
+    try:
+        return getattr(holder, name, None)
+    except Exception:
+        return None
