@@ -49,8 +49,16 @@ def shell(command: str, folder: Path) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("in_git", [True, False])
-@pytest.mark.parametrize(("template", "only"), [("basic", "*"), ("sweep", "lr0.03-m0.0-s*"), ("inspect", "brief")])
+@pytest.mark.parametrize(
+    ("template", "only", "in_git"),
+    [
+        ("basic", "*", True),
+        ("basic", "*", False),
+        ("sweep", "lr0.03-m0.0-s*", True),
+        ("sweep", "lr0.03-m0.0-s*", False),
+        ("inspect", "brief", True),  # once: an evaluation takes seconds of a core
+    ],
+)
 def test_what_is_written_runs_by_the_commands_that_are_printed(
     template: str, only: str, in_git: bool, tmp_path: Path
 ) -> None:
