@@ -253,13 +253,14 @@ def test_only_seconds_between_items_grow_with_them(project: Project) -> None:
     assert told_of_one.cost_usd == simulation.Interval(50)
 
 
-def test_a_pilot_stops_at_a_case_that_does_not_heed_it(project: Project) -> None:
+@pytest.mark.parametrize("told", ["", ITEMS.replace("SUITECASE_MAX_ITEMS", "OTHER").replace("200", "8")])
+def test_a_pilot_stops_at_a_case_that_does_not_heed_it(project: Project, told: str) -> None:
     """One case ran in full, and the others, which would too, did not run at all."""
-    project.suite(cases(1, 2, 3, code="(Path('ran') / str(config['x'])).touch()"))
+    project.suite(cases(1, 2, 3, code=f"(Path('ran') / str(config['x'])).touch()\n{told}"))
     (project.root / "ran").mkdir()
     done = suitecase("estimate", "suite.py", "--pilot", "5", cwd=project.root)
     assert done.code == 1
-    assert "case 'x1-s0' did not heed SUITECASE_MAX_ITEMS: it is not built on suitecase.items" in done.stderr
+    assert "case 'x1-s0' did not heed SUITECASE_MAX_ITEMS, as suitecase.items does, and ran in full" in done.stderr
     assert [path.name for path in (project.root / "ran").iterdir()] == ["1"]
 
 

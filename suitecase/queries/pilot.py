@@ -77,11 +77,11 @@ def estimate_by_pilot(suite: PlannedSuite, items: int, flags: Sequence[str] = ()
     try:
         variants = [case.variant for case in suite.cases]
         first = run_cases(suite, folder, items, ["--only", variants[0], *flags])
-        tried = {variants[0]: tried_of(first, first.cases[variants[0]])}
+        tried = {variants[0]: tried_of(first, first.cases[variants[0]], items)}
         if rest := variants[1:]:
             only = [word for variant in rest for word in ("--only", variant)]
             both = run_cases(suite, folder, items, ["--resume", str(first.path), "-p", str(suite.places), *only])
-            tried |= {variant: tried_of(both, both.cases[variant]) for variant in rest}
+            tried |= {variant: tried_of(both, both.cases[variant], items) for variant in rest}
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return extrapolated(suite, list(tried.values()), items)
@@ -106,23 +106,23 @@ def run_cases(suite: PlannedSuite, folder: Path, items: int, arguments: Sequence
     return read_run(runs[-1])
 
 
-def tried_of(run: Run, case: CaseRun) -> Tried:
+def tried_of(run: Run, case: CaseRun, items: int) -> Tried:
     """What a case did in the pilot.
 
     Raises:
-        NoBasisError: It told nothing of items: it failed, or is not built on `suitecase.items`.
+        NoBasisError: It failed, or it did more than so many items, or told nothing of any.
     """
     results, _ = case.results()
     counts: object = results.get("items")
     duration_s = case.last.duration_s if case.last else None
     rows = [row for row in read_lines(case.path / layout.ITEMS, having=b'"key"') if is_row(row)]
-    if not isinstance(counts, dict) or not rows or duration_s is None:
+    if not isinstance(counts, dict) or not 0 < len(rows) <= items or duration_s is None:
         if case.status != "succeeded":
             raise NoBasisError(
                 f"the pilot failed: case {case.variant!r} {case.cause or case.status}.{end_of_log(case)}"
             )
         raise NoBasisError(
-            f"case {case.variant!r} did not heed {MAX_ITEMS}: it is not built on suitecase.items, and ran in full "
+            f"case {case.variant!r} did not heed {MAX_ITEMS}, as suitecase.items does, and ran in full "
             f"({duration_s or 0:.1f} s). The others were not run: run the suite once, and its runs will tell."
         )
     total = cast(dict[str, Any], counts).get("total")
