@@ -43,7 +43,7 @@ def run_transcript(text: str, folder: Path) -> None:
         done = subprocess.run(
             ["bash", "-c", command],
             cwd=folder,
-            env=clean_environment(PYTHONPATH=str(folder)),
+            env=clean_environment(PYTHONPATH=os.pathsep.join([str(folder), str(ROOT)])),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -75,9 +75,15 @@ def test_wheel_holds_the_two_modules_and_the_package_and_runs_a_suite(tmp_path: 
     (wheel,) = tmp_path.glob("*.whl")
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     modules = {str(path.relative_to(ROOT)) for path in (ROOT / "suitecase").rglob("*.py")}
-    assert names == {*REFERENCE_FILES, *modules, "suitecase/py.typed"}
+    templates = {str(path.relative_to(ROOT)) for path in (ROOT / "suitecase/scaffold/templates").rglob("*.txt")}
+    assert names == {*REFERENCE_FILES, *modules, *templates, "suitecase/py.typed", "suitecase/scaffold/SKILL.md"}
     suite = example_of_the_skill(tmp_path)
     with installed(bare_python, wheel, name="suitecase"):
+        command = "from suitecase.cli import main; main()"
+        run(bare_python, "-c", command, "init", "made", "--skill", "--template", "sweep", folder=tmp_path)
+        skill = tmp_path / "made/.claude/skills/experiment-infrastructure"
+        assert (skill / "SKILL.md").read_text(encoding="utf-8") == SKILL
+        assert all((skill / name).read_bytes() == (ROOT / name).read_bytes() for name in REFERENCE_FILES)
         assert "Completed: 4/4 succeeded" in run(bare_python, suite.name, "-p", "2", folder=suite.parent)
     assert len(list(tmp_path.glob("results/my-experiment/2*/*/results.json"))) == 4
 

@@ -10,12 +10,12 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from suitecase.cli import following, listing, tabular
+from suitecase.cli import following, listing, running, starting, tabular
 from suitecase.cli.common import problems_end_the_program
 
 __all__ = ["app", "run"]
 
-HELP = """Ask run directories: what ran, with which code, what came out, how two runs differ.
+HELP = """Start experiments, steer runs, and ask run directories: what ran, with which code, what came out.
 
 RUN is a path, the beginning of a run's name, an experiment (its latest run), or 'latest'.
 Exit codes: 0 yes, 1 no or failed, 2 wrong use. Every command has --json.
@@ -40,7 +40,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-LOOK = "Look"
+START, LOOK, STEER = "Start", "Look", "Steer"
+app.command(rich_help_panel=START)(starting.init)
+app.command(rich_help_panel=START)(starting.estimate)
 app.command("ls", rich_help_panel=LOOK)(listing.list_)
 app.command(rich_help_panel=LOOK)(listing.show)
 app.command(rich_help_panel=LOOK)(listing.results)
@@ -48,6 +50,9 @@ app.command(rich_help_panel=LOOK)(following.logs)
 app.command(rich_help_panel=LOOK)(following.watch)
 app.command(rich_help_panel=LOOK)(tabular.table)
 app.command(rich_help_panel=LOOK)(tabular.query)
+app.command(rich_help_panel=STEER)(running.cancel)
+app.command(rich_help_panel=STEER)(running.resume)
+app.command(rich_help_panel=STEER)(running.gc)
 
 
 def run() -> None:

@@ -10,7 +10,7 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
 
 import typer
 
@@ -103,7 +103,7 @@ def problems_end_the_program() -> Generator[None]:
         raise SystemExit(130) from None
 
 
-def fail(problems: Sequence[str], exit_code: int = 2) -> None:
+def fail(problems: Sequence[str], exit_code: int = 2) -> NoReturn:
     """Say what is wrong, and exit.
 
     Raises:

@@ -119,9 +119,10 @@ def print_run(run: Run, overview: dict[str, Any]) -> None:
     out = console()
     out.print(f"{run.experiment}  {run.name}", style="bold")
     out.print(status_text(run.status), f"({overview['evidence']})" if overview["evidence"] else "")
+    told = {**overview, "started": local_time(overview["started"]), "took": duration(overview["took"])}
     for name in ("description", "note", "code", "started", "took", "command", "path"):
-        if overview[name]:
-            out.print(f"  {name + ':':<13}{overview[name]}")
+        if told[name]:
+            out.print(f"  {name + ':':<13}{told[name]}")
     if overview["same_config"]:
         same = ", ".join(f"{name}={cell_text(value)}" for name, value in overview["same_config"].items())
         out.print(f"  {'all cases:':<13}{same}")

@@ -1,0 +1,173 @@
+"""`cancel`, `resume`, `gc`: end a run, go on with one, and make room."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from suitecase.cli.common import AsJson, ResultsDir, RunName, console, fail, open_run, print_json, rich_table
+
+if TYPE_CHECKING:
+    from suitecase.queries.cleaning import Disposable, Verdicts
+
+__all__ = ["cancel", "gc", "resume"]
+
+EXIT_LOCKED = 75
+"""As the runner says that somebody else owns a run directory; EX_TEMPFAIL of sysexits.h."""
+
+
+def cancel(
+    run: RunName,
+    case: Annotated[str | None, typer.Argument(metavar="CASE", help="Only this case.")] = None,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Until it has ended; or only ask for it.")] = True,
+    timeout_s: Annotated[
+        float | None, typer.Option("--timeout", min=0, metavar="S", help="Wait so long; default: its grace and 30 s.")
+    ] = None,
+    results_dir: ResultsDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """End a run that goes on, or one of its cases, and tell what became of it."""
+    from dataclasses import asdict
+
+    from suitecase.queries import find_case
+    from suitecase.queries.steering import CannotCancelError, patience_s
+    from suitecase.queries.steering import cancel as ask_to_end
+
+    found = open_run(run, results_dir)
+    variant = find_case(found, case).variant if case is not None else None
+    seconds = (patience_s(found) if timeout_s is None else timeout_s) if wait else 0
+    try:
+        told = ask_to_end(found, variant, timeout_s=seconds)
+    except CannotCancelError as error:
+        fail(error.problems, exit_code=1)
+    if as_json:
+        print_json(asdict(told))
+    elif told.done:
+        console().print(told.message)
+    if not told.done:
+        fail([told.message], exit_code=1)
+
+
+def resume(
+    run: RunName,
+    flags: Annotated[
+        list[str] | None, typer.Argument(metavar="[-- FLAG…]", help="Flags of the suite, after --.")
+    ] = None,
+    results_dir: ResultsDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Go on with a run: its suite, its interpreter, its folders, from anywhere."""
+    from suitecase.queries.steering import find_resume
+
+    found = open_run(run, results_dir)
+    name = f"{found.experiment}/{found.name}"
+    if found.status == "running":
+        evidence = f" ({found.owner.evidence})" if found.owner else ""
+        fail([f"{name} is running{evidence}: there is nothing to resume."], exit_code=EXIT_LOCKED)
+    how = find_resume(found, [*(flags or []), *["--json"] * as_json])
+    if not how.command:
+        console().print(f"Nothing left to do in {found.path}: all its cases have succeeded.")
+        return
+    for note in (*how.notes, f"cd {shlex.quote(str(how.folder))} && {shlex.join(how.command)}"):
+        print(f"suitecase: {note}", file=sys.stderr, flush=True)
+    os.chdir(how.folder)
+    # In this process: signals and the exit code are the runner's own.
+    os.execv(how.command[0], how.command)
+
+
+def gc(
+    older_than: Annotated[
+        str | None, typer.Option("--older-than", metavar="AGE", help="Runs of which nothing was heard for 30d, 12h.")
+    ] = None,
+    keep: Annotated[
+        int | None, typer.Option(min=0, metavar="N", help="All but the latest N runs of each experiment.")
+    ] = None,
+    status: Annotated[list[str] | None, typer.Option(help="Runs with this status; may be repeated.")] = None,
+    logs: Annotated[bool, typer.Option("--logs", help="Their published logs of Inspect too.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Delete; without it they are only listed.")] = False,
+    results_dir: ResultsDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """List runs that may go, by all the rules that are given, with their sizes; delete them with --yes."""
+    from suitecase.queries import find_results_dir, parse_since
+    from suitecase.queries.cleaning import Rules, find_disposable
+    from suitecase.queries.selection import check_statuses
+
+    before = parse_since(older_than) if older_than is not None else None
+    rules = Rules(before, keep, check_statuses(status or []), logs)
+    folder = find_results_dir(given=results_dir)
+    found = find_disposable(folder, rules)
+    gone, problems = delete_all(found) if yes else ([], [])
+    if as_json:
+        print_json(as_document(found, gone))
+    else:
+        print_verdicts(found, folder, bool(rules))
+        if gone:
+            console().print(f"Deleted {len(gone)}: {size(sum(each.size_bytes for each in gone))}.")
+        elif found.disposable and not yes:
+            console().print("Nothing was deleted: --yes deletes what is listed.")
+    if problems:
+        fail(problems, exit_code=1)
+
+
+def delete_all(found: Verdicts) -> tuple[list[Disposable], list[str]]:
+    """Delete what may go; what is gone, and why the rest is not."""
+    from suitecase.errors import SuitecaseError
+    from suitecase.queries.cleaning import delete
+
+    gone: list[Disposable] = []
+    problems: list[str] = []
+    for each in found.disposable:
+        try:
+            delete(each)
+            gone.append(each)
+        except SuitecaseError as error:
+            problems += error.problems
+    return gone, problems
+
+
+def as_document(found: Verdicts, gone: list[Disposable]) -> dict[str, object]:
+    """The verdicts for programs."""
+    listed = [
+        {
+            "path": str(each.path), "experiment": each.experiment, "size_bytes": each.size_bytes, "why": each.why,
+            "logs": [str(log) for log in each.logs], "deleted": each in gone,
+        }
+        for each in found.disposable
+    ]  # fmt: skip
+    return {"disposable": listed, "spared": [{"path": str(path), "why": why} for path, why in found.spared]}
+
+
+def print_verdicts(found: Verdicts, folder: Path, has_rules: bool) -> None:
+    """What may go and what stays, for people."""
+    out = console()
+    rows = [
+        [each.experiment, each.path.name, size(each.size_bytes), each.why + logs_words(len(each.logs))]
+        for each in found.disposable
+    ]
+    if rows:
+        out.print(rich_table(["experiment", "run", "size", "why"], rows, right=["size"]))
+        out.print(f"{len(rows)} in all: {size(sum(each.size_bytes for each in found.disposable))}.")
+    else:
+        out.print(f"Nothing to delete in {folder}.")
+    for path, why in found.spared:
+        out.print(f"{path.relative_to(folder)} stays: {why}.", style="yellow")
+    if not has_rules:
+        out.print("Of runs nothing is listed without a rule: --older-than 30d, --keep 5, --status failed.")
+
+
+def logs_words(count: int) -> str:
+    return f"; with {count} log{'s' * (count != 1)}" if count else ""
+
+
+def size(size_bytes: int) -> str:
+    """Bytes as people read them, in powers of 1000."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if size_bytes >= factor:
+            return f"{size_bytes / factor:.1f} {unit}"
+    return f"{size_bytes} B"
