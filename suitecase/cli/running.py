@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from suitecase.cli.common import AsJson, ResultsDir, RunName, console, fail, open_run, print_json, rich_table
+from suitecase.cli.common import AsJson, ResultsDir, RunName, console, fail, open_run, print_json, print_table
 
 if TYPE_CHECKING:
     from suitecase.queries.cleaning import Disposable, Verdicts
@@ -151,7 +151,7 @@ def print_verdicts(found: Verdicts, folder: Path, has_rules: bool) -> None:
         for each in found.disposable
     ]
     if rows:
-        out.print(rich_table(["experiment", "run", "size", "why"], rows, right=["size"]))
+        print_table(["experiment", "run", "size", "why"], rows, right=["size"])
         out.print(f"{len(rows)} in all: {size(sum(each.size_bytes for each in found.disposable))}.")
     else:
         out.print(f"Nothing to delete in {folder}.")
