@@ -75,6 +75,11 @@ class Journal:
         event = parse_object(line)
         if self.has_checksums is None:
             self.has_checksums = CHECKSUM in line
+        elif (
+            not self.has_checksums and CHECKSUM in line
+        ):  # either all lines have one or none: the first has lost its own
+            self.has_checksums = True
+            self.damaged += range(1, self.number)
         if event is None or not isinstance(event.get("event"), str):
             return None
         if self.has_checksums:
