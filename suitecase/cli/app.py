@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from suitecase.cli import listing
+from suitecase.cli import comparing, listing, reproducing
 from suitecase.cli.common import problems_end_the_program
 
 __all__ = ["app", "run"]
@@ -29,6 +29,12 @@ LOOK = "Look"
 app.command("ls", rich_help_panel=LOOK)(listing.list_)
 app.command(rich_help_panel=LOOK)(listing.show)
 app.command(rich_help_panel=LOOK)(listing.results)
+app.command(rich_help_panel=LOOK)(comparing.diff)
+
+REPRODUCE = "Reproduce"
+app.command(rich_help_panel=REPRODUCE)(reproducing.verify)
+app.command(rich_help_panel=REPRODUCE)(reproducing.reproduce)
+app.command(rich_help_panel=REPRODUCE)(reproducing.export)
 
 
 def run() -> None:
