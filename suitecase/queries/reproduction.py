@@ -19,7 +19,7 @@ from typing import Any, cast
 
 from suitecase.errors import SuitecaseError
 from suitecase.queries.code import code_repository, find_repository, left_out_files
-from suitecase.queries.comparison import Difference, Value, compare_environments, compare_results, environment_of
+from suitecase.queries.comparison import Difference, Value, compare_environments, compare_results, environment_of, part
 from suitecase.rundir import Run, find_runs, read_run
 
 __all__ = ["Plan", "Reproduction", "compare_with_original", "plan_reproduction", "reproduce_run", "workplace"]
@@ -88,62 +88,64 @@ def plan_reproduction(run: Run, cases: Sequence[str] = ()) -> Plan:
     Raises:
         SuitecaseError: It can't be, with every reason.
     """
-    problems: list[str] = []
-    suite = part(run.asked, "suite").get("path")
-    root = Path(str(run.asked.get("project_root") or "/"))
-    if not run.asked:
-        problems.append(f"{run.path} has no run.json: nobody recorded which suite and which code it was.")
-    elif suite is None:
-        problems.append(
-            f"{run.name} was started from no suite file (a notebook, or a test), so there is none to start."
-        )
-    elif not Path(suite).is_relative_to(root):
-        problems.append(f"suite {suite} lies outside the repository {root}, so its code was not recorded.")
-    entry_point = part(run.asked, "entry_point").get("path")
-    if entry_point and not Path(str(entry_point)).is_relative_to(root):
-        problems.append(f"entry point {entry_point} lies outside the repository {root}, so its code was not recorded.")
-    if left_out := left_out_files(run):
-        problems.append(f"the record of the code is not complete: it lacks {', '.join(left_out)}.")
-    if run.owner and run.owner.lives:
-        problems.append(f"{run.name} goes on ({run.owner.evidence}): reproduce it when it has ended.")
-    if run.asked and not run.cases:
-        problems.append(f"{run.name} has no cases that can be read: `suitecase verify` says more.")
     ended = tuple(variant for variant in cases or run.cases if run.cases[variant].status in ENDED)
-    if run.asked and run.cases and not ended:
-        problems.append(f"no case of {run.name} has come to an end, so there is nothing to compare with.")
-    repository = root
-    if run.asked:
-        try:
-            repository = find_repository(run)
-        except SuitecaseError as error:
-            problems += error.problems
+    problems = reasons_against(run, ended)
+    try:
+        repository = find_repository(run)
+    except SuitecaseError as error:
+        raise SuitecaseError([*problems, *(error.problems if run.asked else ())]) from None
     if problems:
         raise SuitecaseError(problems)
+    root, suite = recorded_root(run), Path(str(part(run.asked, "suite")["path"]))
     python, notes = interpreter(run)
-    notes += run.problems
+    notes += [*run.problems, *code_notes(run)]
     recorded = environment_of(run)
-    notes += code_notes(run) if recorded is not None else ["environment.json is missing: nothing to compare with."]
-    narrowed = bool(
-        run.asked.get("only") or run.asked.get("debug")
-    )  # then others are pending, as they were meant to be
+    if recorded is None:
+        notes.append("environment.json is missing: nobody can tell whether the environment is the same.")
+    # Cases that --only left out are pending, as they were meant to be.
+    narrowed = bool(run.asked.get("only") or run.asked.get("debug"))
     left = [variant for variant in cases or run.cases if variant not in ended]
     if left := [variant for variant in left if cases or not (narrowed and run.cases[variant].status == "pending")]:
         notes.append(
             f"{', '.join(left[:5])}{', …' * (len(left) > 5)}: had not come to an end, and {LEFT[len(left) > 1]}."
         )
     return Plan(
-        run, repository, root, Path(str(suite)).relative_to(root), python, ended, tuple(flags(run, ended)),
+        run, repository, root, suite.relative_to(root), python, ended, tuple(flags(run, ended)),
         tuple(environment_differences(recorded, python)), tuple(notes),
     )  # fmt: skip
 
 
+def reasons_against(run: Run, ended: Sequence[str]) -> list[str]:
+    """Why a run can't be run again, as far as its record tells."""
+    if not run.asked:
+        return [f"{run.path} has no run.json: nobody recorded which suite and which code it was."]
+    problems: list[str] = []
+    root = recorded_root(run)
+    suite, entry_point = (part(run.asked, name).get("path") for name in ("suite", "entry_point"))
+    if suite is None:
+        problems.append(
+            f"{run.name} was started from no suite file (a notebook, or a test), so there is none to start."
+        )
+    for what, path in (("suite", suite), ("entry point", entry_point)):
+        if path is not None and not Path(str(path)).is_relative_to(root):
+            problems.append(f"{what} {path} lies outside the repository {root}, so its code was not recorded.")
+    if left_out := left_out_files(run):
+        problems.append(f"the record of the code is not complete: it lacks {', '.join(left_out)}.")
+    if run.owner and run.owner.lives:
+        problems.append(f"{run.name} goes on ({run.owner.evidence}): reproduce it when it has ended.")
+    if not run.cases:
+        problems.append(f"{run.name} has no cases that can be read: `suitecase verify` says more.")
+    elif not ended:
+        problems.append(f"no case of {run.name} has come to an end, so there is nothing to compare with.")
+    return problems
+
+
+def recorded_root(run: Run) -> Path:
+    return Path(str(run.asked.get("project_root") or "/"))
+
+
 ENDED = ("succeeded", "failed", "timed_out")
 LEFT = ("is left out", "are left out")
-
-
-def part(of: Mapping[str, Any], name: str) -> dict[str, Any]:
-    value: object = of.get(name)
-    return cast(dict[str, Any], value) if isinstance(value, dict) else {}
 
 
 def interpreter(run: Run) -> tuple[str, list[str]]:
