@@ -17,7 +17,7 @@ from typing import Any, cast
 
 from suitecase.errors import missing_extra
 
-__all__ = ["EvalLog", "read_eval_log", "read_samples"]
+__all__ = ["EvalLog", "log_damage", "read_eval_log", "read_samples"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +70,17 @@ def read_samples(path: Path) -> Iterator[dict[str, Any]]:
             yield summary.model_dump(mode="json")
 
 
+def log_damage(path: Path) -> str:
+    """What is wrong with a log by the checksums of its archive; empty if nothing is."""
+    try:
+        allow_zstandard()
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except Exception as error:  # as in `read_eval_log`
+        return f"{path} can't be read: {error}."
+    return f"{path} is damaged in its part {damaged}." if damaged else ""
+
+
 def header_of(path: Path) -> dict[str, Any]:
     """The header as the file has it; of a log that isn't finished, what it began with."""
     try:
@@ -79,10 +90,15 @@ def header_of(path: Path) -> dict[str, Any]:
 
 
 def member(path: Path, name: str) -> object:
-    with suppress(ImportError):  # comes with Inspect: zstandard for zipfile, part of Python from 3.14
-        import zipfile_zstd  # noqa: F401  # pyright: ignore[reportMissingTypeStubs, reportUnusedImport]
+    allow_zstandard()
     with zipfile.ZipFile(path) as archive:
         return json.loads(archive.read(name))
+
+
+def allow_zstandard() -> None:
+    """Teach zipfile a method that comes with Inspect, and with Python from 3.14."""
+    with suppress(ImportError):
+        import zipfile_zstd  # noqa: F401  # pyright: ignore[reportMissingTypeStubs, reportUnusedImport]
 
 
 def header_by_inspect(path: Path) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from suitecase.cli import following, listing, running, starting, tabular
+from suitecase.cli import comparing, following, listing, reproducing, running, starting, tabular
 from suitecase.cli.common import problems_end_the_program
 
 __all__ = ["app", "run"]
@@ -53,6 +53,12 @@ app.command(rich_help_panel=LOOK)(tabular.query)
 app.command(rich_help_panel=STEER)(running.cancel)
 app.command(rich_help_panel=STEER)(running.resume)
 app.command(rich_help_panel=STEER)(running.gc)
+app.command(rich_help_panel=LOOK)(comparing.diff)
+
+REPRODUCE = "Reproduce"
+app.command(rich_help_panel=REPRODUCE)(reproducing.verify)
+app.command(rich_help_panel=REPRODUCE)(reproducing.reproduce)
+app.command(rich_help_panel=REPRODUCE)(reproducing.export)
 
 
 def run() -> None:

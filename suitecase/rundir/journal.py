@@ -39,7 +39,7 @@ class Journal:
         self.files = files
         self.exists = False
         self.offset = self.number = self.checksum = 0
-        self.has_checksums: bool | None = None
+        self.has_checksums = False
         self.damaged: list[int] = []
         self.unreadable = ""
 
@@ -72,8 +72,9 @@ class Journal:
 
     def events(self, lines: Sequence[bytes]) -> list[dict[str, Any]]:
         """The events of finished lines, which are taken note of as read."""
-        if self.has_checksums is None:  # not told by the first line alone, which may be the damaged one
-            self.has_checksums = any(CHECKSUM in line for line in lines) if lines else None
+        if not self.has_checksums and any(CHECKSUM in line for line in lines):
+            self.has_checksums = True  # all lines have one or none: those read so far have lost theirs
+            self.damaged += range(1, self.number + 1)
         bodies = [self.checked(line[:-1]) for line in lines]
         parsed = iter(parse_objects([body for body in bodies if body is not None]))
         events: list[dict[str, Any]] = []
