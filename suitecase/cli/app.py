@@ -40,25 +40,28 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-START, LOOK, STEER = "Start", "Look", "Steer"
-app.command(rich_help_panel=START)(starting.init)
-app.command(rich_help_panel=START)(starting.estimate)
-app.command("ls", rich_help_panel=LOOK)(listing.list_)
-app.command(rich_help_panel=LOOK)(listing.show)
-app.command(rich_help_panel=LOOK)(listing.results)
-app.command(rich_help_panel=LOOK)(following.logs)
-app.command(rich_help_panel=LOOK)(following.watch)
-app.command(rich_help_panel=LOOK)(tabular.table)
-app.command(rich_help_panel=LOOK)(tabular.query)
-app.command(rich_help_panel=STEER)(running.cancel)
-app.command(rich_help_panel=STEER)(running.resume)
-app.command(rich_help_panel=STEER)(running.gc)
-app.command(rich_help_panel=LOOK)(comparing.diff)
-
-REPRODUCE = "Reproduce"
-app.command(rich_help_panel=REPRODUCE)(reproducing.verify)
-app.command(rich_help_panel=REPRODUCE)(reproducing.reproduce)
-app.command(rich_help_panel=REPRODUCE)(reproducing.export)
+PANELS = {
+    "Start": {"init": starting.init, "estimate": starting.estimate},
+    "Look": {
+        "ls": listing.list_,
+        "show": listing.show,
+        "results": listing.results,
+        "logs": following.logs,
+        "watch": following.watch,
+        "table": tabular.table,
+        "query": tabular.query,
+        "diff": comparing.diff,
+    },
+    "Steer": {"cancel": running.cancel, "resume": running.resume, "gc": running.gc},
+    "Reproduce": {
+        "verify": reproducing.verify,
+        "reproduce": reproducing.reproduce,
+        "export": reproducing.export,
+    },
+}
+for panel, commands in PANELS.items():
+    for name, command in commands.items():
+        app.command(name, rich_help_panel=panel)(command)
 
 
 def run() -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from suitecase.cli.common import AsJson, ResultsDir, RunName, console, duration, print_json, print_problems, rich_table
+from suitecase.cli.common import AsJson, ResultsDir, RunName, console, duration, print_json, print_problems, print_table
 
 __all__ = ["diff", "value_rows"]
 
@@ -47,7 +47,7 @@ def print_comparison(compared: dict[str, Any]) -> None:
         (file["path"], *("binary" if file[key] is None else str(file[key]) for key in ("added", "removed")))
         for file in files
     ]
-    print_table(["file", "lines added", "removed"], counts, right=["lines added", "removed"])
+    print_shortened(["file", "lines added", "removed"], counts, right=["lines added", "removed"])
     known, differing = compared["environment_known"], compared["environment"]
     out.print(f"Environment: {('the same' if not differing else 'differs') if known else 'not recorded'}", style="bold")
     print_differences(differing)
@@ -63,19 +63,19 @@ def print_comparison(compared: dict[str, Any]) -> None:
     times = len(compared["results"]) - len(counted)
     words = f"{compared['equal_values']} values are equal, {len(counted)} are not"
     out.print(f"Results: {words}" + f"; {times} that tell times are left out" * bool(times), style="bold")
-    print_table(VALUE_COLUMNS, value_rows(counted), right=VALUE_COLUMNS[2:])
+    print_shortened(VALUE_COLUMNS, value_rows(counted), right=VALUE_COLUMNS[2:])
     times_of = {value["key"] for value in compared["results"] if value["verdict"] == "time"}
     means = [mean for mean in compared["means"] if mean["key"] not in times_of]
     rows = [
         (mean["key"], str(mean["n"]), *(cell_text(mean[name]) for name in ("before", "after", "difference")))
         for mean in means
     ]
-    print_table(
+    print_shortened(
         ["mean over cases", "n", "before", "after", "difference"], rows, right=["n", "before", "after", "difference"]
     )
     out.print("Durations", style="bold")
     durations = [(each["what"], duration(each["before"]), duration(each["after"])) for each in compared["durations"]]
-    print_table(["", "before", "after"], durations[:11], right=["before", "after"])
+    print_shortened(["", "before", "after"], durations[:11], right=["before", "after"])
     out.print("What may explain what", style="bold")
     for sentence in compared["findings"]:
         out.print(f"  - {sentence}")
@@ -118,7 +118,7 @@ def print_differences(differences: Sequence[dict[str, Any]]) -> None:
     rows = [
         (each["what"], *(cell_text(each[name])[:60] or "–" for name in ("before", "after"))) for each in differences
     ]
-    print_table(["", "before", "after"], rows)
+    print_shortened(["", "before", "after"], rows)
 
 
 def print_groups(title: str, found: Sequence[tuple[str, dict[str, Any], str]]) -> None:
@@ -133,12 +133,12 @@ def print_groups(title: str, found: Sequence[tuple[str, dict[str, Any], str]]) -
         (*key, str(len(variants)), ", ".join(variants[:3]) + ", …" * (len(variants) > 3))
         for key, variants in groups.items()
     ]
-    print_table([title, "before", "after", "cases", ""], rows, right=["cases"])
+    print_shortened([title, "before", "after", "cases", ""], rows, right=["cases"])
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], right: Sequence[str] = ()) -> None:
+def print_shortened(columns: Sequence[str], rows: Sequence[Sequence[Any]], right: Sequence[str] = ()) -> None:
     """A table, if there are rows; the first of them, if there are many."""
     if rows:
-        console().print(rich_table(columns, rows[:SHOWN], right=right))
+        print_table(columns, rows[:SHOWN], right=right)
     if len(rows) > SHOWN:
         console().print(f"  … and {len(rows) - SHOWN} more: --json has all.")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from suitecase.cli.common import AsJson, ResultsDir, RunName, console, open_run, print_json, print_problems, rich_table
+from suitecase.cli.common import AsJson, ResultsDir, RunName, console, open_run, print_json, print_problems, print_table
 
 if TYPE_CHECKING:
     from suitecase.queries.reproduction import Plan, Reproduction
@@ -120,7 +120,7 @@ def print_reproduction(done: Reproduction) -> None:
         if value.verdict not in ("equal", "time")
     ]  # fmt: skip
     if rows:
-        out.print(rich_table(["case", "result", "recorded", "now", "verdict"], rows, right=["recorded", "now"]))
+        print_table(["case", "result", "recorded", "now", "verdict"], rows, right=["recorded", "now"])
     for failure in done.failures:
         out.print(failure, style="red")
     counts = {verdict: sum(value.verdict == verdict for value in done.values) for verdict in WORDS}
