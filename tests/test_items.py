@@ -911,6 +911,18 @@ def test_without_an_observer_there_is_a_line_on_stderr(tmp_path: Path, capsys: p
     assert line.count("\n") == 1
 
 
+def test_a_pilot_does_some_rows_and_the_next_run_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SUITECASE_MAX_ITEMS", "4")
+    pilot = process(range(10), score_one, output_dir=tmp_path, key=str)
+    assert (pilot.total, pilot.succeeded, pilot.remaining, pilot.limited, pilot.ok) == (10, 4, 6, True, True)
+    monkeypatch.setenv("SUITECASE_MAX_ITEMS", "none")
+    with pytest.raises(ItemsError, match="SUITECASE_MAX_ITEMS is 'none': give a whole number"):
+        process(range(10), score_one, output_dir=tmp_path, key=str)
+    monkeypatch.delenv("SUITECASE_MAX_ITEMS")
+    whole = process(range(10), score_one, output_dir=tmp_path, key=str)
+    assert (whole.succeeded, whole.limited, whole.ok) == (10, False, True)
+
+
 def test_the_package_is_light_and_knows_no_runner() -> None:
     script = "import sys, suitecase.items; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -110,6 +110,8 @@ def process(items: Iterable[ItemT], fn: Function[ItemT], **options: Unpack[Optio
         only: "dead_letters" does only what has failed for good, once more. Default: the environment's
             SUITECASE_REPLAY.
 
+    The environment's SUITECASE_MAX_ITEMS=N has only the first N rows done, for a pilot such as `suitecase estimate`'s.
+
     Returns:
         How it ended. SIGTERM and Ctrl-C stop between items, and it says so; a second one does what it always did.
 
@@ -194,7 +196,8 @@ class Plan:
             progress = Progress(ledger, options.get("observe"))
             self.schema.warn = progress.warn
             yield Loop(
-                self.dataset, ledger, self.dataset.order(options.get("shuffle", False)), replay=self.replay,
+                self.dataset, ledger, self.dataset.order(options.get("shuffle", False))[: most_rows()],
+                replay=self.replay,
                 schema=self.schema, on_invalid=options.get("on_invalid", "continue"),
                 retry=options.get("retry", RetryPolicy()), window=Window(breaker) if breaker else None,
                 cost_budget_usd=options.get("cost_budget_usd"), failure_budget=options.get("failure_budget"),
@@ -242,6 +245,7 @@ class Plan:
             remaining=counts[NONE], metrics=estimates, cost_usd=ledger.cost_usd, stopped_by=stop.by,
             reason=stop.reason, output_dir=self.folder, items_path=ledger.path,
             results_path=self.folder / RESULTS, dead_letters_path=dead_letters,
+            limited=(most_rows() or len(ledger.status)) < len(ledger.status),
         )  # fmt: skip
 
 
@@ -251,6 +255,12 @@ def attempt_of_case() -> int:
         return int(os.environ.get("SUITECASE_ATTEMPT", "1"))
     except ValueError:
         return 1
+
+
+def most_rows() -> int | None:
+    """How many rows a pilot asks for; None for all."""
+    told = os.environ.get("SUITECASE_MAX_ITEMS", "")
+    return int(told) if told.isdigit() and int(told) else None
 
 
 # --- Checking --------------------------------------------------------------------------------------------------------
@@ -278,6 +288,8 @@ def problems_of(fn: Callable[..., Any], options: Options) -> list[str]:
     only = options.get("only") or os.environ.get("SUITECASE_REPLAY") or "dead_letters"
     if only != "dead_letters":
         problems.append(f"only (or SUITECASE_REPLAY) is {only!r}: give dead_letters.")
+    if (told := os.environ.get("SUITECASE_MAX_ITEMS")) and most_rows() is None:
+        problems.append(f"SUITECASE_MAX_ITEMS is {told!r}: give a whole number of at least 1.")
     names = {*(options.get("metrics") or {}), *(options.get("derived") or {}), *(options.get("failed_counts_as") or {})}
     problems += [f"{name!r} is a name of results.json: give it another one." for name in sorted(names & RESERVED)]
     problems += [

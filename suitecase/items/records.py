@@ -110,6 +110,7 @@ class Summary:
             disk, cancelled, or a signal's name. None if it came to its end.
         reason: The same as a sentence.
         output_dir, items_path, results_path, dead_letters_path: Where it is; the last is None if nothing failed.
+        limited: Whether SUITECASE_MAX_ITEMS asked for some of the rows only.
     """
 
     total: int
@@ -125,8 +126,9 @@ class Summary:
     items_path: Path
     results_path: Path
     dead_letters_path: Path | None
+    limited: bool = False
 
     @property
     def ok(self) -> bool:
-        """Whether every item has an outcome and nothing stopped the loop. Items may have failed: see `failed`."""
-        return self.remaining == 0 and self.stopped_by is None
+        """Whether all that was asked for has an outcome and nothing stopped the loop. Items may have failed."""
+        return (self.remaining == 0 or self.limited) and self.stopped_by is None
