@@ -81,6 +81,8 @@ def test_blocks_of_documents_run_as_written(document: str, tmp_path: Path) -> No
     """Python and console blocks of a document, in order, in a fresh repository with the two files copied."""
     for name in ("experiment_config.py", "experiment_runner.py"):
         shutil.copy(ROOT / name, tmp_path / name)
+    if document == "README.md":
+        shutil.copytree(ROOT / "experiments" / "prompt-variants", tmp_path / "experiments" / "prompt-variants")
     (tmp_path / ".gitignore").write_text("__pycache__/\nresults/\n")
     for arguments in (
         ["init", "-q"],

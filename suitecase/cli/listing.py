@@ -118,7 +118,7 @@ def print_run(run: Run, overview: dict[str, Any]) -> None:
 
     out = console()
     out.print(f"{run.experiment}  {run.name}", style="bold")
-    out.print(status_text(run.status), f"({overview['evidence']})" if overview["evidence"] else "")
+    out.print(status_text(run.status), *([f"({overview['evidence']})"] if overview["evidence"] else []))
     told = {**overview, "started": local_time(overview["started"]), "took": duration(overview["took"])}
     for name in ("description", "note", "code", "started", "took", "command", "path"):
         if told[name]:
@@ -164,7 +164,7 @@ def print_case(run: Run, overview: dict[str, Any]) -> None:
 
     out = console()
     out.print(f"{run.experiment}  {run.name}  {overview['variant']}", style="bold")
-    out.print(status_text(overview["status"]), overview["cause"])
+    out.print(status_text(overview["status"]), *([overview["cause"]] if overview["cause"] else []))
     for title in ("config", "results"):
         if overview[title]:
             out.print(f"{title}:")
