@@ -95,7 +95,7 @@ class Journal:
             expected = zlib.crc32(b"}", zlib.crc32(body, self.checksum))
             number = stated[:-1]
             self.checksum = int(number) if number.isdigit() else 0
-            if not sign or self.checksum != expected:
+            if not sign or stated != b"%d}" % expected:
                 return None
             line = body + b"}"
         if not self.files and line.startswith(CASE_ENDED) and (cut := line.rfind(FILES)) > 0:
