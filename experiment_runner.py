@@ -1634,13 +1634,10 @@ TELLING_NAMES = re.compile(
 
 def environment_json() -> dict[str, Any]:
     """The machine and the packages; of the environment only names that may matter, never values."""
-    from importlib.metadata import distributions
-
-    packages = {dist.metadata["Name"]: dist.version for dist in distributions() if dist.metadata["Name"]}
     uname = os.uname()
     return {
         "python": {"version": sys.version, "executable": sys.executable, "prefix": sys.prefix},
-        "packages": dict(sorted(packages.items(), key=lambda item: item[0].lower())),
+        "packages": dict(sorted(packages().items(), key=lambda item: item[0].lower())),
         "host": uname.nodename,
         "system": {"name": uname.sysname, "release": uname.release, "machine": uname.machine},
         "cpus": os.cpu_count(),
@@ -1649,6 +1646,17 @@ def environment_json() -> dict[str, Any]:
         "gpus": gpus(),
         "environment_names": sorted(name for name in os.environ if TELLING_NAMES.search(name)),
     }
+
+
+def packages() -> dict[str, str]:
+    """The version of every distribution that can be imported."""
+    from email.parser import HeaderParser
+    from importlib.metadata import distributions
+
+    # Not `dist.metadata`: it parses the whole description too, and anew each time, a quarter of a start's time in all.
+    texts = (dist.read_text("METADATA") or dist.read_text("PKG-INFO") or "" for dist in distributions())
+    headers = map(HeaderParser().parsestr, texts)
+    return {header["Name"]: header["Version"] for header in headers if header["Name"]}
 
 
 def gpus() -> list[dict[str, str]]:

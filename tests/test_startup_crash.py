@@ -103,6 +103,9 @@ class Lab:
         """Die at each point; the results folder that is left, aged past the patience of a sweep."""
         points = self.points(*arguments)
         assert len(points) >= 10, points
+        points = points[
+            :: 1 if os.environ.get("SUITECASE_EVERY_POINT") else 2
+        ]  # F3 of the campaign dies at all of them
 
         def die(point: Point) -> tuple[Point, Path]:
             results = self.results(f"died-{points.index(point)}")
@@ -177,8 +180,8 @@ def test_a_crash_at_any_step_of_a_start(lab: Lab) -> None:
         assert lab.run(results, suite).exit_code == 0, point
         assert not [path.name for path in folder.iterdir() if path.name.startswith(".")], point
         assert len(list(folder.iterdir())) == len(runs) + 1, point
-    assert half_built >= 10
-    assert whole >= 2
+    assert half_built >= 5
+    assert whole >= 1
 
 
 def resumes_cleanly(lab: Lab, *arguments: str, suite: Suite, attempts: dict[str, int]) -> None:
