@@ -232,9 +232,9 @@ def clean_environment() -> dict[str, str]:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """How many processes `-n auto` means: the tests wait a lot, and each has several processes of its own."""
+    """How many processes `-n auto` means: a test has several of its own, so that more would only get in their way."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(usable + 1, 8)
+    return min(max(2, usable), 8)
 
 
 SLOW_FILES = ("test_startup_crash", "test_documents", "test_inspect_mode", "test_packaging", "test_durability")
