@@ -74,6 +74,15 @@ def test_ls_of_nothing(tmp_path: Path) -> None:
     assert (done.code, done.stdout) == (0, f"No runs in {tmp_path / 'results'} yet.\n")
 
 
+def test_an_empty_folder_is_said_once(tmp_path: Path) -> None:
+    """However many runs are named."""
+    done = suitecase("diff", "a", "b", cwd=tmp_path)
+    assert done.code == 2
+    assert done.stderr.splitlines() == [
+        f"suitecase: there is no run in {tmp_path / 'results'}: run a suite first, or name the folder (--results-dir)."
+    ]
+
+
 def test_show(ran: Project) -> None:
     """What differs, what came out, why something failed, and how to go on."""
     done = suitecase("show", "exp", cwd=ran.root)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import sys
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -109,8 +108,7 @@ def fail(problems: Sequence[str], exit_code: int = 2) -> NoReturn:
     Raises:
         SystemExit: Always.
     """
-    for problem in problems:
-        print(f"suitecase: {problem}".encode("utf-8", "backslashreplace").decode(), file=sys.stderr)
+    print_problems(problems)
     raise SystemExit(exit_code)
 
 
@@ -200,26 +198,20 @@ def status_text(status: str) -> Any:
 
 def print_json(value: Any) -> None:
     """One strict JSON document; NaN and infinities are strings."""
+    from suitecase.tables.formats import strict
+
     print(json.dumps(strict(value), indent=2, ensure_ascii=False, default=str), flush=True)
 
 
 def print_jsonl(value: Any) -> None:
     """One line of strict JSON."""
+    from suitecase.tables.formats import strict
+
     print(json.dumps(strict(value), ensure_ascii=False, default=str), flush=True)
 
 
-def strict(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-    if isinstance(value, Mapping):
-        return {str(name): strict(each) for name, each in cast(Mapping[Any, Any], value).items()}
-    if isinstance(value, list | tuple):
-        return [strict(each) for each in cast(Sequence[Any], value)]
-    return value
-
-
 def print_problems(problems: Sequence[str]) -> None:
-    """What is damaged, on standard error: what can be shown is shown all the same."""
+    """What is wrong, on standard error; a command that can show something all the same goes on."""
     for problem in problems:
         print(f"suitecase: {problem}", file=sys.stderr)
 

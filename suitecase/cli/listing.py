@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -23,6 +23,7 @@ from suitecase.cli.common import (
 )
 
 if TYPE_CHECKING:
+    from suitecase.errors import NotFoundError
     from suitecase.rundir import Run
 
 __all__ = ["list_", "results", "show"]
@@ -205,7 +206,8 @@ def results(
     everything = {variant: flatten(told) for variant, told in values.items()}
     if key is not None:
         values = {variant: only_key(told, key) for variant, told in values.items()}
-        check_key(found, key, values)
+        if not any(values.values()):
+            raise no_such_key(found, key, {name for told in everything.values() for name in told})
     if as_json:
         print_json(values)
     else:
@@ -224,17 +226,12 @@ def only_key(told: dict[str, Any], key: str) -> dict[str, Any]:
     return {name: value for name, value in flatten(told).items() if name == key or name.startswith(f"{key}.")}
 
 
-def check_key(run: Run, key: str, values: dict[str, dict[str, Any]]) -> None:
+def no_such_key(run: Run, key: str, known: Set[str]) -> NotFoundError:
     """A result that no case has is a mistake, most likely of spelling."""
     from difflib import get_close_matches
 
     from suitecase.errors import NotFoundError
-    from suitecase.tables import flatten
-    from suitecase.tables.rows import case_results
 
-    if any(values.values()):
-        return
-    known = sorted({name for case in run.cases.values() for name in flatten(case_results(run, case)[0])})
-    near = get_close_matches(key, known, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known[:8]) or 'none'}."
-    raise NotFoundError(f"no case of {run.name} has a result {key!r}: {hint}")
+    near = get_close_matches(key, sorted(known), n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(sorted(known)[:8]) or 'none'}."
+    return NotFoundError(f"no case of {run.name} has a result {key!r}: {hint}")

@@ -91,7 +91,7 @@ def find_runs_named(results_dir: Path, given: Sequence[str]) -> list[Path]:
         except NotFoundError as error:
             problems += error.problems
     if problems:
-        raise NotFoundError(problems)
+        raise NotFoundError(dict.fromkeys(problems))  # an empty folder is said once
     return found
 
 

@@ -50,9 +50,10 @@ def find_owner(run_dir: Path, event: dict[str, Any]) -> Owner:
     if locked:
         return Owner(True, "it holds the lock of the journal", pid, host)
     here = os.uname().nodename
-    if locked is False and host == here and not newest_owner_file(run_dir):
+    owner_file = newest_owner_file(run_dir)
+    if locked is False and host == here and not owner_file:
         return Owner(False, "nobody holds the lock of the journal", pid, host)
-    file = newest_owner_file(run_dir) or run_dir / layout.JOURNAL
+    file = owner_file or run_dir / layout.JOURNAL
     try:
         silent_s = time.time() - file.stat().st_mtime
     except OSError:

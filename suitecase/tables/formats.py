@@ -6,9 +6,9 @@ import csv
 import json
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from suitecase.errors import SuitecaseError
 from suitecase.tables.table import Table, is_numeric
@@ -86,10 +86,10 @@ def strict(value: Any) -> Any:
     """A value that strict JSON can hold."""
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-    if isinstance(value, dict):
-        return {str(name): strict(each) for name, each in value.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+    if isinstance(value, Mapping):
+        return {str(name): strict(each) for name, each in cast(Mapping[Any, Any], value).items()}
     if isinstance(value, list | tuple):
-        return [strict(each) for each in value]  # pyright: ignore[reportUnknownVariableType]
+        return [strict(each) for each in cast(Sequence[Any], value)]
     return value
 
 
