@@ -25,7 +25,20 @@ LAYERS = (
 )
 HEIGHT = {name: height for height, layer in enumerate(LAYERS) for name in layer}
 MODULES = sorted(path.relative_to(PACKAGE.parent) for path in PACKAGE.rglob("*.py"))
-HEAVY = ("scipy", "pandas", "numpy", "inspect_ai", "duckdb", "rich", "tenacity", "aiolimiter", "typer", "pydantic")
+HEAVY = (
+    "statsmodels",
+    "matplotlib",
+    "scipy",
+    "pandas",
+    "numpy",
+    "inspect_ai",
+    "duckdb",
+    "rich",
+    "tenacity",
+    "aiolimiter",
+    "typer",
+    "pydantic",
+)
 
 
 def imports_of(path: Path) -> Iterator[str]:
@@ -68,7 +81,9 @@ def test_what_is_public_is_listed(module: Path) -> None:
     assert not [each for each in imported.__all__ if not hasattr(imported, each)]
 
 
-@pytest.mark.parametrize("module", ["suitecase", "suitecase.rundir", "suitecase.tables", "suitecase.queries"])
+@pytest.mark.parametrize(
+    "module", ["suitecase", "suitecase.rundir", "suitecase.tables", "suitecase.queries", "suitecase.stats"]
+)
 def test_importing_is_light(module: str) -> None:
     """What only reads imports no library that takes long."""
     code = f"import sys, {module}; print([name for name in {HEAVY!r} if name in sys.modules])"

@@ -1,0 +1,39 @@
+"""Statistics of experiments: pure functions of arrays, whose frozen results say themselves in a sentence.
+
+Numbers come from scipy and statsmodels (extra `analysis`); what is ours is selection, wording and honesty. The sign of
+a difference is that of the first argument minus the second, as in R. Importing this package imports neither library: a
+name's module is imported when the name is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from suitecase.errors import missing_extra
+
+if TYPE_CHECKING:
+    from suitecase.stats.results import Alternative, Assumption, Effect, Interval, TestResult
+    from suitecase.stats.samples import DataError
+
+__all__ = ["Alternative", "Assumption", "DataError", "Effect", "Interval", "TestResult"]
+
+MODULES = {
+    "results": ["Alternative", "Assumption", "Effect", "Interval", "TestResult"],
+    "samples": ["DataError"],
+}
+"""Where each public name lives."""
+
+HOME = {name: module for module, names in MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        module = import_module(f"{__name__}.{HOME[name]}")
+    except ModuleNotFoundError as error:
+        if error.name and error.name.partition(".")[0] in ("numpy", "scipy", "statsmodels", "pandas"):
+            raise missing_extra(f"suitecase.stats.{name}", "analysis") from error
+        raise
+    return getattr(module, name)
