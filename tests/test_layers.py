@@ -20,7 +20,8 @@ LAYERS = (
     {"ensembles"},
     {"items"},
     {"tables", "tracking", "policies"},
-    {"compare", "reports", "queries", "datasets", "traces", "optimise", "launchers"},
+    {"compare", "queries", "datasets", "traces", "launchers"},
+    {"reports", "optimise"},
     {"cli", "board", "mcp_server"},
 )
 HEIGHT = {name: height for height, layer in enumerate(LAYERS) for name in layer}

@@ -13,12 +13,24 @@ from typing import TYPE_CHECKING, Any
 from suitecase.errors import missing_extra
 
 if TYPE_CHECKING:
+    from suitecase.stats.comparisons import Better, Comparison, Verdict
     from suitecase.stats.results import Alternative, Assumption, Effect, Interval, TestResult
     from suitecase.stats.samples import DataError
 
-__all__ = ["Alternative", "Assumption", "DataError", "Effect", "Interval", "TestResult"]
+__all__ = [
+    "Alternative",
+    "Assumption",
+    "Better",
+    "Comparison",
+    "DataError",
+    "Effect",
+    "Interval",
+    "TestResult",
+    "Verdict",
+]
 
 MODULES = {
+    "comparisons": ["Better", "Comparison", "Verdict"],
     "results": ["Alternative", "Assumption", "Effect", "Interval", "TestResult"],
     "samples": ["DataError"],
 }
