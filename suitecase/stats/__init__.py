@@ -13,12 +13,56 @@ from typing import TYPE_CHECKING, Any
 from suitecase.errors import missing_extra
 
 if TYPE_CHECKING:
+    from suitecase.stats.effects import (
+        cliffs_delta,
+        cohens_d,
+        cohens_d_one_sample,
+        cohens_dz,
+        convert_effect,
+        epsilon_squared,
+        eta_squared,
+        glass_delta,
+        hedges_g,
+        omega_squared,
+        rank_biserial,
+    )
     from suitecase.stats.results import Alternative, Assumption, Effect, Interval, TestResult
     from suitecase.stats.samples import DataError
 
-__all__ = ["Alternative", "Assumption", "DataError", "Effect", "Interval", "TestResult"]
+__all__ = [
+    "Alternative",
+    "Assumption",
+    "DataError",
+    "Effect",
+    "Interval",
+    "TestResult",
+    "cliffs_delta",
+    "cohens_d",
+    "cohens_d_one_sample",
+    "cohens_dz",
+    "convert_effect",
+    "epsilon_squared",
+    "eta_squared",
+    "glass_delta",
+    "hedges_g",
+    "omega_squared",
+    "rank_biserial",
+]
 
 MODULES = {
+    "effects": [
+        "cliffs_delta",
+        "cohens_d",
+        "cohens_d_one_sample",
+        "cohens_dz",
+        "convert_effect",
+        "epsilon_squared",
+        "eta_squared",
+        "glass_delta",
+        "hedges_g",
+        "omega_squared",
+        "rank_biserial",
+    ],
     "results": ["Alternative", "Assumption", "Effect", "Interval", "TestResult"],
     "samples": ["DataError"],
 }
