@@ -14,6 +14,19 @@ from suitecase.errors import missing_extra
 
 if TYPE_CHECKING:
     from suitecase.stats.comparisons import Better, Comparison, Verdict
+    from suitecase.stats.effects import (
+        cliffs_delta,
+        cohens_d,
+        cohens_d_one_sample,
+        cohens_dz,
+        convert_effect,
+        epsilon_squared,
+        eta_squared,
+        glass_delta,
+        hedges_g,
+        omega_squared,
+        rank_biserial,
+    )
     from suitecase.stats.results import Alternative, Assumption, Effect, Interval, TestResult
     from suitecase.stats.samples import DataError
 
@@ -27,10 +40,34 @@ __all__ = [
     "Interval",
     "TestResult",
     "Verdict",
+    "cliffs_delta",
+    "cohens_d",
+    "cohens_d_one_sample",
+    "cohens_dz",
+    "convert_effect",
+    "epsilon_squared",
+    "eta_squared",
+    "glass_delta",
+    "hedges_g",
+    "omega_squared",
+    "rank_biserial",
 ]
 
 MODULES = {
     "comparisons": ["Better", "Comparison", "Verdict"],
+    "effects": [
+        "cliffs_delta",
+        "cohens_d",
+        "cohens_d_one_sample",
+        "cohens_dz",
+        "convert_effect",
+        "epsilon_squared",
+        "eta_squared",
+        "glass_delta",
+        "hedges_g",
+        "omega_squared",
+        "rank_biserial",
+    ],
     "results": ["Alternative", "Assumption", "Effect", "Interval", "TestResult"],
     "samples": ["DataError"],
 }
