@@ -14,6 +14,8 @@ from suitecase.errors import missing_extra
 
 if TYPE_CHECKING:
     from suitecase.stats.comparisons import Better, Comparison, Verdict
+    from suitecase.stats.conversions import EffectScale, convert_effect
+    from suitecase.stats.corrections import Adjustment, Correction, Family, MaxT, adjust, max_t
     from suitecase.stats.effects import (
         cliffs_delta,
         cohens_d,
@@ -27,34 +29,65 @@ if TYPE_CHECKING:
         omega_squared,
         rank_biserial,
     )
+    from suitecase.stats.intervals import (
+        BootstrapMethod,
+        bootstrap_interval,
+        mean_interval,
+        median_interval,
+        quantile_interval,
+    )
+    from suitecase.stats.posthoc import PairResult, dunn, dunnett, games_howell, tukey
+    from suitecase.stats.quantiles import quantile_difference
+    from suitecase.stats.resampling import bootstrap_means
     from suitecase.stats.results import Alternative, Assumption, Effect, Interval, TestResult
     from suitecase.stats.samples import DataError
 
 __all__ = [
+    "Adjustment",
     "Alternative",
     "Assumption",
     "Better",
+    "BootstrapMethod",
     "Comparison",
+    "Correction",
     "DataError",
     "Effect",
+    "EffectScale",
+    "Family",
     "Interval",
+    "MaxT",
+    "PairResult",
     "TestResult",
     "Verdict",
+    "adjust",
+    "bootstrap_interval",
+    "bootstrap_means",
     "cliffs_delta",
     "cohens_d",
     "cohens_d_one_sample",
     "cohens_dz",
     "convert_effect",
+    "dunn",
+    "dunnett",
     "epsilon_squared",
     "eta_squared",
+    "games_howell",
     "glass_delta",
     "hedges_g",
+    "max_t",
+    "mean_interval",
+    "median_interval",
     "omega_squared",
+    "quantile_difference",
+    "quantile_interval",
     "rank_biserial",
+    "tukey",
 ]
 
 MODULES = {
     "comparisons": ["Better", "Comparison", "Verdict"],
+    "conversions": ["EffectScale", "convert_effect"],
+    "corrections": ["Adjustment", "Correction", "Family", "MaxT", "adjust", "max_t"],
     "effects": [
         "cliffs_delta",
         "cohens_d",
@@ -68,6 +101,10 @@ MODULES = {
         "omega_squared",
         "rank_biserial",
     ],
+    "intervals": ["BootstrapMethod", "bootstrap_interval", "mean_interval", "median_interval", "quantile_interval"],
+    "posthoc": ["PairResult", "dunn", "dunnett", "games_howell", "tukey"],
+    "quantiles": ["quantile_difference"],
+    "resampling": ["bootstrap_means"],
     "results": ["Alternative", "Assumption", "Effect", "Interval", "TestResult"],
     "samples": ["DataError"],
 }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Literal, TypeAlias
 
 import numpy as np
 from scipy.special import ndtri, poch, stdtrit
@@ -14,12 +13,10 @@ from suitecase.stats.results import Effect, Interval
 from suitecase.stats.samples import Array, DataError, Values, check_level, pairs_of, sample_of
 
 __all__ = [
-    "EffectScale",
     "cliffs_delta",
     "cohens_d",
     "cohens_d_one_sample",
     "cohens_dz",
-    "convert_effect",
     "epsilon_squared",
     "eta_squared",
     "glass_delta",
@@ -29,8 +26,6 @@ __all__ = [
     "omega_squared",
     "rank_biserial",
 ]
-
-EffectScale: TypeAlias = Literal["d", "r", "odds ratio", "eta squared"]
 
 BOUNDS: dict[str, tuple[tuple[float, float, float], str]] = {
     "d": ((0.2, 0.5, 0.8), "Cohen 1988"),
@@ -95,7 +90,7 @@ def glass_delta(a: Values, b: Values, *, level: float = 0.95) -> Effect:
         DataError: For fewer than 2 values in a group, or a constant baseline.
     """
     x, y = two_samples(a, b)
-    sd = deviation(y, "b")
+    sd = deviation(y, largest(y), "the baseline is constant")
     value = float(x.mean() - y.mean()) / sd
     factor = math.sqrt(float(x.var(ddof=1)) / (sd * sd * len(x)) + 1 / len(y))
     low, high = t_noncentrality(value / factor, len(y) - 1, level)
@@ -111,8 +106,7 @@ def cohens_dz(a: Values, b: Values, *, level: float = 0.95) -> Effect:
         DataError: For fewer than 2 pairs, unequal lengths, or differences that are all the same.
     """
     x, y = pairs_of(a, b, least=2)
-    scale = max(float(np.abs(x).max()), float(np.abs(y).max()))
-    return one_sample_effect("Cohen d_z", x - y, "the differences", scale, level)
+    return one_sample_effect("Cohen d_z", x - y, max(largest(x), largest(y)), "all differences are the same", level)
 
 
 def cohens_d_one_sample(values: Values, null: float = 0.0, *, level: float = 0.95) -> Effect:
@@ -122,7 +116,7 @@ def cohens_d_one_sample(values: Values, null: float = 0.0, *, level: float = 0.9
         DataError: For fewer than 2 values, or values that are all the same.
     """
     x = sample_of(values, least=2)
-    return one_sample_effect("Cohen d", x - null, "values", max(float(np.abs(x).max()), abs(null)), level)
+    return one_sample_effect("Cohen d", x - null, max(largest(x), abs(null)), "all values are the same", level)
 
 
 def cliffs_delta(a: Values, b: Values, *, level: float = 0.95) -> Effect:
@@ -206,37 +200,6 @@ def epsilon_squared(f: float, df1: float, df2: float, *, n: int | None = None, l
     return variance_effect("ε²", lambda: df1 * (f - 1) / (df1 * f + df2), f, df1, df2, n, level)
 
 
-def convert_effect(value: float, from_: EffectScale, to: EffectScale) -> Effect:
-    """An effect of two groups of the same size on another scale; without a label, since scales label differently.
-
-    d and r: r = d / √(d² + 4), and ln(odds ratio) = dπ/√3, which takes the outcome as logistic (Borenstein et al.
-    2009, chapter 7); η² = r² (Cohen 1988, 8.2), whose sign is lost: what comes from η² is positive.
-
-    Raises:
-        DataError: For an unknown scale, or a value out of its scale's range.
-    """
-    if from_ not in SCALES or to not in SCALES:
-        raise DataError(f"from {from_!r} to {to!r}: the scales are {', '.join(map(repr, SCALES))}.")
-    name, (low, high), to_d, _ = SCALES[from_]
-    if not low < value < high and not (value == 0 == low and from_ == "eta squared"):
-        raise DataError(f"{value} isn't possible for {name}, which lies between {low:g} and {high:g}.")
-    return Effect(SCALES[to][0], SCALES[to][3](to_d(value)))
-
-
-SCALES: dict[str, tuple[str, tuple[float, float], Callable[[float], float], Callable[[float], float]]] = {
-    "d": ("Cohen d", (-math.inf, math.inf), lambda d: d, lambda d: d),
-    "r": ("r", (-1, 1), lambda r: 2 * r / math.sqrt(1 - r * r), lambda d: d / math.hypot(d, 2)),
-    "odds ratio": (
-        "odds ratio",
-        (0, math.inf),
-        lambda ratio: math.log(ratio) * math.sqrt(3) / math.pi,
-        lambda d: math.exp(d * math.pi / math.sqrt(3)),
-    ),
-    "eta squared": ("η²", (0, 1), lambda eta: 2 * math.sqrt(eta / (1 - eta)), lambda d: d * d / (d * d + 4)),
-}
-"""Of each scale: its name, its open range, how it becomes d, and how d becomes it."""
-
-
 def two_samples(a: Values, b: Values) -> tuple[Array, Array]:
     """Both groups, with everything that is wrong with either in one error."""
     problems: list[str] = []
@@ -251,11 +214,10 @@ def two_samples(a: Values, b: Values) -> tuple[Array, Array]:
     return found[0], found[1]
 
 
-def deviation(values: Array, name: str, scale: float | None = None) -> float:
-    """The standard deviation, refused if it is nothing but rounding of numbers as large as `scale`."""
-    size = float(np.abs(values).max()) if scale is None else scale
-    if float(np.ptp(values)) <= 10 * np.finfo(float).eps * size:
-        raise DataError(f"{name}: all {len(values)} are the same, so there is no standard deviation to divide by.")
+def deviation(values: Array, scale: float, constant: str) -> float:
+    """The standard deviation, refused in the given words if it is nothing but rounding of numbers of such a size."""
+    if float(np.ptp(values)) <= 10 * np.finfo(float).eps * scale:
+        raise DataError(f"{constant}, so there is no standard deviation to divide by.")
     return float(values.std(ddof=1))
 
 
@@ -264,14 +226,17 @@ def standardised(a: Values, b: Values) -> tuple[float, float, int]:
     x, y = two_samples(a, b)
     n, m = len(x), len(y)
     both = np.concatenate((x - x.mean(), y - y.mean()))
-    scale = max(float(np.abs(x).max()), float(np.abs(y).max()))
-    deviation(both, "both groups are constant", scale)
+    deviation(both, max(largest(x), largest(y)), "both groups are constant")
     sd = math.sqrt(float(both @ both) / (n + m - 2))
     return float(x.mean() - y.mean()) / sd, math.sqrt(1 / n + 1 / m), n + m - 2
 
 
-def one_sample_effect(name: str, values: Array, what: str, scale: float, level: float) -> Effect:
-    value = float(values.mean()) / deviation(values, what, scale)
+def largest(values: Array) -> float:
+    return float(np.abs(values).max())
+
+
+def one_sample_effect(name: str, values: Array, scale: float, constant: str, level: float) -> Effect:
+    value = float(values.mean()) / deviation(values, scale, constant)
     root = math.sqrt(len(values))
     low, high = t_noncentrality(value * root, len(values) - 1, level)
     return mean_effect(name, value, (low / root, high / root), level)
