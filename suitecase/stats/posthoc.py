@@ -65,15 +65,12 @@ def tukey(groups: Groups, *, level: float = 0.95) -> tuple[PairResult, ...]:
         DataError: For fewer than 2 groups, fewer than 2 values in one, or groups that are all constant.
     """
     found = groups_of(groups, least=2)
-    if all(np.ptp(x) == 0 for x in found.values()):
-        raise DataError("all groups are constant, so there is no variance to compare their means by.")
-    df = sum(map(len, found.values())) - len(found)
-    pooled = sum(float(x.var(ddof=1)) * (len(x) - 1) for x in found.values()) / df
+    pooled, df = pooled_variance(found)
 
-    def raw(x: Array, y: Array) -> float:
-        return t_p(float(x.mean() - y.mean()), pooled * (1 / len(x) + 1 / len(y)), df)
+    def error(x: Array, y: Array) -> tuple[float, float]:
+        return pooled * (1 / len(x) + 1 / len(y)), df
 
-    return range_results("Tukey HSD", found, True, raw, level, ("Tukey 1949", "Kramer 1956"))
+    return range_results("Tukey HSD", found, error, level, ("Tukey 1949", "Kramer 1956"))
 
 
 def games_howell(groups: Groups, *, level: float = 0.95) -> tuple[PairResult, ...]:
@@ -90,12 +87,11 @@ def games_howell(groups: Groups, *, level: float = 0.95) -> tuple[PairResult, ..
     if flat:
         raise DataError([f"{name} is constant: Games–Howell needs the variance of each group." for name in flat])
 
-    def raw(x: Array, y: Array) -> float:
+    def error(x: Array, y: Array) -> tuple[float, float]:
         u, v = float(x.var(ddof=1)) / len(x), float(y.var(ddof=1)) / len(y)
-        df = (u + v) ** 2 / (u * u / (len(x) - 1) + v * v / (len(y) - 1))
-        return t_p(float(x.mean() - y.mean()), u + v, df)
+        return u + v, (u + v) ** 2 / (u * u / (len(x) - 1) + v * v / (len(y) - 1))
 
-    return range_results("Games–Howell", found, False, raw, level, ("Games & Howell 1976",))
+    return range_results("Games–Howell", found, error, level, ("Games & Howell 1976",))
 
 
 def dunnett(groups: Groups, baseline: str, *, level: float = 0.95, seed: int = 0) -> tuple[PairResult, ...]:
@@ -117,12 +113,9 @@ def dunnett(groups: Groups, baseline: str, *, level: float = 0.95, seed: int = 0
     found = groups_of(groups, least=2)
     if baseline not in found:
         raise DataError(f"there is no group {baseline!r}: there are {', '.join(map(repr, found))}.")
-    if all(np.ptp(x) == 0 for x in found.values()):
-        raise DataError("all groups are constant, so there is no variance to compare their means by.")
+    pooled, df = pooled_variance(found)
     control = found[baseline]
     others = {name: x for name, x in found.items() if name != baseline}
-    df = sum(map(len, found.values())) - len(found)
-    pooled = sum(float(x.var(ddof=1)) * (len(x) - 1) for x in found.values()) / df
     result = cast(Any, stats).dunnett(*others.values(), control=control, rng=np.random.default_rng(seed))
     ends = result.confidence_interval(confidence_level=level)
     family = Family(f"pairs with {baseline}", "Dunnett", tuple(f"{name} − {baseline}" for name in others))
@@ -176,31 +169,47 @@ def dunn(groups: Groups, correction: Correction = "holm") -> tuple[PairResult, .
 def range_results(
     test: str,
     groups: dict[str, Array],
-    equal_variances: bool,
-    raw: Callable[[Array, Array], float],
+    error: Callable[[Array, Array], tuple[float, float]],
     level: float,
     references: tuple[str, ...],
 ) -> tuple[PairResult, ...]:
-    """The results of all pairs by the studentised range."""
+    """The results of all pairs by the studentised range, from the variance of each difference and its df."""
     check_level(level)
-    result = cast(Any, stats).tukey_hsd(*groups.values(), equal_var=equal_variances)
-    ends = result.confidence_interval(confidence_level=level)
-    pairs = list(combinations(enumerate(groups), 2))
-    family = Family("all pairs", test, tuple(f"{first} − {second}" for (_, first), (_, second) in pairs))
-    return tuple(
-        PairResult(
-            test=test,
-            first=first,
-            second=second,
-            difference=float(groups[first].mean() - groups[second].mean()),
-            interval=Interval(float(ends.low[i, j]), float(ends.high[i, j]), level, test),
-            p=float(result.pvalue[i, j]),
-            p_raw=raw(groups[first], groups[second]),
-            family=family,
-            references=references,
+    distribution = cast(Any, stats).studentized_range
+    pairs = list(combinations(groups, 2))
+    family = Family("all pairs", test, tuple(f"{first} − {second}" for first, second in pairs))
+    critical: dict[float, float] = {}
+    results: list[PairResult] = []
+    for first, second in pairs:
+        x, y = groups[first], groups[second]
+        difference = float(x.mean() - y.mean())
+        variance, df = error(x, y)
+        if df not in critical:
+            critical[df] = float(distribution.ppf(level, len(groups), df))
+        scale = math.sqrt(variance / 2)
+        half = critical[df] * scale
+        results.append(
+            PairResult(
+                test=test,
+                first=first,
+                second=second,
+                difference=difference,
+                interval=Interval(difference - half, difference + half, level, test),
+                p=float(np.clip(distribution.sf(abs(difference) / scale, len(groups), df), 0, 1)),
+                p_raw=t_p(difference, variance, df),
+                family=family,
+                references=references,
+            )
         )
-        for (i, first), (j, second) in pairs
-    )
+    return tuple(results)
+
+
+def pooled_variance(groups: dict[str, Array]) -> tuple[float, int]:
+    """The variance within groups, and its degrees of freedom."""
+    if all(np.ptp(x) == 0 for x in groups.values()):
+        raise DataError("all groups are constant, so there is no variance to compare their means by.")
+    df = sum(map(len, groups.values())) - len(groups)
+    return sum(float(x.var(ddof=1)) * (len(x) - 1) for x in groups.values()) / df, df
 
 
 def t_p(difference: float, variance: float, df: float) -> float:
