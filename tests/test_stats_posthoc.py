@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import pytest
+import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import stats
+from numpy.typing import NDArray
 
-from suitecase.stats import DataError, PairResult, adjust, dunn, dunnett, games_howell, max_t, tukey
+from suitecase.stats import (
+    Correction,
+    DataError,
+    PairResult,
+    adjust,
+    dunn,
+    dunnett,
+    games_howell,
+    max_t,
+    tukey,
+)
+
+stats: Any = scipy.stats  # without complete types
 
 PLANT_GROWTH = {
     "ctrl": [4.17, 5.58, 5.18, 6.11, 4.50, 4.61, 5.17, 4.53, 5.33, 5.14],
@@ -25,6 +40,9 @@ CHICK_WEIGHTS = {
     "soybean": [243, 230, 248, 327, 329, 250, 193, 271, 316, 267, 199, 171, 158, 248],
     "sunflower": [423, 340, 392, 339, 341, 226, 320, 295, 334, 322, 297, 318],
 }
+
+
+PairTest: TypeAlias = Callable[..., tuple[PairResult, ...]]
 
 
 def pair_of(results: tuple[PairResult, ...], first: str, second: str) -> list[float]:
@@ -71,7 +89,7 @@ def test_games_howell_is_rs_studentised_range():
 
 
 @pytest.mark.parametrize("test", [tukey, games_howell])
-def test_the_studentised_range_is_scipys(test):
+def test_the_studentised_range_is_scipys(test: PairTest):
     results = test(PLANT_GROWTH, level=0.9)
     theirs = stats.tukey_hsd(*PLANT_GROWTH.values(), equal_var=test is tukey)
     ends = theirs.confidence_interval(0.9)
@@ -82,12 +100,13 @@ def test_the_studentised_range_is_scipys(test):
 
 
 @pytest.mark.parametrize("test", [tukey, games_howell])
-def test_of_two_groups_the_studentised_range_is_the_t_test(test):
+def test_of_two_groups_the_studentised_range_is_the_t_test(test: PairTest):
     a, b = PLANT_GROWTH["ctrl"], PLANT_GROWTH["trt2"][:7]
     (result,) = test([a, b])
     theirs = stats.ttest_ind(a, b, equal_var=test is tukey)
     assert result.p == pytest.approx(float(theirs.pvalue), rel=1e-6)
     assert result.p_raw == pytest.approx(float(theirs.pvalue), rel=1e-10)
+    assert result.interval is not None
     assert (result.interval.low, result.interval.high) == pytest.approx(tuple(theirs.confidence_interval()), rel=1e-6)
 
 
@@ -143,16 +162,27 @@ def test_dunn_adjusts_by_holm_and_says_so():
         (lambda: max_t([[1], [2]], draws=10), "take 20"),
     ],
 )
-def test_what_cannot_be_compared_is_refused(call, problem):
+def test_what_cannot_be_compared_is_refused(call: Callable[[], object], problem: str):
     with pytest.raises(DataError, match=problem):
         call()
 
 
 # R: set.seed(1); p <- runif(12)^3; p.adjust(p, method)
-P = [0.018716993435935237, 0.051530302315764623, 0.187988118767206336, 0.749127375733012912, 0.008203533817704832]
-P += [0.725093931704930417, 0.843038944156745851, 0.288539815945831279, 0.248993574870416678, 0.000235871757806946]
-P += [0.008738579580761059, 0.005503677737536806]
-ADJUSTED = {
+P = [
+    0.018716993435935237,
+    0.051530302315764623,
+    0.187988118767206336,
+    0.749127375733012912,
+    0.008203533817704832,
+    0.725093931704930417,
+    0.843038944156745851,
+    0.288539815945831279,
+    0.248993574870416678,
+    0.000235871757806946,
+    0.008738579580761059,
+    0.005503677737536806,
+]
+ADJUSTED: dict[Correction, str] = {
     "holm": "0.14973594748748 0.36071211621035 1 1 0.08203533817705 1 1 1 1 0.00283046109368 0.08203533817705 "
     "0.06054045511290",
     "bh": "0.04492078424624 0.10306060463153 0.32226534645807 0.81722986443601 0.02621573874228 0.81722986443601 "
@@ -167,7 +197,7 @@ ADJUSTED = {
 
 
 @pytest.mark.parametrize("method", ADJUSTED)
-def test_corrections_are_rs(method):
+def test_corrections_are_rs(method: Correction):
     assert adjust(P, method).p == pytest.approx([float(each) for each in ADJUSTED[method].split()], rel=1e-12)
 
 
@@ -178,7 +208,7 @@ def test_a_correction_names_its_family():
     assert adjust([0.3, 0.2], "none").p == (0.3, 0.2)
 
 
-def family(seed: int, comparisons: int, effect: float = 0.0) -> np.ndarray:
+def family(seed: int, comparisons: int, effect: float = 0.0) -> NDArray[np.float64]:
     rng = np.random.default_rng(seed)
     shared = rng.normal(size=(40, 1))
     return shared + 0.5 * rng.normal(size=(40, comparisons)) + effect * np.arange(comparisons)
@@ -207,7 +237,9 @@ def test_correlated_comparisons_cost_less_than_holm():
 @pytest.mark.parametrize("resample", ["sign flips", "bootstrap"])
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 10**6), level=st.sampled_from([0.8, 0.9, 0.95]), discrete=st.booleans())
-def test_simultaneous_intervals_exclude_zero_exactly_when_the_adjusted_p_rejects(resample, seed, level, discrete):
+def test_simultaneous_intervals_exclude_zero_exactly_when_the_adjusted_p_rejects(
+    resample: Literal["sign flips", "bootstrap"], seed: int, level: float, discrete: bool
+):
     values = np.random.default_rng(seed).normal(0.4, 1, (8, 4))
     values = np.round(values * 2) if discrete else values
     if (np.ptp(values, axis=0) == 0).any():
