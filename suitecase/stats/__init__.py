@@ -13,7 +13,51 @@ from typing import TYPE_CHECKING, Any
 from suitecase.errors import missing_extra
 
 if TYPE_CHECKING:
+    from suitecase.stats.agreement import cohen_kappa, fleiss_kappa, krippendorff_alpha
+    from suitecase.stats.bayes import (
+        Posterior,
+        posterior_of_mean,
+        posterior_of_means,
+        posterior_of_paired_rates,
+        posterior_of_rate,
+        posterior_of_rates,
+    )
+    from suitecase.stats.calibration import Calibration, CalibrationBin, calibration_of, spiegelhalter_test
     from suitecase.stats.comparisons import Better, Comparison, Verdict
+    from suitecase.stats.estimates import Estimate
+    from suitecase.stats.evaluations import (
+        Rank,
+        RankBands,
+        VarianceSplit,
+        pass_at,
+        pass_hat,
+        rank_bands,
+        split_variance,
+    )
+    from suitecase.stats.judges import (
+        JudgeAgreement,
+        corrected_mean,
+        draw_labels,
+        judge_agreement,
+        position_bias,
+        rogan_gladen,
+    )
+    from suitecase.stats.meta import MetaAnalysis, MetaStudy, meta_analysis
+    from suitecase.stats.planning import PlannedTest, minimum_detectable
+    from suitecase.stats.planning_means import (
+        Correlation,
+        EquivalentMeans,
+        ManyMeans,
+        OneMean,
+        PairedItems,
+        PairedMeans,
+        Ranks,
+        TwoMeans,
+        TwoVariances,
+        cohen_f,
+    )
+    from suitecase.stats.planning_rates import OneRate, PairedRates, TwoRates
+    from suitecase.stats.planning_simulated import SimulatedPower, simulated_power
     from suitecase.stats.results import Alternative, Assumption, Effect, Interval, TestResult
     from suitecase.stats.samples import DataError
 
@@ -21,16 +65,92 @@ __all__ = [
     "Alternative",
     "Assumption",
     "Better",
+    "Calibration",
+    "CalibrationBin",
     "Comparison",
+    "Correlation",
     "DataError",
     "Effect",
+    "EquivalentMeans",
+    "Estimate",
     "Interval",
+    "JudgeAgreement",
+    "ManyMeans",
+    "MetaAnalysis",
+    "MetaStudy",
+    "OneMean",
+    "OneRate",
+    "PairedItems",
+    "PairedMeans",
+    "PairedRates",
+    "PlannedTest",
+    "Posterior",
+    "Rank",
+    "RankBands",
+    "Ranks",
+    "SimulatedPower",
     "TestResult",
+    "TwoMeans",
+    "TwoRates",
+    "TwoVariances",
+    "VarianceSplit",
     "Verdict",
+    "calibration_of",
+    "cohen_f",
+    "cohen_kappa",
+    "corrected_mean",
+    "draw_labels",
+    "fleiss_kappa",
+    "judge_agreement",
+    "krippendorff_alpha",
+    "meta_analysis",
+    "minimum_detectable",
+    "pass_at",
+    "pass_hat",
+    "position_bias",
+    "posterior_of_mean",
+    "posterior_of_means",
+    "posterior_of_paired_rates",
+    "posterior_of_rate",
+    "posterior_of_rates",
+    "rank_bands",
+    "rogan_gladen",
+    "simulated_power",
+    "spiegelhalter_test",
+    "split_variance",
 ]
 
 MODULES = {
+    "agreement": ["cohen_kappa", "fleiss_kappa", "krippendorff_alpha"],
+    "bayes": [
+        "Posterior",
+        "posterior_of_mean",
+        "posterior_of_means",
+        "posterior_of_paired_rates",
+        "posterior_of_rate",
+        "posterior_of_rates",
+    ],
+    "calibration": ["Calibration", "CalibrationBin", "calibration_of", "spiegelhalter_test"],
     "comparisons": ["Better", "Comparison", "Verdict"],
+    "estimates": ["Estimate"],
+    "evaluations": ["Rank", "RankBands", "VarianceSplit", "pass_at", "pass_hat", "rank_bands", "split_variance"],
+    "judges": ["JudgeAgreement", "corrected_mean", "draw_labels", "judge_agreement", "position_bias", "rogan_gladen"],
+    "meta": ["MetaAnalysis", "MetaStudy", "meta_analysis"],
+    "planning": ["PlannedTest", "minimum_detectable"],
+    "planning_means": [
+        "Correlation",
+        "EquivalentMeans",
+        "ManyMeans",
+        "OneMean",
+        "PairedItems",
+        "PairedMeans",
+        "Ranks",
+        "TwoMeans",
+        "TwoVariances",
+        "cohen_f",
+    ],
+    "planning_rates": ["OneRate", "PairedRates", "TwoRates"],
+    "planning_simulated": ["SimulatedPower", "simulated_power"],
     "results": ["Alternative", "Assumption", "Effect", "Interval", "TestResult"],
     "samples": ["DataError"],
 }
