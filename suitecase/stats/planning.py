@@ -13,18 +13,17 @@ from __future__ import annotations
 
 import abc
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, ClassVar, cast
 
 import numpy as np
-from scipy import optimize, special, stats
+from scipy import optimize, special
 
-from suitecase.stats.results import Alternative, Interval, Result
-from suitecase.stats.samples import Array, DataError, Values, check_level
+from suitecase.stats.results import Alternative, Result
+from suitecase.stats.samples import Array, DataError, Values
 
-__all__ = ["PlannedTest", "SidedTest", "SimulatedPower", "minimum_detectable", "over_chi", "simulated_power"]
+__all__ = ["PlannedTest", "SidedTest", "minimum_detectable", "positive"]
 
 MOST_UNITS = 10**9
 """No plan asks for more."""
@@ -243,30 +242,6 @@ def positive(**values: float) -> list[str]:
     ]
 
 
-@lru_cache
-def legendre(nodes: int) -> tuple[Array, Array]:
-    """Points and weights on [-1, 1]."""
-    return cast(tuple[Array, Array], cast(Any, special).roots_legendre(nodes))
-
-
-def over_chi(df: float, most: float = math.inf, nodes: int = 120) -> tuple[Array, Array]:
-    """Points and weights that average a smooth function of s/σ, the estimated over the true standard deviation.
-
-    s²/σ² is χ²(df)/df. Σ weight · f(point) is the mean of f(s/σ) where s/σ ≤ most, to about 1e-12: what the noncentral
-    t and Owen's Q (1965, Biometrika 52:437-446) integrate, at any df, where their library functions lose digits.
-    """
-    half = df / 2
-    low, high = (math.sqrt(cast(float, special.gammaincinv(half, q)) / half) for q in (1e-16, 1 - 1e-16))
-    high = min(high, most)
-    if high <= low:
-        return np.zeros(1), np.zeros(1)
-    at, weights = legendre(nodes)
-    points = low + (high - low) * (at + 1) / 2
-    log_density = (df - 1) * np.log(points) - half * points**2
-    density = weights * np.exp(log_density - log_density.max())
-    return points, density / density.sum() * cast(float, special.gammainc(half, half * high**2))
-
-
 def minimum_detectable(
     standard_error: float,
     df: float = math.inf,
@@ -301,73 +276,3 @@ def minimum_detectable(
         return cast(float, special.ndtri(q) if df == math.inf else special.stdtrit(df, q))
 
     return float((quantile(1 - tail) + quantile(power)) * standard_error)
-
-
-@dataclass(frozen=True)
-class SimulatedPower(Result):
-    """A power from simulation.
-
-    Attributes:
-        power: The share of simulated data sets in which the test rejected.
-        interval: Its 95 % interval (Wilson): the Monte-Carlo error.
-        simulations: How many data sets were drawn.
-        seed: The seed that they were drawn with.
-    """
-
-    power: float
-    interval: Interval
-    simulations: int
-    seed: int
-
-
-def simulated_power(
-    test: Callable[..., float],
-    draws: Sequence[Callable[[np.random.Generator, int], Array]],
-    n: int | Sequence[int],
-    *,
-    alpha: float = 0.05,
-    simulations: int = 2000,
-    seed: int = 0,
-) -> SimulatedPower:
-    """The power of any test against any distributions, where no formula is: by drawing data and counting.
-
-    >>> from scipy import stats
-    >>> simulated_power(
-    ...     lambda a, b: stats.mannwhitneyu(a, b).pvalue,
-    ...     [lambda rng, n: rng.exponential(2, n), lambda rng, n: rng.exponential(1, n)],
-    ...     n=40, simulations=500,
-    ... ).power
-    0.77
-
-    Args:
-        test: Takes one array for each of `draws`, returns the p-value.
-        draws: Each takes a generator and n, returns the values of one group, shape (n,).
-        n: Of each group, or one number for all.
-        alpha: The level after correction.
-        simulations: Data sets to draw; the error is at most 2.2 points at 2,000, 0.7 at 20,000 (95 %).
-        seed: Of the generator.
-
-    Raises:
-        DataError: For a bad n, alpha or number of simulations, or a test that gives no p-value.
-    """
-    sizes = [n] * len(draws) if isinstance(n, int) else list(n)
-    problems = positive(alpha=alpha, simulations=simulations) + positive(**{f"n[{i}]": k for i, k in enumerate(sizes)})
-    if len(sizes) != len(draws):
-        problems.append(f"n has {len(sizes)} sizes for {len(draws)} groups.")
-    if problems:
-        raise DataError(problems)
-    rng = np.random.default_rng(seed)
-    found = [
-        float(test(*(draw(rng, size) for draw, size in zip(draws, sizes, strict=True)))) for _ in range(simulations)
-    ]
-    if any(math.isnan(p) for p in found):
-        raise DataError("the test gave NaN for a p-value in some of the simulated data sets.")
-    rejected = sum(p < alpha for p in found)
-    return SimulatedPower(rejected / simulations, wilson(rejected, simulations), simulations, seed)
-
-
-def wilson(successes: int, n: int, level: float = 0.95) -> Interval:
-    """The interval of a share of simulations."""
-    check_level(level)
-    found = cast(Any, stats.binomtest(successes, n)).proportion_ci(level, "wilson")
-    return Interval(float(found.low), float(found.high), level, "Wilson")

@@ -9,7 +9,8 @@ from typing import ClassVar, cast
 import numpy as np
 from scipy import special
 
-from suitecase.stats.planning import PlannedTest, SidedTest, over_chi, positive
+from suitecase.stats.planning import PlannedTest, SidedTest, positive
+from suitecase.stats.quadrature import over_chi
 from suitecase.stats.samples import DataError, Values, sample_of
 
 __all__ = [
@@ -28,8 +29,14 @@ __all__ = [
 
 def t_power(noncentrality: float, df: float, tail: float) -> float:
     """P(T > t₁₋tail) for the noncentral t, by integration over the estimated standard deviation."""
-    points, weights = over_chi(df)
-    return float(weights @ special.ndtr(noncentrality - cast(float, special.stdtrit(df, 1 - tail)) * points))
+    critical = float(special.stdtrit(df, 1 - tail))
+    points, weights = over_chi(df, reached(noncentrality, critical))
+    return float(weights @ special.ndtr(noncentrality - critical * points))
+
+
+def reached(noncentrality: float, critical: float) -> float:
+    """The largest estimated standard deviation with which a test can reject; few units may give much larger ones."""
+    return (max(noncentrality, 0) + 9) / critical if critical > 0 else math.inf
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -276,12 +283,12 @@ class Correlation(SidedTest):
 
     def power_at(self, effect: float, n: float) -> float:
         """Given one side's values r is a noncentral t, whose noncentrality has a χ(n − 1) in it."""
-        points, weights = over_chi(n - 2)
         spread, of_spread = over_chi(n - 1)
-        critical = cast(float, special.stdtrit(n - 2, 1 - self.tail))
+        critical = float(special.stdtrit(n - 2, 1 - self.tail))
 
         def upper(r: float) -> float:
             noncentrality = r / math.sqrt(1 - r * r) * math.sqrt(n - 1) * spread
+            points, weights = over_chi(n - 2, reached(float(noncentrality.max()), critical))
             return float(of_spread @ special.ndtr(noncentrality[:, None] - critical * points) @ weights)
 
         return self.tails(upper, effect)

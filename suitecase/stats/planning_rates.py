@@ -18,7 +18,7 @@ __all__ = ["OneRate", "PairedRates", "TwoRates"]
 
 def binomial_window(n: int, rate: float) -> tuple[Array, Array]:
     """The counts that have any probability to speak of (all but 1e-15 of it), and their probabilities."""
-    law = cast(Any, stats.binom(n, rate))
+    law = cast(Any, stats.binom(n, rate if rate > 1e-300 else 0.0))  # scipy overflows on subnormal rates
     low, high = (int(each) for each in law.ppf([1e-16, 1 - 1e-16]))
     counts = np.arange(max(low - 1, 0), min(high + 1, n) + 1, dtype=np.float64)
     return counts, np.asarray(law.pmf(counts), np.float64)
