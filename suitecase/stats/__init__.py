@@ -14,6 +14,8 @@ from suitecase.errors import missing_extra
 
 if TYPE_CHECKING:
     from suitecase.stats.agreement import cohen_kappa, fleiss_kappa, krippendorff_alpha
+    from suitecase.stats.anova import one_way_anova, repeated_anova, two_way_anova, welch_anova
+    from suitecase.stats.association import kendall, pearson, spearman
     from suitecase.stats.bayes import (
         Posterior,
         posterior_of_mean,
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
         omega_squared,
         rank_biserial,
     )
+    from suitecase.stats.equivalence import non_inferiority, tost, tost_one, tost_paired
     from suitecase.stats.estimates import Estimate
     from suitecase.stats.evaluations import (
         Rank,
@@ -63,7 +66,10 @@ if TYPE_CHECKING:
         position_bias,
         rogan_gladen,
     )
+    from suitecase.stats.means import t_test, t_test_one, t_test_paired
     from suitecase.stats.meta import MetaAnalysis, MetaStudy, meta_analysis
+    from suitecase.stats.normality import Description, describe, shapiro_wilk
+    from suitecase.stats.permutation import permutation_test
     from suitecase.stats.planning import PlannedTest, minimum_detectable
     from suitecase.stats.planning_means import (
         Correlation,
@@ -81,9 +87,12 @@ if TYPE_CHECKING:
     from suitecase.stats.planning_simulated import SimulatedPower, simulated_power
     from suitecase.stats.posthoc import PairResult, dunn, dunnett, games_howell, tukey
     from suitecase.stats.quantiles import quantile_difference
+    from suitecase.stats.ranks import friedman, kruskal_wallis, mann_whitney, sign_test, wilcoxon
     from suitecase.stats.resampling import bootstrap_means
     from suitecase.stats.results import Alternative, Assumption, Effect, Interval, TestResult
     from suitecase.stats.samples import DataError
+    from suitecase.stats.sign_flips import permutation_test_paired, sign_flip_p
+    from suitecase.stats.variances import bartlett, brown_forsythe, f_test, fligner, levene
 
 __all__ = [
     "Adjustment",
@@ -97,6 +106,7 @@ __all__ = [
     "Correction",
     "Correlation",
     "DataError",
+    "Description",
     "Effect",
     "EffectScale",
     "EquivalentMeans",
@@ -127,8 +137,10 @@ __all__ = [
     "VarianceSplit",
     "Verdict",
     "adjust",
+    "bartlett",
     "bootstrap_interval",
     "bootstrap_means",
+    "brown_forsythe",
     "calibration_of",
     "cliffs_delta",
     "cohen_f",
@@ -138,25 +150,38 @@ __all__ = [
     "cohens_dz",
     "convert_effect",
     "corrected_mean",
+    "describe",
     "draw_labels",
     "dunn",
     "dunnett",
     "epsilon_squared",
     "eta_squared",
+    "f_test",
     "fleiss_kappa",
+    "fligner",
+    "friedman",
     "games_howell",
     "glass_delta",
     "hedges_g",
     "judge_agreement",
+    "kendall",
     "krippendorff_alpha",
+    "kruskal_wallis",
+    "levene",
+    "mann_whitney",
     "max_t",
     "mean_interval",
     "median_interval",
     "meta_analysis",
     "minimum_detectable",
+    "non_inferiority",
     "omega_squared",
+    "one_way_anova",
     "pass_at",
     "pass_hat",
+    "pearson",
+    "permutation_test",
+    "permutation_test_paired",
     "position_bias",
     "posterior_of_mean",
     "posterior_of_means",
@@ -167,15 +192,31 @@ __all__ = [
     "quantile_interval",
     "rank_bands",
     "rank_biserial",
+    "repeated_anova",
     "rogan_gladen",
+    "shapiro_wilk",
+    "sign_flip_p",
+    "sign_test",
     "simulated_power",
+    "spearman",
     "spiegelhalter_test",
     "split_variance",
+    "t_test",
+    "t_test_one",
+    "t_test_paired",
+    "tost",
+    "tost_one",
+    "tost_paired",
     "tukey",
+    "two_way_anova",
+    "welch_anova",
+    "wilcoxon",
 ]
 
 MODULES = {
     "agreement": ["cohen_kappa", "fleiss_kappa", "krippendorff_alpha"],
+    "anova": ["one_way_anova", "repeated_anova", "two_way_anova", "welch_anova"],
+    "association": ["kendall", "pearson", "spearman"],
     "bayes": [
         "Posterior",
         "posterior_of_mean",
@@ -200,11 +241,15 @@ MODULES = {
         "omega_squared",
         "rank_biserial",
     ],
+    "equivalence": ["non_inferiority", "tost", "tost_one", "tost_paired"],
     "estimates": ["Estimate"],
     "evaluations": ["Rank", "RankBands", "VarianceSplit", "pass_at", "pass_hat", "rank_bands", "split_variance"],
     "intervals": ["BootstrapMethod", "bootstrap_interval", "mean_interval", "median_interval", "quantile_interval"],
     "judges": ["JudgeAgreement", "corrected_mean", "draw_labels", "judge_agreement", "position_bias", "rogan_gladen"],
+    "means": ["t_test", "t_test_one", "t_test_paired"],
     "meta": ["MetaAnalysis", "MetaStudy", "meta_analysis"],
+    "normality": ["Description", "describe", "shapiro_wilk"],
+    "permutation": ["permutation_test"],
     "planning": ["PlannedTest", "minimum_detectable"],
     "planning_means": [
         "Correlation",
@@ -222,9 +267,12 @@ MODULES = {
     "planning_simulated": ["SimulatedPower", "simulated_power"],
     "posthoc": ["PairResult", "dunn", "dunnett", "games_howell", "tukey"],
     "quantiles": ["quantile_difference"],
+    "ranks": ["friedman", "kruskal_wallis", "mann_whitney", "sign_test", "wilcoxon"],
     "resampling": ["bootstrap_means"],
     "results": ["Alternative", "Assumption", "Effect", "Interval", "TestResult"],
     "samples": ["DataError"],
+    "sign_flips": ["permutation_test_paired", "sign_flip_p"],
+    "variances": ["bartlett", "brown_forsythe", "f_test", "fligner", "levene"],
 }
 """Where each public name lives."""
 
