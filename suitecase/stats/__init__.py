@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     )
     from suitecase.stats.calibration import Calibration, CalibrationBin, calibration_of, spiegelhalter_test
     from suitecase.stats.comparisons import Better, Comparison, Verdict
+    from suitecase.stats.contingency import chi_square, cramers_v, fisher_exact
     from suitecase.stats.conversions import EffectScale, convert_effect
     from suitecase.stats.corrections import Adjustment, Correction, Family, MaxT, adjust, max_t
     from suitecase.stats.effects import (
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
         omega_squared,
         rank_biserial,
     )
+    from suitecase.stats.effects_of_rates import cohens_h, odds_ratio, risk_ratio
     from suitecase.stats.estimates import Estimate
     from suitecase.stats.evaluations import (
         Rank,
@@ -64,6 +66,7 @@ if TYPE_CHECKING:
         rogan_gladen,
     )
     from suitecase.stats.meta import MetaAnalysis, MetaStudy, meta_analysis
+    from suitecase.stats.paired_rates import cochran_q, mcnemar, paired_rate_interval, two_paired_rates
     from suitecase.stats.planning import PlannedTest, minimum_detectable
     from suitecase.stats.planning_means import (
         Correlation,
@@ -81,6 +84,7 @@ if TYPE_CHECKING:
     from suitecase.stats.planning_simulated import SimulatedPower, simulated_power
     from suitecase.stats.posthoc import PairResult, dunn, dunnett, games_howell, tukey
     from suitecase.stats.quantiles import quantile_difference
+    from suitecase.stats.rates import one_rate, rate_difference_interval, rate_interval, two_rates
     from suitecase.stats.resampling import bootstrap_means
     from suitecase.stats.results import Alternative, Assumption, Effect, Interval, TestResult
     from suitecase.stats.samples import DataError
@@ -130,19 +134,24 @@ __all__ = [
     "bootstrap_interval",
     "bootstrap_means",
     "calibration_of",
+    "chi_square",
     "cliffs_delta",
+    "cochran_q",
     "cohen_f",
     "cohen_kappa",
     "cohens_d",
     "cohens_d_one_sample",
     "cohens_dz",
+    "cohens_h",
     "convert_effect",
     "corrected_mean",
+    "cramers_v",
     "draw_labels",
     "dunn",
     "dunnett",
     "epsilon_squared",
     "eta_squared",
+    "fisher_exact",
     "fleiss_kappa",
     "games_howell",
     "glass_delta",
@@ -150,11 +159,15 @@ __all__ = [
     "judge_agreement",
     "krippendorff_alpha",
     "max_t",
+    "mcnemar",
     "mean_interval",
     "median_interval",
     "meta_analysis",
     "minimum_detectable",
+    "odds_ratio",
     "omega_squared",
+    "one_rate",
+    "paired_rate_interval",
     "pass_at",
     "pass_hat",
     "position_bias",
@@ -167,11 +180,16 @@ __all__ = [
     "quantile_interval",
     "rank_bands",
     "rank_biserial",
+    "rate_difference_interval",
+    "rate_interval",
+    "risk_ratio",
     "rogan_gladen",
     "simulated_power",
     "spiegelhalter_test",
     "split_variance",
     "tukey",
+    "two_paired_rates",
+    "two_rates",
 ]
 
 MODULES = {
@@ -186,6 +204,7 @@ MODULES = {
     ],
     "calibration": ["Calibration", "CalibrationBin", "calibration_of", "spiegelhalter_test"],
     "comparisons": ["Better", "Comparison", "Verdict"],
+    "contingency": ["chi_square", "cramers_v", "fisher_exact"],
     "conversions": ["EffectScale", "convert_effect"],
     "corrections": ["Adjustment", "Correction", "Family", "MaxT", "adjust", "max_t"],
     "effects": [
@@ -200,11 +219,13 @@ MODULES = {
         "omega_squared",
         "rank_biserial",
     ],
+    "effects_of_rates": ["cohens_h", "odds_ratio", "risk_ratio"],
     "estimates": ["Estimate"],
     "evaluations": ["Rank", "RankBands", "VarianceSplit", "pass_at", "pass_hat", "rank_bands", "split_variance"],
     "intervals": ["BootstrapMethod", "bootstrap_interval", "mean_interval", "median_interval", "quantile_interval"],
     "judges": ["JudgeAgreement", "corrected_mean", "draw_labels", "judge_agreement", "position_bias", "rogan_gladen"],
     "meta": ["MetaAnalysis", "MetaStudy", "meta_analysis"],
+    "paired_rates": ["cochran_q", "mcnemar", "paired_rate_interval", "two_paired_rates"],
     "planning": ["PlannedTest", "minimum_detectable"],
     "planning_means": [
         "Correlation",
@@ -222,6 +243,7 @@ MODULES = {
     "planning_simulated": ["SimulatedPower", "simulated_power"],
     "posthoc": ["PairResult", "dunn", "dunnett", "games_howell", "tukey"],
     "quantiles": ["quantile_difference"],
+    "rates": ["one_rate", "rate_difference_interval", "rate_interval", "two_rates"],
     "resampling": ["bootstrap_means"],
     "results": ["Alternative", "Assumption", "Effect", "Interval", "TestResult"],
     "samples": ["DataError"],
