@@ -23,6 +23,8 @@ if TYPE_CHECKING:
         posterior_of_rates,
     )
     from suitecase.stats.calibration import Calibration, CalibrationBin, calibration_of, spiegelhalter_test
+    from suitecase.stats.clustered_rates import clustered_rate
+    from suitecase.stats.clusters import clustered_difference, clustered_mean, clustered_paired_difference
     from suitecase.stats.comparisons import Better, Comparison, Verdict
     from suitecase.stats.contingency import chi_square, cramers_v, fisher_exact
     from suitecase.stats.conversions import EffectScale, convert_effect
@@ -66,6 +68,7 @@ if TYPE_CHECKING:
         rogan_gladen,
     )
     from suitecase.stats.meta import MetaAnalysis, MetaStudy, meta_analysis
+    from suitecase.stats.nested import nested_difference, nested_mean
     from suitecase.stats.paired_rates import cochran_q, mcnemar, paired_rate_interval, two_paired_rates
     from suitecase.stats.planning import PlannedTest, minimum_detectable
     from suitecase.stats.planning_means import (
@@ -136,6 +139,10 @@ __all__ = [
     "calibration_of",
     "chi_square",
     "cliffs_delta",
+    "clustered_difference",
+    "clustered_mean",
+    "clustered_paired_difference",
+    "clustered_rate",
     "cochran_q",
     "cohen_f",
     "cohen_kappa",
@@ -164,6 +171,8 @@ __all__ = [
     "median_interval",
     "meta_analysis",
     "minimum_detectable",
+    "nested_difference",
+    "nested_mean",
     "odds_ratio",
     "omega_squared",
     "one_rate",
@@ -203,6 +212,8 @@ MODULES = {
         "posterior_of_rates",
     ],
     "calibration": ["Calibration", "CalibrationBin", "calibration_of", "spiegelhalter_test"],
+    "clustered_rates": ["clustered_rate"],
+    "clusters": ["clustered_difference", "clustered_mean", "clustered_paired_difference"],
     "comparisons": ["Better", "Comparison", "Verdict"],
     "contingency": ["chi_square", "cramers_v", "fisher_exact"],
     "conversions": ["EffectScale", "convert_effect"],
@@ -225,6 +236,7 @@ MODULES = {
     "intervals": ["BootstrapMethod", "bootstrap_interval", "mean_interval", "median_interval", "quantile_interval"],
     "judges": ["JudgeAgreement", "corrected_mean", "draw_labels", "judge_agreement", "position_bias", "rogan_gladen"],
     "meta": ["MetaAnalysis", "MetaStudy", "meta_analysis"],
+    "nested": ["nested_difference", "nested_mean"],
     "paired_rates": ["cochran_q", "mcnemar", "paired_rate_interval", "two_paired_rates"],
     "planning": ["PlannedTest", "minimum_detectable"],
     "planning_means": [
