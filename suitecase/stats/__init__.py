@@ -91,6 +91,7 @@ if TYPE_CHECKING:
     from suitecase.stats.resampling import bootstrap_means
     from suitecase.stats.results import Alternative, Assumption, Effect, Interval, TestResult
     from suitecase.stats.samples import DataError
+    from suitecase.stats.sequential import StoppingBounds, alpha_spent, stopping_bounds
 
 __all__ = [
     "Adjustment",
@@ -127,6 +128,7 @@ __all__ = [
     "RankBands",
     "Ranks",
     "SimulatedPower",
+    "StoppingBounds",
     "TestResult",
     "TwoMeans",
     "TwoRates",
@@ -134,6 +136,7 @@ __all__ = [
     "VarianceSplit",
     "Verdict",
     "adjust",
+    "alpha_spent",
     "bootstrap_interval",
     "bootstrap_means",
     "calibration_of",
@@ -196,6 +199,7 @@ __all__ = [
     "simulated_power",
     "spiegelhalter_test",
     "split_variance",
+    "stopping_bounds",
     "tukey",
     "two_paired_rates",
     "two_rates",
@@ -259,6 +263,7 @@ MODULES = {
     "resampling": ["bootstrap_means"],
     "results": ["Alternative", "Assumption", "Effect", "Interval", "TestResult"],
     "samples": ["DataError"],
+    "sequential": ["StoppingBounds", "alpha_spent", "stopping_bounds"],
 }
 """Where each public name lives."""
 
