@@ -25,7 +25,10 @@ if TYPE_CHECKING:
         posterior_of_rates,
     )
     from suitecase.stats.calibration import Calibration, CalibrationBin, calibration_of, spiegelhalter_test
+    from suitecase.stats.clustered_rates import clustered_rate
+    from suitecase.stats.clusters import clustered_difference, clustered_mean, clustered_paired_difference
     from suitecase.stats.comparisons import Better, Comparison, Verdict
+    from suitecase.stats.contingency import chi_square, cramers_v, fisher_exact
     from suitecase.stats.conversions import EffectScale, convert_effect
     from suitecase.stats.corrections import Adjustment, Correction, Family, MaxT, adjust, max_t
     from suitecase.stats.effects import (
@@ -40,6 +43,7 @@ if TYPE_CHECKING:
         omega_squared,
         rank_biserial,
     )
+    from suitecase.stats.effects_of_rates import cohens_h, odds_ratio, risk_ratio
     from suitecase.stats.equivalence import non_inferiority, tost, tost_one, tost_paired
     from suitecase.stats.estimates import Estimate
     from suitecase.stats.evaluations import (
@@ -68,7 +72,9 @@ if TYPE_CHECKING:
     )
     from suitecase.stats.means import t_test, t_test_one, t_test_paired
     from suitecase.stats.meta import MetaAnalysis, MetaStudy, meta_analysis
+    from suitecase.stats.nested import nested_difference, nested_mean
     from suitecase.stats.normality import Description, describe, shapiro_wilk
+    from suitecase.stats.paired_rates import cochran_q, mcnemar, paired_rate_interval, two_paired_rates
     from suitecase.stats.permutation import permutation_test
     from suitecase.stats.planning import PlannedTest, minimum_detectable
     from suitecase.stats.planning_means import (
@@ -88,9 +94,11 @@ if TYPE_CHECKING:
     from suitecase.stats.posthoc import PairResult, dunn, dunnett, games_howell, tukey
     from suitecase.stats.quantiles import quantile_difference
     from suitecase.stats.ranks import friedman, kruskal_wallis, mann_whitney, sign_test, wilcoxon
+    from suitecase.stats.rates import one_rate, rate_difference_interval, rate_interval, two_rates
     from suitecase.stats.resampling import bootstrap_means
     from suitecase.stats.results import Alternative, Assumption, Effect, Interval, TestResult
     from suitecase.stats.samples import DataError
+    from suitecase.stats.sequential import StoppingBounds, alpha_spent, stopping_bounds
     from suitecase.stats.sign_flips import permutation_test_paired, sign_flip_p
     from suitecase.stats.variances import bartlett, brown_forsythe, f_test, fligner, levene
 
@@ -130,6 +138,7 @@ __all__ = [
     "RankBands",
     "Ranks",
     "SimulatedPower",
+    "StoppingBounds",
     "TestResult",
     "TwoMeans",
     "TwoRates",
@@ -137,19 +146,28 @@ __all__ = [
     "VarianceSplit",
     "Verdict",
     "adjust",
+    "alpha_spent",
     "bartlett",
     "bootstrap_interval",
     "bootstrap_means",
     "brown_forsythe",
     "calibration_of",
+    "chi_square",
     "cliffs_delta",
+    "clustered_difference",
+    "clustered_mean",
+    "clustered_paired_difference",
+    "clustered_rate",
+    "cochran_q",
     "cohen_f",
     "cohen_kappa",
     "cohens_d",
     "cohens_d_one_sample",
     "cohens_dz",
+    "cohens_h",
     "convert_effect",
     "corrected_mean",
+    "cramers_v",
     "describe",
     "draw_labels",
     "dunn",
@@ -157,6 +175,7 @@ __all__ = [
     "epsilon_squared",
     "eta_squared",
     "f_test",
+    "fisher_exact",
     "fleiss_kappa",
     "fligner",
     "friedman",
@@ -170,13 +189,19 @@ __all__ = [
     "levene",
     "mann_whitney",
     "max_t",
+    "mcnemar",
     "mean_interval",
     "median_interval",
     "meta_analysis",
     "minimum_detectable",
+    "nested_difference",
+    "nested_mean",
     "non_inferiority",
+    "odds_ratio",
     "omega_squared",
+    "one_rate",
     "one_way_anova",
+    "paired_rate_interval",
     "pass_at",
     "pass_hat",
     "pearson",
@@ -192,7 +217,10 @@ __all__ = [
     "quantile_interval",
     "rank_bands",
     "rank_biserial",
+    "rate_difference_interval",
+    "rate_interval",
     "repeated_anova",
+    "risk_ratio",
     "rogan_gladen",
     "shapiro_wilk",
     "sign_flip_p",
@@ -201,6 +229,7 @@ __all__ = [
     "spearman",
     "spiegelhalter_test",
     "split_variance",
+    "stopping_bounds",
     "t_test",
     "t_test_one",
     "t_test_paired",
@@ -208,6 +237,8 @@ __all__ = [
     "tost_one",
     "tost_paired",
     "tukey",
+    "two_paired_rates",
+    "two_rates",
     "two_way_anova",
     "welch_anova",
     "wilcoxon",
@@ -226,7 +257,10 @@ MODULES = {
         "posterior_of_rates",
     ],
     "calibration": ["Calibration", "CalibrationBin", "calibration_of", "spiegelhalter_test"],
+    "clustered_rates": ["clustered_rate"],
+    "clusters": ["clustered_difference", "clustered_mean", "clustered_paired_difference"],
     "comparisons": ["Better", "Comparison", "Verdict"],
+    "contingency": ["chi_square", "cramers_v", "fisher_exact"],
     "conversions": ["EffectScale", "convert_effect"],
     "corrections": ["Adjustment", "Correction", "Family", "MaxT", "adjust", "max_t"],
     "effects": [
@@ -241,6 +275,7 @@ MODULES = {
         "omega_squared",
         "rank_biserial",
     ],
+    "effects_of_rates": ["cohens_h", "odds_ratio", "risk_ratio"],
     "equivalence": ["non_inferiority", "tost", "tost_one", "tost_paired"],
     "estimates": ["Estimate"],
     "evaluations": ["Rank", "RankBands", "VarianceSplit", "pass_at", "pass_hat", "rank_bands", "split_variance"],
@@ -248,7 +283,9 @@ MODULES = {
     "judges": ["JudgeAgreement", "corrected_mean", "draw_labels", "judge_agreement", "position_bias", "rogan_gladen"],
     "means": ["t_test", "t_test_one", "t_test_paired"],
     "meta": ["MetaAnalysis", "MetaStudy", "meta_analysis"],
+    "nested": ["nested_difference", "nested_mean"],
     "normality": ["Description", "describe", "shapiro_wilk"],
+    "paired_rates": ["cochran_q", "mcnemar", "paired_rate_interval", "two_paired_rates"],
     "permutation": ["permutation_test"],
     "planning": ["PlannedTest", "minimum_detectable"],
     "planning_means": [
@@ -268,9 +305,11 @@ MODULES = {
     "posthoc": ["PairResult", "dunn", "dunnett", "games_howell", "tukey"],
     "quantiles": ["quantile_difference"],
     "ranks": ["friedman", "kruskal_wallis", "mann_whitney", "sign_test", "wilcoxon"],
+    "rates": ["one_rate", "rate_difference_interval", "rate_interval", "two_rates"],
     "resampling": ["bootstrap_means"],
     "results": ["Alternative", "Assumption", "Effect", "Interval", "TestResult"],
     "samples": ["DataError"],
+    "sequential": ["StoppingBounds", "alpha_spent", "stopping_bounds"],
     "sign_flips": ["permutation_test_paired", "sign_flip_p"],
     "variances": ["bartlett", "brown_forsythe", "f_test", "fligner", "levene"],
 }
