@@ -61,7 +61,8 @@ IDS = [f"{type(test).__name__}-{i}" for i, (test, _) in enumerate(EVERY)]
 @pytest.mark.parametrize("module", ["planning_means", "planning_rates", "planning_simulated", "evaluations", "bayes"])
 def test_examples_in_docstrings_run(module: str) -> None:
     found = doctest.testmod(importlib.import_module(f"suitecase.stats.{module}"), optionflags=doctest.ELLIPSIS)
-    assert found.attempted and not found.failed
+    assert found.attempted
+    assert not found.failed
 
 
 def test_r_power_t_test() -> None:

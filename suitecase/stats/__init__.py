@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from suitecase.stats.calibration import Calibration, CalibrationBin, calibration_of, spiegelhalter_test
     from suitecase.stats.clustered_rates import clustered_rate
     from suitecase.stats.clusters import clustered_difference, clustered_mean, clustered_paired_difference
+    from suitecase.stats.comparing import Side, compare, compare_many, compare_paired, compare_sides
     from suitecase.stats.comparisons import Better, Comparison, Verdict
     from suitecase.stats.contingency import chi_square, cramers_v, fisher_exact
     from suitecase.stats.conversions import EffectScale, convert_effect
@@ -137,6 +138,7 @@ __all__ = [
     "Rank",
     "RankBands",
     "Ranks",
+    "Side",
     "SimulatedPower",
     "StoppingBounds",
     "TestResult",
@@ -165,6 +167,10 @@ __all__ = [
     "cohens_d_one_sample",
     "cohens_dz",
     "cohens_h",
+    "compare",
+    "compare_many",
+    "compare_paired",
+    "compare_sides",
     "convert_effect",
     "corrected_mean",
     "cramers_v",
@@ -259,6 +265,7 @@ MODULES = {
     "calibration": ["Calibration", "CalibrationBin", "calibration_of", "spiegelhalter_test"],
     "clustered_rates": ["clustered_rate"],
     "clusters": ["clustered_difference", "clustered_mean", "clustered_paired_difference"],
+    "comparing": ["Side", "compare", "compare_many", "compare_paired", "compare_sides"],
     "comparisons": ["Better", "Comparison", "Verdict"],
     "contingency": ["chi_square", "cramers_v", "fisher_exact"],
     "conversions": ["EffectScale", "convert_effect"],
