@@ -52,7 +52,7 @@ PANELS = {
         "query": tabular.query,
         "diff": comparing.diff,
     },
-    "Steer": {"cancel": running.cancel, "resume": running.resume, "gc": running.gc},
+    "Steer": {"cancel": running.cancel, "resume": running.resume, "replay": running.replay, "gc": running.gc},
     "Reproduce": {
         "verify": reproducing.verify,
         "reproduce": reproducing.reproduce,
