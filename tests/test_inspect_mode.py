@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 from conftest import Finished, Project, clean_environment, wait_for
+from test_command import answer
 
 from experiment_runner import read_log_header
 
@@ -229,6 +230,8 @@ class Made:
         return [log for log in self.logs if f"_{variant}_" in Path(log["path"]).name]
 
 
+WRITES = """(folder / 'results.json').write_text('{"accuracy": 0.5}')
+(folder / 'items.jsonl').write_text('{"key": "first", "status": "succeeded", "metrics": {"accuracy": 0.5}}\\n')"""
 CASES = {
     "plain": "import local; local.run()",
     "told": "import local; local.run(log_dir=config['output_dir'], metadata={'variant': 'mine', 'extra': 1})",
@@ -286,6 +289,32 @@ def test_status_of_a_case_is_that_of_its_logs(made: Made) -> None:
     assert ends["liar"]["cause"] == "exit code 3"
     assert made.finished.code == 1
     assert f"[FAILED] broken: log {broken.name} has status error" in made.finished.stdout
+
+
+def test_one_table_with_a_run_in_standard_mode(made: Made, project: Project) -> None:
+    """A row per case of both, with configs and results in the same columns; a row per log or per sample of the one."""
+    project.suite(f"[ExperimentCase('plain', Config(x=1, do={WRITES!r}))]", experiment="standard")
+    assert project.run().code == 0
+    both = [str(run_dir(made.project)), str(next((project.root / "results/standard").iterdir()))]
+    rows = answer("table", *both, cwd=project.root)
+    assert [(row["experiment"], row["variant"]) for row in rows] == [
+        *(("exp", variant) for variant in CASES), ("standard", "plain")
+    ]  # fmt: skip
+    inspected, standard = rows[0], rows[-1]
+    assert (inspected["config.x"], inspected["result.accuracy"]) == (0, 0.0)
+    assert (standard["config.x"], standard["result.accuracy"]) == (1, 0.5)
+    assert [row["status"] for row in rows] == [*(["succeeded"] * 3), *(["failed"] * 3), "succeeded"]
+    of_several = [row["result.addition1.accuracy"] for row in rows]
+    assert of_several == [0.0 if variant == "several" else None for variant in CASES] + [None]
+    items = answer("table", *both, "--rows", "items", cwd=project.root)
+    assert {(row["id"], row["key"]) for row in items if row["experiment"] == "exp"} == {
+        ("first", None),
+        ("second", None),
+    }
+    (item,) = (row for row in items if row["experiment"] == "standard")
+    assert (item["key"], item["id"], item["metrics.accuracy"]) == ("first", None, 0.5)
+    counts = Counter(row["log"] for row in answer("table", *both, "--rows", "logs", cwd=project.root))
+    assert counts == {Path(log["path"]).name: 1 for log in made.logs}
 
 
 def test_journal_names_published_logs(made: Made) -> None:

@@ -20,8 +20,9 @@ import pytest
 from conftest import DEADLINE_S, Project, clean_environment
 
 FLAGS = [
-    *("--dry-run", "--parallelism", "-p", "--resume", "--only", "--set", "--note", "--results-dir", "--same-code"),
-    *("--debug", "--follow", "--describe", "--json", "--quiet", "--verbose", "--help"),
+    *("--dry-run", "--parallelism", "-p", "--resume", "--again", "--only", "--set", "--note", "--results-dir"),
+    *("--same-code", "--debug", "--follow", "--confirm-above", "--describe", "--json", "--quiet", "--verbose"),
+    "--help",
 ]
 ESCAPE = re.compile(r"\x1b\[([0-9;?]*)([A-Za-z])")
 
