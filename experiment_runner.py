@@ -4394,7 +4394,7 @@ def command_line(suite: Suite) -> None:
         else:
             sys.exit(run(suite, options).exit_code)
 
-    gc.freeze()  # what was imported stays to the end: to walk through it once more then takes a fifteenth of a short run
+    gc.freeze()  # what was imported stays to the end: to walk through it once more then is a fifteenth of a short run
     app()
 
 
