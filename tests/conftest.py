@@ -238,12 +238,17 @@ def pytest_xdist_auto_num_workers() -> int:
     return min(max(2, usable), 8)
 
 
-SLOW_FILES = ("test_startup_crash", "test_documents", "test_inspect_mode", "test_packaging", "test_durability")
+SLOW_FILES = (
+    *("test_inspect_mode", "test_documents", "test_startup_crash", "test_supervision", "test_durability"),
+    *("test_resume", "test_suite_command", "test_launching", "test_policy", "test_init", "test_packaging"),
+    *("test_items_example", "test_code_watch", "test_tables", "test_transport", "test_items", "test_hooks"),
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files that take long come first, so that no process is left alone with one of them at the end."""
-    items.sort(key=lambda item: not item.path.stem.startswith(SLOW_FILES))
+    place = {name: at for at, name in enumerate(SLOW_FILES)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(place)))
 
 
 @pytest.fixture(scope="session", autouse=True)
