@@ -120,12 +120,12 @@ def clustered(a: Array, b: Array, paired: bool, clusters: tuple[Labels, Labels],
         return Choice(
             decide=lambda level: clustered_paired_difference(a, b, clusters[0], level=level),
             beside=lambda: permutation_test_paired(a, b, clusters=clusters[0], seed=seed),
-            why=("Pairs in clusters: CR2 standard error with t(G−1), with whole clusters' signs flipped beside it.",),
+            why=("Pairs in clusters: CR2 standard error, with whole clusters' signs flipped beside it.",),
         )
     return Choice(
         decide=lambda level: clustered_difference(a, b, clusters[0], clusters[1], level=level),
         beside=lambda: permutation_test(a, b, clusters=clusters, seed=seed),
-        why=("Groups in clusters: CR2 standard error with t(G−1), with whole clusters permuted beside it.",),
+        why=("Groups in clusters: CR2 standard error, with whole clusters permuted beside it.",),
     )
 
 

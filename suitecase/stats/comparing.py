@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, cast
 
 import numpy as np
+from scipy.special import stdtrit
 
 from suitecase.stats.choice import Choice, TestName, choose
 from suitecase.stats.comparisons import Better, Comparison, Verdict
@@ -39,6 +40,18 @@ class Side:
     values: Values
     clusters: Sequence[Hashable] | None = None
     missing: int = 0
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What holds for a whole family."""
+
+    unit: str
+    alpha: float
+    correction: Correction
+    family: str
+    power: float
+    margin: float | None
 
 
 @dataclass(frozen=True)
@@ -152,7 +165,7 @@ def compare_many(
     found = compare_sides(
         [(Side(name, groups[name]), Side(baseline, groups[baseline])) for name in others],
         paired=paired, correction=correction, alpha=alpha, power=power, margin=margin,
-        better=[better] * len(others), test=test, transform=transform, seed=seed,
+        better=[better for _ in others], test=test, transform=transform, seed=seed,
     )  # fmt: skip
     return tuple(found)
 
@@ -202,22 +215,17 @@ def compare_sides(
     if margin is not None and not margin > 0:
         raise DataError(f"margin={margin}: the largest difference that doesn't matter is above 0.")
     pairing = [paired] * len(sides) if isinstance(paired, bool) else list(paired)
+    wanted: list[Better] = list(better) or [""] * len(sides)
     asked = [
-        ask(first, second, *about, test=test, transform=transform, alpha=alpha, seed=seed)
-        for (first, second), *about in zip(
-            sides, metrics or [""] * len(sides), better or cast(list[Better], [""] * len(sides)), pairing, strict=True
+        ask(first, second, metric, want, pairs, test=test, transform=transform, alpha=alpha, seed=seed)
+        for (first, second), metric, want, pairs in zip(
+            sides, metrics or [""] * len(sides), wanted, pairing, strict=True
         )
     ]
     tested = [each.found.p for each in asked if each.found]
     multipliers = iter(corrections_of(tested, correction))
-    words = family or f"{len(tested)} comparisons"
-    return tuple(
-        conclude(
-            each, next(multipliers) if each.found else 1.0, unit=unit, alpha=alpha, correction=correction,
-            family=words, power=power, margin=margin,
-        )
-        for each in asked
-    )  # fmt: skip
+    terms = Terms(unit, alpha, correction, family or f"{len(tested)} comparisons", power, margin)
+    return tuple(conclude(each, next(multipliers) if each.found else 1.0, terms) for each in asked)
 
 
 def ask(
@@ -265,42 +273,30 @@ def corrections_of(p: Sequence[float], method: Correction) -> list[float]:
     return [float(after / before) for after, before in zip(adjust(scaled, method).p, scaled, strict=True)]
 
 
-def conclude(
-    asked: Asked,
-    multiplier: float,
-    *,
-    unit: str,
-    alpha: float,
-    correction: Correction,
-    family: str,
-    power: float,
-    margin: float | None,
-) -> Comparison:
+def conclude(asked: Asked, multiplier: float, terms: Terms) -> Comparison:
     """The comparison, at the level that the correction leaves to it."""
-    own_alpha = alpha / multiplier
-    missing = (asked.first.missing, asked.second.missing)
-    about = {"unit": unit, "alpha": alpha, "correction": correction, "family": family, "power": power}
-    means = (float(asked.a.mean()), float(asked.b.mean()))
-    if asked.found is None or asked.choice is None:
-        return Comparison(
-            first=asked.first.name, second=asked.second.name, metric=asked.metric, paired=asked.paired,
-            n=(len(asked.a), len(asked.b)), means=means, difference=means[0] - means[1],
-            interval=Interval(-math.inf, math.inf, 1 - alpha, "none"), p=math.nan, p_adjusted=math.nan,
-            test=TestResult("none", math.nan, (len(asked.a), len(asked.b))), detectable=math.nan,
-            verdict="not tested", better=asked.better, warnings=asked.problems, missing=missing, **about,
-        )  # fmt: skip
-    test = asked.choice.decide(1 - own_alpha)
-    interval = test.interval or Interval(-math.inf, math.inf, 1 - own_alpha, "none")
+    n, means = (len(asked.a), len(asked.b)), (float(asked.a.mean()), float(asked.b.mean()))
+    untested = Comparison(
+        first=asked.first.name, second=asked.second.name, metric=asked.metric, unit=terms.unit, paired=asked.paired,
+        n=n, means=means, difference=means[0] - means[1],
+        interval=Interval(-math.inf, math.inf, 1 - terms.alpha, "none"), p=math.nan, p_adjusted=math.nan,
+        alpha=terms.alpha, correction=terms.correction, family=terms.family, test=TestResult("none", math.nan, n),
+        detectable=math.nan, power=terms.power, verdict="not tested", better=asked.better, warnings=asked.problems,
+        missing=(asked.first.missing, asked.second.missing),
+    )  # fmt: skip
+    if asked.choice is None:
+        return untested
+    alpha = terms.alpha / multiplier
+    test = asked.choice.decide(1 - alpha)
     beside = asked.choice.beside() if asked.choice.beside else None
     clusters = [side.clusters for side in (asked.first, asked.second) if side.clusters is not None]
-    return Comparison(
-        first=asked.first.name, second=asked.second.name, metric=asked.metric, paired=asked.paired,
-        n=(len(asked.a), len(asked.b)), means=means, difference=test.estimate, interval=interval, p=test.p,
-        p_adjusted=min(test.p * multiplier, 1.0), test=test, beside=beside, effect=test.effect,
-        detectable=detectable_of(test, own_alpha, power), verdict=verdict_of(asked, test, own_alpha, margin),
-        fragile=beside is not None and (beside.p < own_alpha) != (test.p < own_alpha), better=asked.better,
-        clusters=tuple(len(set(labels)) for labels in clusters), why=asked.choice.why, missing=missing,
-        warnings=(*test.warnings, *skewness_warnings(asked, test)), **about,
+    return replace(
+        untested, difference=test.estimate, p=test.p, p_adjusted=min(test.p * multiplier, 1.0), test=test, beside=beside,
+        interval=test.interval or replace(untested.interval, level=1 - alpha), effect=test.effect,
+        detectable=detectable_of(test, alpha, terms.power), verdict=verdict_of(asked, test, alpha, terms.margin),
+        fragile=beside is not None and (beside.p < alpha) != (test.p < alpha),
+        clusters=tuple(len(set(labels)) for labels in clusters), why=asked.choice.why,
+        warnings=(*test.warnings, *skewness_warnings(asked, test)),
     )  # fmt: skip
 
 
@@ -319,10 +315,8 @@ def detectable_of(test: TestResult, alpha: float, power: float) -> float:
     """The least difference that is found with that power; the standard error is the one that the interval shows."""
     if test.interval is None or not math.isfinite(test.interval.high - test.interval.low):
         return math.nan
-    from scipy.stats import norm, t
-
     df = test.df[-1] if test.df else math.inf
-    quantile = float(norm.isf(alpha / 2) if math.isinf(df) else t.isf(alpha / 2, df))
+    quantile = float(stdtrit(df, 1 - alpha / 2))
     standard_error = (test.interval.high - test.interval.low) / (2 * quantile)
     return minimum_detectable(standard_error, df, alpha=alpha, power=power)
 
