@@ -75,6 +75,7 @@ if TYPE_CHECKING:
     from suitecase.stats.meta import MetaAnalysis, MetaStudy, meta_analysis
     from suitecase.stats.nested import nested_difference, nested_mean
     from suitecase.stats.normality import Description, describe, shapiro_wilk
+    from suitecase.stats.paired_permutation import permutation_test_paired, sign_flip_p
     from suitecase.stats.paired_rates import cochran_q, mcnemar, paired_rate_interval, two_paired_rates
     from suitecase.stats.permutation import permutation_test
     from suitecase.stats.planning import PlannedTest, minimum_detectable
@@ -100,7 +101,6 @@ if TYPE_CHECKING:
     from suitecase.stats.results import Alternative, Assumption, Effect, Interval, TestResult
     from suitecase.stats.samples import DataError
     from suitecase.stats.sequential import StoppingBounds, alpha_spent, stopping_bounds
-    from suitecase.stats.sign_flips import permutation_test_paired, sign_flip_p
     from suitecase.stats.variances import bartlett, brown_forsythe, f_test, fligner, levene
 
 __all__ = [
@@ -292,6 +292,7 @@ MODULES = {
     "meta": ["MetaAnalysis", "MetaStudy", "meta_analysis"],
     "nested": ["nested_difference", "nested_mean"],
     "normality": ["Description", "describe", "shapiro_wilk"],
+    "paired_permutation": ["permutation_test_paired", "sign_flip_p"],
     "paired_rates": ["cochran_q", "mcnemar", "paired_rate_interval", "two_paired_rates"],
     "permutation": ["permutation_test"],
     "planning": ["PlannedTest", "minimum_detectable"],
@@ -317,7 +318,6 @@ MODULES = {
     "results": ["Alternative", "Assumption", "Effect", "Interval", "TestResult"],
     "samples": ["DataError"],
     "sequential": ["StoppingBounds", "alpha_spent", "stopping_bounds"],
-    "sign_flips": ["permutation_test_paired", "sign_flip_p"],
     "variances": ["bartlett", "brown_forsythe", "f_test", "fligner", "levene"],
 }
 """Where each public name lives."""
