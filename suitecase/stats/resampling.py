@@ -103,4 +103,4 @@ def sign_flips(items: int, draws: int, rng: np.random.Generator) -> Iterator[Arr
     for start in range(0, draws, rows):
         size = min(rows, draws - start) * items
         bits = np.unpackbits(np.frombuffer(rng.bytes(-(-size // 8)), dtype=np.uint8), count=size)
-        yield bits.reshape(-1, items) * 2.0 - 1.0
+        yield np.where(bits.reshape(-1, items), 1.0, -1.0)

@@ -10,13 +10,32 @@ from numpy.typing import NDArray
 
 from suitecase.errors import SuitecaseError
 
-__all__ = ["Array", "DataError", "Groups", "Values", "check_level", "codes_of", "groups_of", "pairs_of", "sample_of"]
+__all__ = [
+    "Array",
+    "DataError",
+    "Groups",
+    "Values",
+    "blocks_of",
+    "check_alternative",
+    "check_finite",
+    "check_level",
+    "codes_of",
+    "groups_of",
+    "is_constant",
+    "pairs_of",
+    "sample_of",
+    "size_of",
+]
 
 Array: TypeAlias = NDArray[np.float64]
 Values: TypeAlias = Sequence[float] | Sequence[int] | Sequence[bool] | NDArray[Any]
 """One-dimensional numbers, shape (n,). Booleans count as 0 and 1."""
 Groups: TypeAlias = Mapping[str, Values] | Sequence[Values]
 """Named groups, or groups in their order, each of shape (n_i,)."""
+
+
+LARGEST, SMALLEST = 1e100, 1e-100
+"""Of the largest absolute value: beyond, its third power times 10⁷ leaves the range of float64."""
 
 
 class DataError(SuitecaseError, ValueError):
@@ -78,6 +97,25 @@ def groups_of(groups: Groups, least: int = 1, least_groups: int = 2) -> dict[str
     return found
 
 
+def blocks_of(conditions: Groups, least: int = 2, least_conditions: int = 2) -> tuple[list[str], Array]:
+    """The conditions' names, and their values as an array of shape (blocks, conditions): a row is a block or subject.
+
+    Args:
+        conditions: Of each condition one value per block, the blocks in the same order.
+        least: How many blocks are needed.
+        least_conditions: How many conditions are needed.
+
+    Raises:
+        DataError: As `groups_of`, and if the conditions' lengths differ.
+    """
+    found = groups_of(conditions, least, least_conditions)
+    lengths = {name: len(values) for name, values in found.items()}
+    if len(set(lengths.values())) > 1:
+        counts = ", ".join(f"{name} has {n}" for name, n in lengths.items())
+        raise DataError(f"{counts} values: each block needs one value under each condition.")
+    return list(found), np.column_stack(list(found.values()))
+
+
 def codes_of(labels: Sequence[Hashable] | NDArray[Any], n: int, name: str = "clusters") -> NDArray[np.intp]:
     """For each of n values the number of its label, in [0, number of labels), by first appearance.
 
@@ -91,6 +129,26 @@ def codes_of(labels: Sequence[Hashable] | NDArray[Any], n: int, name: str = "clu
     return np.array([numbers.setdefault(label, len(numbers)) for label in listed], dtype=np.intp)
 
 
+def check_alternative(alternative: str) -> None:
+    """Refuse an alternative that isn't "two-sided", "less" or "greater".
+
+    Raises:
+        DataError: Then.
+    """
+    if alternative not in ("two-sided", "less", "greater"):
+        raise DataError(f'alternative={alternative!r}: it is "two-sided", "less" or "greater".')
+
+
+def check_finite(value: float, name: str) -> None:
+    """Refuse NaN and infinity.
+
+    Raises:
+        DataError: Then.
+    """
+    if not np.isfinite(value):
+        raise DataError(f"{name}={value}: a finite number is needed.")
+
+
 def check_level(level: float) -> None:
     """Refuse a confidence level outside of (0, 1).
 
@@ -99,6 +157,16 @@ def check_level(level: float) -> None:
     """
     if not 0 < level < 1:
         raise DataError(f"level={level}: a confidence level lies between 0 and 1, such as 0.95.")
+
+
+def size_of(*arrays: Array) -> float:
+    """The largest absolute value in all of them."""
+    return max(float(np.abs(each).max()) for each in arrays)
+
+
+def is_constant(values: Array, size: float | None = None) -> bool:
+    """Whether values are all the same, but for the rounding of numbers as large as `size`, or as themselves."""
+    return float(np.ptp(values)) <= 10 * float(np.finfo(np.float64).eps) * (size_of(values) if size is None else size)
 
 
 def checked(values: Values, name: str, least: int) -> tuple[Array | None, list[str]]:
@@ -121,6 +189,9 @@ def checked(values: Values, name: str, least: int) -> tuple[Array | None, list[s
         counts += f"{len(odd) - nan} infinite" * bool(nan < len(odd))
         where = ", ".join(map(str, odd[:3])) + ", …" * (len(odd) > 3)
         return None, [f"{name} has {counts} values of {len(array)} (at {where}): drop them, or say how they count."]
+    size = float(np.abs(array).max()) if len(array) else 0.0
+    if size > LARGEST or 0 < size < SMALLEST:
+        return None, [f"{name} has values up to {size:g}, whose powers are beyond floating point: rescale them."]
     if len(array) < least:
         return None, [f"{name} has {len(array)} values, and {least} are needed."]
     return array, []
