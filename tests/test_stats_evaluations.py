@@ -10,14 +10,16 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import stats
-from statsmodels.stats.inter_rater import cohens_kappa
+from scipy import stats as untyped
+from statsmodels.stats import inter_rater
 
 from suitecase.stats.agreement import cohen_kappa, fleiss_kappa, krippendorff_alpha
 from suitecase.stats.calibration import calibration_of, spiegelhalter_test
 from suitecase.stats.evaluations import pass_at, pass_hat, rank_bands, split_variance
 from suitecase.stats.judges import corrected_mean, draw_labels, judge_agreement, position_bias, rogan_gladen
 from suitecase.stats.samples import DataError
+
+stats = cast(Any, untyped)
 
 # Krippendorff (2011), "Computing Krippendorff's Alpha-Reliability", section D: four observers, twelve units.
 OBSERVERS = [
@@ -116,7 +118,7 @@ def test_cohen_kappa_equals_statsmodels(k: int, data: st.DataObject) -> None:
     table = np.array(data.draw(st.lists(st.lists(st.integers(1, 30), min_size=k, max_size=k), min_size=k, max_size=k)))
     a, b = (np.repeat(labels.ravel(), table.ravel()) for labels in np.indices(table.shape))
     for weights, arguments in (("none", {}), ("linear", {"wt": "linear"}), ("quadratic", {"wt": "quadratic"})):
-        other = cast(Any, cohens_kappa)(table, **arguments)
+        other = cast(Any, inter_rater).cohens_kappa(table, **arguments)
         found = cohen_kappa(a, b, weights=cast(Any, weights))
         assert found.value == pytest.approx(other.kappa, abs=1e-12)
         assert found.standard_error == pytest.approx(other.std_kappa, abs=1e-12)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from statsmodels.stats.meta_analysis import combine_effects
+from statsmodels.stats import meta_analysis as reference
 
 from suitecase.stats.meta import HeterogeneityMethod, MetaModel, meta_analysis
 from suitecase.stats.samples import DataError
@@ -56,7 +56,9 @@ def test_normal_intervals_and_q_equal_metafor() -> None:
 
 
 @given(
-    st.lists(st.tuples(st.floats(-3, 3), st.floats(0.05, 2)), min_size=3, max_size=12),
+    st.lists(
+        st.tuples(st.floats(-3, 3).map(lambda value: round(value, 6)), st.floats(0.05, 2)), min_size=3, max_size=12
+    ),
     st.sampled_from([1e-8, 1.0, 1e6]),
 )
 @settings(max_examples=40, deadline=None)
@@ -64,7 +66,7 @@ def test_equals_statsmodels_in_any_unit(studies: list[tuple[float, float]], unit
     """Paule & Mandel's τ² is where the generalised Q has its expectation; statsmodels iterates too few times for it."""
     y, errors = np.array(studies).T
     with np.errstate(all="ignore"):
-        other = cast(Any, combine_effects)(y, errors**2, method_re="chi2", use_t=False)
+        other = cast(Any, reference).combine_effects(y, errors**2, method_re="chi2", use_t=False)
     for method in ("dersimonian-laird", "paule-mandel"):
         found = meta_analysis(y * unit, errors * unit, tau2=cast(Any, method), hksj=False)
         fixed = meta_analysis(y * unit, errors * unit, model="fixed")
