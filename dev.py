@@ -80,8 +80,9 @@ def main(arguments: Sequence[str]) -> int:
         become([os.path.relpath(ROOT / "experiments" / "digits" / "suite_digits.py"), *rest])
     os.chdir(ROOT)
     if command == "test":
-        # A file's tests stay together: they share fixtures that take seconds to make.
-        become(["-m", "pytest", "-n", "auto", "--dist", "loadfile", *rest])
+        # A file's tests stay together: they share fixtures that take seconds to make. Files begin in the order of
+        # tests/conftest.py, the long ones first; by itself xdist would begin with those of many tests.
+        become(["-m", "pytest", "-n", "auto", "--dist", "loadfile", "--no-loadscope-reorder", *rest])
     if command == "bench":
         become(["benchmarks/run.py", *rest])
     if command == "faults":

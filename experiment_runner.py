@@ -32,6 +32,7 @@ if sys.platform == "win32":
 import errno
 import fcntl
 import fnmatch
+import gc
 import hashlib
 import heapq
 import inspect
@@ -263,6 +264,7 @@ class Options:
     parallelism: int | Literal["all"] | None = None
     dry_run: bool = False
     resume: str | Path | None = None
+    again: bool = False
     only: Sequence[str] = ()
     set: tuple[str, ...] = ()
     note: str = ""
@@ -273,6 +275,7 @@ class Options:
     quiet: bool = False
     json: bool = False
     detach: bool = False
+    confirm_above: float | None = None
     policy: Mapping[str, object] = field(default_factory=dict[str, object])  # what differs from the suite's
     as_command: bool = False  # by `run_experiments_cli`, so that there is a command to repeat
 
@@ -403,10 +406,34 @@ def run(suite: Suite, options: Options) -> RunSummary:
         if plan.resumed and not plan.to_run:
             console.say(f"Nothing left to do in {plan.run_dir}: all its cases that are asked for have succeeded.")
             return RunSummary(plan.run_dir, plan.resumed.statuses, 0)
+        if options.confirm_above is not None:
+            confirm_cost(plan, options.confirm_above)
         if options.detach:
             return detach(plan, console)
         with open_run(plan) as (opened, journal):
             return execute(opened, journal, console)
+
+
+def confirm_cost(plan: Plan, limit_usd: float) -> None:
+    """Have `suitecase estimate` ask a person whether a cost above the limit is fine.
+
+    Raises:
+        SuiteError: It is not (exit code 1), or nobody can be asked (2).
+    """
+    options = plan.options
+    path = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath)])
+    suitecase = shutil.which("suitecase", path=path)
+    if suitecase is None or plan.suite.file is None:
+        raise SuiteError(["--confirm-above asks the command `suitecase`: pip install suitecase"])
+    command = [suitecase, "estimate", str(plan.suite.file), "--results-dir", str(plan.results_dir)]
+    command += [f"--confirm-above={limit_usd}", *(["-p", str(plan.parallelism)] if options.parallelism else [])]
+    command += [f"--only={pattern}" for pattern in options.only or filter(None, [options.debug])]
+    # A resume replays its `--set`.
+    command += [f"--resume={plan.run_dir}"] if plan.resumed else [f"--set={text}" for text in options.set]
+    sys.stdout.flush()
+    done = subprocess.run(command, stdout=subprocess.DEVNULL if options.quiet else sys.stderr.fileno())
+    if done.returncode:
+        raise SuiteError(["--confirm-above: nothing was started."], EXIT_FAILED if done.returncode == 1 else 2)
 
 
 def execute(plan: Plan, journal: Journal, console: Console) -> RunSummary:
@@ -493,7 +520,8 @@ def make_plan(suite: Suite, options: Options) -> Plan:
     to_run = tuple(
         variant
         for variant in prepared
-        if selected(variant, options) and (resumed is None or resumed.statuses.get(variant) != "succeeded")
+        if selected(variant, options)
+        and (resumed is None or options.again or resumed.statuses.get(variant) != "succeeded")
     )
     limit = options.parallelism if isinstance(options.parallelism, int) else PARALLELISM_LIMIT
     parallelism = max(1, len(to_run) if options.parallelism == "all" else min(len(to_run), limit))
@@ -589,6 +617,10 @@ def check_options(suite: Suite, options: Options) -> list[str]:
         problems.append("--debug has one case and the terminal: leave --only, --json and --detach out.")
     if options.debug and options.debug not in variants:
         problems.append(f"no case is named {options.debug!r}.{nearest(options.debug, variants)}")
+    if options.again and options.resume is None:
+        problems.append("--again runs cases of an earlier run once more: say of which with --resume.")
+    if options.again and options.confirm_above is not None:
+        problems.append("--confirm-above can't tell what --again costs: leave one of them out.")
     at_once = cast(object, options.parallelism)
     if at_once not in (None, "all") and not (type(at_once) is int and at_once >= 1):
         problems.append(f"parallelism is {at_once!r}: it must be at least 1, or 'all'.")
@@ -1557,7 +1589,8 @@ def reopen_run(plan: Plan, resumed: Resumed, stack: ExitStack) -> tuple[Plan, Jo
         write_whole(path / "run.json", to_json(run).encode())
     journal.append(
         "run_resumed", number=number, host=os.uname().nodename, pid=os.getpid(), python=sys.version.split()[0],
-        code=plan.code.record(patch_name), only=list(plan.options.only), note=plan.options.note,
+        code=plan.code.record(patch_name), again=plan.options.again, only=list(plan.options.only),
+        note=plan.options.note,
         policy=asdict(plan.suite.policy),
         cases_added=list(resumed.added), cases_gone=list(resumed.gone),
         cases_added_sha256={variant: sha256_of(text.encode()) for variant, text in added.items()}, **described,
@@ -1650,13 +1683,12 @@ def environment_json() -> dict[str, Any]:
 
 def packages() -> dict[str, str]:
     """The version of every distribution that can be imported."""
-    from email.parser import HeaderParser
     from importlib.metadata import distributions
 
-    # Not `dist.metadata`: it parses the whole description too, and anew each time, a quarter of a start's time in all.
+    # Not `dist.metadata`, which parses the whole description too: a tenth of a start's time in an environment of 150.
     texts = (dist.read_text("METADATA") or dist.read_text("PKG-INFO") or "" for dist in distributions())
-    headers = map(HeaderParser().parsestr, texts)
-    return {header["Name"]: header["Version"] for header in headers if header["Name"]}
+    headers = (dict(re.findall(r"^(Name|Version):[ \t]*(.*\S)", text.partition("\n\n")[0], re.M)) for text in texts)
+    return {header["Name"]: header["Version"] for header in headers if len(header) == 2}
 
 
 def gpus() -> list[dict[str, str]]:
@@ -2336,6 +2368,7 @@ class Execution:
         self.refusals = 0  # launches in a row for which the system had no room
         self.undecided = 0  # failures about which hooks are still asked
         self.full = self.cancelled = self.killed = False
+        self.spared = False  # whether a case that had succeeded was to run again, and didn't
 
     def run(self) -> int:
         """Run to the end; the exit code."""
@@ -2346,7 +2379,7 @@ class Execution:
                 self.hooks.give_up()
                 self.fill()
             received = self.signals.received
-            failed = any(self.statuses[variant] != "succeeded" for variant in self.plan.to_run)
+            failed = self.spared or any(self.statuses[variant] != "succeeded" for variant in self.plan.to_run)
             exit_code = 128 + received[0] if received else EXIT_FAILED if failed else 0
             self.hooks.call("after_run", replace(self.record(), exit_code=exit_code), lambda _: None)
             self.serve()
@@ -2622,6 +2655,9 @@ class Execution:
         """Write down that a case ends without another attempt; a resume takes it up."""
         if earlier := self.last.pop(variant, None):  # it has failed, and waited for its next attempt
             self.end_case(replace(earlier, status="cancelled") if earlier.status == "unfinished" else earlier)
+            return
+        if self.statuses[variant] == "succeeded":  # as it did before --again: that stays true
+            self.spared = True
             return
         self.journal.append(
             "case_ended", variant=variant, status=status, attempts=self.attempts[variant], cause=cause, files={}
@@ -4351,6 +4387,7 @@ def command_line(suite: Suite) -> None:
         dry_run: bool = Flag(False, "--dry-run", help="Check everything, show the plan, write nothing."),
         parallelism: str = Flag("", "-p", "--parallelism", metavar="N", help=PARALLELISM_HELP),
         resume: str | None = Flag(None, metavar="RUN_DIR", help="Run what has not succeeded; or 'latest'."),
+        again: bool = Flag(False, "--again", help="With --resume: cases that have succeeded too."),
         only: list[str] = Flag([], metavar="PATTERN", help="Only such variants; may be repeated."),
         set_: list[str] = Flag([], "--set", metavar="FIELD=VALUE", help="Change a field everywhere."),
         note: str = Flag("", metavar="TEXT", help="Recorded with the run."),
@@ -4359,6 +4396,7 @@ def command_line(suite: Suite) -> None:
         debug: str | None = Flag(None, metavar="VARIANT", help="One case on the terminal: breakpoint()."),
         follow: bool | None = Flag(None, "--follow/--no-follow", help="Show what cases print, as it comes."),
         detach: bool = Flag(False, "--detach", help="Return at once; the run outlives this shell."),
+        confirm_above: float | None = Flag(None, min=0, metavar="USD", help="Ask first if it may cost more."),
         describe: bool = Flag(False, "--describe", help="The suite as one JSON object; runs nothing."),
         as_json: bool = Flag(False, "--json", help="One JSON object per line, for programs."),
         quiet: bool = Flag(False, "--quiet", "-q", help="Print nothing but failures."),
@@ -4384,9 +4422,9 @@ def command_line(suite: Suite) -> None:
         given["retry_on"] = tuple(int(name) if name.isdigit() else name for name in retry_on) or None
         policy = {name: given.get(name) for name in ExecutionPolicy.__dataclass_fields__}
         options = Options(
-            parallelism=cast(int | Literal["all"] | None, at_once), dry_run=dry_run, resume=resume, only=tuple(only),
-            set=tuple(set_), note=note, results_dir=results_dir, same_code=same_code, debug=debug, follow=follow,
-            quiet=quiet, json=as_json, detach=detach, as_command=True,
+            parallelism=cast(int | Literal["all"] | None, at_once), dry_run=dry_run, resume=resume, again=again,
+            only=tuple(only), set=tuple(set_), note=note, results_dir=results_dir, same_code=same_code, debug=debug,
+            follow=follow, quiet=quiet, json=as_json, detach=detach, confirm_above=confirm_above, as_command=True,
             policy={name: value for name, value in policy.items() if value is not None},
         )  # fmt: skip
         if describe:
@@ -4394,6 +4432,7 @@ def command_line(suite: Suite) -> None:
         else:
             sys.exit(run(suite, options).exit_code)
 
+    gc.freeze()  # what was imported stays to the end: to walk through it once more then is a fifteenth of a short run
     app()
 
 
@@ -4433,6 +4472,7 @@ def description_of(suite: Suite, options: Options) -> dict[str, Any]:
         "mode": suite.mode,
         "entry_point": str(plan.entry_point),
         "policy": asdict(suite.policy),
+        "parallelism": plan.parallelism,
         "cases": [
             {
                 "variant": variant,

@@ -9,7 +9,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -237,12 +238,17 @@ def pytest_xdist_auto_num_workers() -> int:
     return min(max(2, usable), 8)
 
 
-SLOW_FILES = ("test_startup_crash", "test_documents", "test_inspect_mode", "test_packaging", "test_durability")
+SLOW_FILES = (
+    *("test_inspect_mode", "test_documents", "test_startup_crash", "test_supervision", "test_durability"),
+    *("test_resume", "test_suite_command", "test_launching", "test_policy", "test_init", "test_packaging"),
+    *("test_items_example", "test_code_watch", "test_tables", "test_transport", "test_items", "test_hooks"),
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files that take long come first, so that no process is left alone with one of them at the end."""
-    items.sort(key=lambda item: not item.path.stem.startswith(SLOW_FILES))
+    place = {name: at for at, name in enumerate(SLOW_FILES)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(place)))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -270,7 +276,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     project.write(".gitignore", "__pycache__/\n/results/\n")
     project.suite({"a": "print('hello')", "b": "print('hello')"})
     subprocess.run([sys.executable, "-m", "compileall", "-q", root], check=True, env=clean_environment())
-    project.git("init", "-q", "-b", "main")
+    project.git("init", "-q", "-b", "main", "--template=")  # no samples of hooks, which every copy would copy
     project.git("add", ".")
     project.git("commit", "-q", "-m", "First")
     return root
@@ -283,3 +289,39 @@ def project(template: Path, tmp_path: Path) -> Iterator[Project]:
     shutil.copytree(template, made.root, symlinks=True)
     yield made
     made.close()
+
+
+@pytest.fixture(scope="module")
+def new_project(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Project]]:
+    """Makes projects like `project` that live as long as a file's tests."""
+    made: list[Project] = []
+
+    def make(name: str) -> Project:
+        project = Project(tmp_path_factory.mktemp(name) / "project")
+        shutil.copytree(template, project.root, symlinks=True)
+        made.append(project)
+        return project
+
+    yield make
+    for project in made:
+        project.close()
+
+
+class Kept:
+    """A project as a module's fixture left it, brought back for each test: quicker than running its suite again.
+
+    It comes back in the same place, since a run records absolute paths.
+    """
+
+    def __init__(self, project: Project) -> None:
+        self.root, self.copy = project.root, project.root.with_name("kept")
+        project.root.rename(self.copy)
+
+    @contextmanager
+    def restored(self) -> Generator[Project]:
+        """The project, to be changed at will."""
+        shutil.rmtree(self.root, ignore_errors=True)
+        shutil.copytree(self.copy, self.root, symlinks=True)
+        project = Project(self.root)
+        yield project
+        project.close()

@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import DEADLINE_S, HERE, Finished, Project, clean_environment
+from conftest import DEADLINE_S, HERE, Finished, Project, clean_environment, wait_for
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -46,6 +46,15 @@ def begin(project: Project, *arguments: str) -> subprocess.Popen[str]:
     )  # fmt: skip
     project.processes.append(process)
     return process
+
+
+def wait_in_view(terminal: int, text: str) -> str:
+    """What a terminal has been sent since it was looked at last, once that has a text."""
+    seen = b""
+    while text.encode() not in seen:
+        assert select.select([terminal], [], [], DEADLINE_S)[0], seen.decode()
+        seen += os.read(terminal, 65536)
+    return seen.decode()
 
 
 def on_terminal(project: Project, *arguments: str, columns: int = 100, **added: str) -> tuple[int, str]:
@@ -185,6 +194,70 @@ def test_watching_tells_each_change_and_ends_with_the_run(project: Project) -> N
     assert watching.returncode == 0
     nothing = ask(project, "watch")
     assert (nothing.code, nothing.stderr) == (0, "suitecase: nothing runs.\n")
+
+
+WAITS = "while not Path('go-' + config['name']).exists(): time.sleep(0.01)"
+
+
+def suite_that_waits(project: Project, name: str, experiment: str = "exp") -> subprocess.Popen[str]:
+    """Start a suite whose case waits for a file `go-NAME`."""
+    path = f"suite_{name}.py"
+    project.suite(f"[ExperimentCase('a', Config(name={name!r}, do={WAITS!r}))]", experiment=experiment, path=path)
+    return project.start("-q", suite=path)
+
+
+def test_runs_that_begin_while_their_experiment_is_watched(project: Project) -> None:
+    """They are taken up, those of others are not; it ends with the last one."""
+    running = [suite_that_waits(project, "first")]
+    (first,) = wait_for(project.runs, "the first run")
+    project.wait_for_started("a", run_dir=first)
+    by_name = begin(project, "watch", "exp", "--json", "--interval", "0.05")
+    by_itself = begin(project, "watch", first.name, "--json", "--interval", "0.05")
+    assert by_name.stdout is not None
+    assert by_itself.stdout is not None
+    changes = [json.loads(by_name.stdout.readline())]
+    assert json.loads(by_itself.stdout.readline())["run"] == first.name
+    running += [suite_that_waits(project, "other", "elsewhere"), suite_that_waits(project, "second")]
+    while changes[-1]["run"] == first.name:
+        changes.append(json.loads(by_name.stdout.readline()))
+    (project.root / "go-first").touch()
+    assert by_itself.wait(DEADLINE_S) == 0
+    assert {json.loads(line)["run"] for line in by_itself.stdout} == {first.name}
+    assert by_name.poll() is None
+    for name in ("second", "other"):
+        (project.root / f"go-{name}").touch()
+    changes += map(json.loads, by_name.communicate(timeout=DEADLINE_S)[0].splitlines())
+    assert by_name.returncode == 0
+    second = next(run.name for run in project.runs() if run != first)
+    last = {change["run"]: change["status"] for change in changes}
+    assert last == {first.name: "succeeded", second: "succeeded"}
+    assert [project.finish(process).code for process in running] == [0, 0, 0]
+
+
+def test_the_live_view_of_a_run_that_goes_on(project: Project) -> None:
+    """How far its case is, and how long that takes, from the files alone."""
+    told = {"event": "progress", "attempt": 1, "done": 3, "total": 4, "message": "epoch"}
+    tell = f"(folder / 'tracking.jsonl').write_text({json.dumps(told) + chr(10)!r}); "
+    project.suite({"a": f"{tell}\nwhile not Path('go').exists(): time.sleep(0.01)"})
+    running = project.start("-q")
+    project.wait_for_started("a")
+    ours, theirs = pty.openpty()
+    watching = subprocess.Popen(
+        [*COMMAND, "watch", "latest", "--interval", "0.05"], cwd=project.root, stdin=theirs, stdout=theirs,
+        stderr=theirs, env=environment(COLUMNS="100", LINES="30", TERM="xterm-256color", NO_COLOR="1"),
+    )  # fmt: skip
+    os.close(theirs)
+    try:
+        view = wait_in_view(ours, "3/4") + wait_in_view(ours, "1 running")
+        assert re.search(r"about [\d.]+ s", view + wait_in_view(ours, "about "))
+        assert re.search(r"a +[\d.]+ s +3/4 +epoch", view)
+        (project.root / "go").touch()
+        wait_in_view(ours, "1 succeeded")
+        assert watching.wait(DEADLINE_S) == 0
+    finally:
+        watching.kill()
+        os.close(ours)
+    assert project.finish(running).code == 0
 
 
 TELLING = """

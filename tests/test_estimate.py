@@ -7,6 +7,9 @@ import os
 import random
 import shutil
 import subprocess
+import sys
+import sysconfig
+import venv
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ from conftest import DEADLINE_S, HERE, Project, clean_environment
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_command import COMMAND, suitecase
+from test_suite_command import Terminal, plain
 
 from suitecase.queries import simulation
 from suitecase.queries.estimate import Estimate, NoBasisError, describe_suite, estimate_from_runs
@@ -206,6 +210,65 @@ def test_on_a_terminal_the_cost_is_asked_about(project: Project, answer: str, co
     assert process.wait(timeout=DEADLINE_S) == code
     assert b"more than 5 USD. Go on?" in os.read(terminal, 10_000)
     os.close(terminal)
+
+
+# --- Before a suite starts -------------------------------------------------------------------------------------------
+
+
+def path_with_command(folder: Path) -> dict[str, str]:
+    """An environment in which `suitecase` is found on PATH, and is this checkout's."""
+    script = folder / "bin/suitecase"
+    script.parent.mkdir()
+    script.write_text(f"#!{sys.executable}\nfrom suitecase.cli import main\n\nmain()\n")
+    script.chmod(0o755)
+    return {"PATH": f"{script.parent}:{os.environ['PATH']}", "PYTHONPATH": str(HERE)}
+
+
+def test_a_suite_asks_for_the_estimate_of_what_it_is_to_run(project: Project, tmp_path: Path) -> None:
+    """With its own --set, --only, results folder and resume; above the limit nothing starts, below it does."""
+    env = path_with_command(tmp_path)
+    project.suite(cases(1, 2, seeds=2))
+    assert project.run("--only", "x1-*", "--set", "name=a", "--results-dir", "other").code == 0
+    flags = ("--results-dir", "other", "--set", "name=a", "--only", "x1-*", "-p", "1")
+    above = project.run(*flags, "--confirm-above", "0.1", env=env)
+    assert above.code == 2, above
+    assert "exp: 2 cases, 1 at a time" in above.stderr  # on stdout --json has lines of its own
+    assert "2 by cases with the same config, seed aside" in above.stderr
+    assert "it may cost 0.2 USD, and --confirm-above is 0.1 USD: nobody is here to confirm it." in above.stderr
+    assert above.stderr.endswith("suite.py: --confirm-above: nothing was started.\n")
+    assert len(list((project.root / "other/exp").iterdir())) == 1
+    assert project.run(*flags, "--confirm-above", "0.3", env=env).code == 0
+
+    left = project.run("--results-dir", "other", "--resume", "latest", "--confirm-above", "0.1", env=env)
+    assert left.code == 2, left
+    assert "exp: 2 cases, 2 at a time" in left.stderr
+    assert "2 by all cases of the experiment" in left.stderr
+    both = project.run("--results-dir", "other", "--resume", "latest", "--again", "--confirm-above", "1", env=env)
+    assert "--confirm-above can't tell what --again costs: leave one of them out." in both.stderr
+
+
+@pytest.mark.parametrize(("answer", "code"), [("y", 0), ("n", 1)])
+def test_a_suite_asks_on_a_terminal(project: Project, tmp_path: Path, answer: str, code: int) -> None:
+    """Yes starts it; no is exit code 1, and nothing was written."""
+    terminal = Terminal(project, "--confirm-above", "5", env=path_with_command(tmp_path))
+    terminal.read(lambda text: "more than 5 USD. Go on?" in text)
+    terminal.type(f"{answer}\n")
+    ended, text = terminal.end()
+    assert ended == code, text
+    assert ("Completed: 2/2 succeeded" in plain(text)) == (answer == "y")
+    assert ("--confirm-above: nothing was started." in plain(text)) == (answer == "n")
+    assert len(project.runs()) == (answer == "y")
+
+
+def test_a_suite_without_the_command(project: Project) -> None:
+    """It says what to install; a dry run needs nothing."""
+    venv.create(project.root / "env", symlinks=True)
+    env = {"PATH": "/usr/bin:/bin", "PYTHONPATH": sysconfig.get_path("purelib")}
+    command = [str(project.root / "env/bin/python"), "suite.py", "--confirm-above", "5"]
+    done = subprocess.run(command, cwd=project.root, env=clean_environment() | env, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "suite.py: --confirm-above asks the command `suitecase`: pip install suitecase\n"
+    assert not project.runs()
 
 
 def test_a_suite_that_cant_run_says_why(project: Project) -> None:

@@ -193,7 +193,7 @@ def test_a_hook_that_hangs_holds_up_no_case(project: Project) -> None:
     wait = "while not Path('hanging').exists(): time.sleep(0.01)\n"
     codes = {"first": "", "ends": wait, "times-out": wait + "time.sleep(600)", "last": wait}
     project.suite(
-        "[ExperimentCase(name, Config(do=code), resources=Resources(timeout_s=3 if name == 'times-out' else None))"
+        "[ExperimentCase(name, Config(do=code), resources=Resources(timeout_s=1.5 if name == 'times-out' else None))"
         f" for name, code in {codes}.items()]",
         before=IMPORTS + hook(body), more="hooks=[Hook()], policy=ExecutionPolicy(hook_timeout_s=3600)",
     )  # fmt: skip

@@ -55,7 +55,6 @@ def shell(command: str, folder: Path) -> str:
         ("basic", "*", True),
         ("basic", "*", False),
         ("sweep", "lr0.03-m0.0-s*", True),
-        ("sweep", "lr0.03-m0.0-s*", False),
         ("inspect", "brief", True),  # once: an evaluation takes seconds of a core
     ],
 )

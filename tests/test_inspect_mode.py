@@ -12,13 +12,14 @@ import subprocess
 import sys
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Finished, Project, clean_environment, wait_for
+from conftest import Finished, Kept, Project, clean_environment, wait_for
+from test_command import answer
 
 from experiment_runner import read_log_header
 
@@ -163,21 +164,16 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
 
 
 @pytest.fixture(scope="module")
-def new_project(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Project]]:
+def new_project(new_project: Callable[[str], Project]) -> Callable[[str], Project]:
     """Makes projects with a committed `local.py` that live as long as this file's tests."""
-    made: list[Project] = []
 
     def make(name: str) -> Project:
-        project = Project(tmp_path_factory.mktemp(name) / "project")
-        shutil.copytree(template, project.root, symlinks=True)
+        project = new_project(name)
         project.write("local.py", LOCAL)
         commit(project, "Add a model")
-        made.append(project)
         return project
 
-    yield make
-    for project in made:
-        project.close()
+    return make
 
 
 def commit(project: Project, message: str) -> str:
@@ -229,10 +225,12 @@ class Made:
         return [log for log in self.logs if f"_{variant}_" in Path(log["path"]).name]
 
 
+WRITES = """(folder / 'results.json').write_text('{"accuracy": 0.5}')
+(folder / 'items.jsonl').write_text('{"key": "first", "status": "succeeded", "metrics": {"accuracy": 0.5}}\\n')"""
 CASES = {
     "plain": "import local; local.run()",
-    "told": "import local; local.run(log_dir=config['output_dir'], metadata={'variant': 'mine', 'extra': 1})",
-    "several": "import local; local.run(tasks=2)",
+    "several": "import local; "
+    "local.run(tasks=2, log_dir=config['output_dir'], metadata={'variant': 'mine', 'extra': 1})",
     "silent": "pass",
     "broken": "import local; local.run('broken')",
     "liar": "import local; local.run(); sys.exit(3)",
@@ -247,7 +245,7 @@ def made(lab: Lab, new_project: Callable[[str], Project]) -> Made:
     record = "Path('imported.txt').write_text(str('inspect_ai' in sys.modules))"
     before = f"import atexit, sys\nfrom pathlib import Path\natexit.register(lambda: {record})"
     project.suite(CASES, more="mode='inspect'", before=before)
-    finished = lab.run(project, "-p", "2")
+    finished = lab.run(project)  # all at once, so that few helpers stamp what they leave
     return Made(project, finished, short, lab.listed(experiment_dir(project)))
 
 
@@ -255,11 +253,11 @@ def test_experiment_folder_holds_flat_logs_and_dot_names_only(made: Made) -> Non
     """Logs are named {git_hash}_{variant}_{task_id}.eval, without -dirty in a dirty tree; beside them lies .runs."""
     assert run_dir(made.project).name.endswith(f"{made.short}-dirty")
     expected = {f"{made.short}_{log['metadata']['variant']}_{log['task_id']}.eval" for log in made.logs}
-    expected = {name.replace("_mine_", "_told_") for name in expected}
+    expected = {name.replace("_mine_", "_several_") for name in expected}
     names = {path.name for path in experiment_dir(made.project).iterdir()}
     assert names == expected | {".runs"}
     counts = Counter({variant: len(paths) for variant, paths in published(made.project).items()})
-    assert counts == {"plain": 1, "told": 1, "several": 2, "broken": 1, "liar": 1}
+    assert counts == {"plain": 1, "several": 2, "broken": 1, "liar": 1}
 
 
 def test_record_lies_in_the_dot_folder(made: Made) -> None:
@@ -277,8 +275,7 @@ def test_status_of_a_case_is_that_of_its_logs(made: Made) -> None:
     """Exit code 0 makes no success of a failed evaluation or of no log, nor a log's success one of exit code 3."""
     ends = {event["variant"]: event for event in made.project.events("case_ended", run_dir(made.project))}
     assert {variant: end["status"] for variant, end in ends.items()} == {
-        "plain": "succeeded", "told": "succeeded", "several": "succeeded",
-        "silent": "failed", "broken": "failed", "liar": "failed",
+        "plain": "succeeded", "several": "succeeded", "silent": "failed", "broken": "failed", "liar": "failed",
     }  # fmt: skip
     assert ends["silent"]["cause"] == "no finished .eval log"
     (broken,) = published(made.project)["broken"]
@@ -286,6 +283,32 @@ def test_status_of_a_case_is_that_of_its_logs(made: Made) -> None:
     assert ends["liar"]["cause"] == "exit code 3"
     assert made.finished.code == 1
     assert f"[FAILED] broken: log {broken.name} has status error" in made.finished.stdout
+
+
+def test_one_table_with_a_run_in_standard_mode(made: Made, project: Project) -> None:
+    """A row per case of both, with configs and results in the same columns; a row per log or per sample of the one."""
+    project.suite(f"[ExperimentCase('plain', Config(x=1, do={WRITES!r}))]", experiment="standard")
+    assert project.run().code == 0
+    both = [str(run_dir(made.project)), str(next((project.root / "results/standard").iterdir()))]
+    rows = answer("table", *both, cwd=project.root)
+    assert [(row["experiment"], row["variant"]) for row in rows] == [
+        *(("exp", variant) for variant in CASES), ("standard", "plain")
+    ]  # fmt: skip
+    inspected, standard = rows[0], rows[-1]
+    assert (inspected["config.x"], inspected["result.accuracy"]) == (0, 0.0)
+    assert (standard["config.x"], standard["result.accuracy"]) == (1, 0.5)
+    assert [row["status"] for row in rows] == [*(["succeeded"] * 3), *(["failed"] * 3), "succeeded"]
+    of_several = [row["result.addition1.accuracy"] for row in rows]
+    assert of_several == [0.0 if variant == "several" else None for variant in CASES] + [None]
+    items = answer("table", *both, "--rows", "items", cwd=project.root)
+    assert {(row["id"], row["key"]) for row in items if row["experiment"] == "exp"} == {
+        ("first", None),
+        ("second", None),
+    }
+    (item,) = (row for row in items if row["experiment"] == "standard")
+    assert (item["key"], item["id"], item["metrics.accuracy"]) == ("first", None, 0.5)
+    counts = Counter(row["log"] for row in answer("table", *both, "--rows", "logs", cwd=project.root))
+    assert counts == {Path(log["path"]).name: 1 for log in made.logs}
 
 
 def test_journal_names_published_logs(made: Made) -> None:
@@ -302,18 +325,18 @@ def test_case_facts_are_in_every_log(made: Made) -> None:
     for variant in published(made.project):
         for log in made.logs_of(variant):
             metadata = log["metadata"]
-            assert metadata["variant"] == ("mine" if variant == "told" else variant)
+            assert metadata["variant"] == ("mine" if variant == "several" else variant)
             assert metadata["commit"] == code["commit"]
             assert metadata["dirty"] is True
             assert metadata["run"] == run_dir(made.project).name
             assert metadata["experiment"] == "exp"
             assert metadata["config"] == json.loads((run_dir(made.project) / variant / "config.json").read_text())
-    assert made.logs_of("told")[0]["metadata"]["extra"] == 1
+    assert [log["metadata"]["extra"] for log in made.logs_of("several")] == [1, 1]
 
 
 def test_stamping_leaves_samples_alone(made: Made) -> None:
     """A stamped log still has both of its samples."""
-    assert [log["answers"] for log in made.logs if log["status"] == "success"] == [["by code 1"] * 2] * 5
+    assert [log["answers"] for log in made.logs if log["status"] == "success"] == [["by code 1"] * 2] * 4
 
 
 def test_runner_never_imports_inspect(made: Made) -> None:
@@ -323,7 +346,7 @@ def test_runner_never_imports_inspect(made: Made) -> None:
 
 def test_headers_agree_with_inspect(made: Made) -> None:
     """The runner reads of every log what Inspect reads."""
-    assert len(made.logs) == 6
+    assert len(made.logs) == 5
     for log in made.logs:
         header = read_log_header(Path(log["path"]))
         assert header is not None
@@ -365,11 +388,11 @@ class Interrupted:
 
 
 @pytest.fixture(scope="module")
-def interrupted(lab: Lab, new_project: Callable[[str], Project]) -> Interrupted:
+def interrupted(lab: Lab, logs: dict[str, Path], new_project: Callable[[str], Project]) -> Interrupted:
     """Three cases: one done, one killed in an eval set, one that evaluates when SIGINT comes; then new code."""
     project = new_project("interrupted")
     cases = {
-        "done": "import local; local.run()",
+        "done": f"import shutil; shutil.copy({str(logs['bare'])!r}, folder)",
         "killed": "import local; local.run_set('waiting', config['output_dir'])",
         "waiting": "import local; local.run('waiting')",
     }
@@ -653,17 +676,30 @@ def test_cancelled_log_is_never_a_success(lab: Lab, logs: dict[str, Path], proje
     assert project.statuses(run_dir(project)) == {"a": "cancelled"}
 
 
+@pytest.fixture(scope="module")
+def one_published(lab: Lab, logs: dict[str, Path], new_project: Callable[[str], Project]) -> Kept:
+    """A finished run of a case `a` that left the log `success`."""
+    project = new_project("one_published")
+    project.suite({"a": leaves("success")}, more="mode='inspect'")
+    commit(project, "Add a suite")
+    assert run_with(lab, logs, project).code == 0
+    return Kept(project)
+
+
 @pytest.mark.parametrize(
     ("last_event", "moved"),
     [("attempt_started", False), ("attempt_ended", False), ("logs_published", False), ("logs_published", True)],
 )
 def test_crash_of_the_runner_counts_no_case_twice(
-    lab: Lab, logs: dict[str, Path], project: Project, last_event: str, moved: bool
+    lab: Lab, logs: dict[str, Path], one_published: Kept, last_event: str, moved: bool
 ) -> None:
     """Wherever the runner dies between a log's end and the case's, a resume leaves one log of the case."""
-    project.suite({"a": leaves("success")}, more="mode='inspect'")
-    commit(project, "Add a suite")
-    assert run_with(lab, logs, project).code == 0
+    with one_published.restored() as project:
+        crash_and_resume(lab, logs, project, last_event, moved)
+
+
+def crash_and_resume(lab: Lab, logs: dict[str, Path], project: Project, last_event: str, moved: bool) -> None:
+    """Make a finished run what it was after an event, and go on with it."""
     folder = run_dir(project)
     if not moved:
         os.replace(published(project)["a"][0], folder / "a" / logs["success"].name)

@@ -18,7 +18,7 @@ from suitecase.items import read_dead_letters, read_items
 ROOT = Path(__file__).resolve().parent.parent
 SUITE = "experiments/prompt-variants/suite_prompt_variants.py"
 # Slow enough to be killed in the middle.
-CASES = ("--only", "small-*s", "-p", "2", "--set", "call_delay_s=0.4", "--set", "n_questions=120")
+CASES = ("--only", "small-*s", "-p", "2", "--set", "call_delay_s=0.2", "--set", "n_questions=120")
 
 
 @pytest.fixture

@@ -10,12 +10,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import pytest
-from conftest import DEADLINE_S, Project, alive, wait_for
+from conftest import DEADLINE_S, Finished, Project, alive, wait_for
 
 RUN_NAME = re.compile(r"\d{8}_\d{6}_[0-9a-f]{7,}(-dirty)?")
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
@@ -38,6 +40,52 @@ def pid_of(project: Project, variant: str) -> int:
         return int(found[0]) if found and found[0] else 0
 
     return wait_for(written, f"the start of {variant}")
+
+
+# What single cases do, in one run: each test looks at its own.
+ENDINGS = {
+    "segmentation": ("os.kill(os.getpid(), 11)", "killed by SIGSEGV"),
+    "asked": ("os.kill(os.getpid(), 15)", "killed by SIGTERM"),
+    "realtime": ("os.kill(os.getpid(), 40)", "killed by signal 40"),
+    "exit-139": ("os._exit(139)", "exit code 139"),
+    "exit-255": ("os._exit(255)", "exit code 255"),
+    "raises": ("raise KeyError('x')", "exit code 1"),
+}
+SINGLE = {
+    **{name: code for name, (code, _) in ENDINGS.items()},
+    "raw": "os.write(1, bytes(range(256)) * 10); os.write(2, b'\\xff\\r\\x1b[31m'); os.write(1, b'no newline')",
+    "asks": "assert os.readlink('/proc/self/fd/0') == '/dev/null'\ntry: input()\nexcept EOFError: print('end')",
+    "descriptors": "print(sorted(os.listdir('/proc/self/fd')))",
+    "killed": "print('before'); os.kill(os.getpid(), 9)",
+    "leaves": "import subprocess; p = subprocess.Popen(['sleep', '600']); (folder / 'pid').write_text(str(p.pid))",
+    "large": "(folder / 'big').write_bytes(bytes(16_000_001)); (folder / 'fits').write_bytes(bytes(16_000_000)); "
+    "(folder / 'link').symlink_to('/dev/zero')",
+}
+
+
+@dataclass(frozen=True)
+class Single:
+    """A run of the cases of `SINGLE`."""
+
+    project: Project
+    done: Finished
+
+    def log(self, variant: str) -> bytes:
+        return (self.project.run_dir / variant / "attempt-1.log").read_bytes()
+
+    def event(self, name: str, variant: str) -> dict[str, Any]:
+        (event,) = (event for event in self.project.events(name) if event["variant"] == variant)
+        return event
+
+
+@pytest.fixture(scope="module")
+def single(new_project: Callable[[str], Project]) -> Single:
+    project = new_project("single")
+    project.suite(SINGLE)
+    done = project.run(stdin=subprocess.PIPE, env={"FAKE_API_KEY": "s3cret", "HF_HOME": "/s3cret"})
+    assert done.code == 1
+    assert len(project.statuses()) == len(SINGLE)
+    return Single(project, done)
 
 
 # --- The run directory -----------------------------------------------------------------------------------------------
@@ -115,17 +163,17 @@ def test_run_json(project: Project) -> None:
     assert run["cases"][0]["config_class"] == "Config"
 
 
-def test_environment_json(project: Project) -> None:
+def test_environment_json(single: Single) -> None:
     """environment.json names Python, packages and machine, and of the environment only names."""
-    assert project.run(env={"FAKE_API_KEY": "s3cret", "HF_HOME": "/s3cret"}).code == 0
-    environment = json.loads((project.run_dir / "environment.json").read_text())
+    text = (single.project.run_dir / "environment.json").read_text()
+    environment = json.loads(text)
     assert environment["python"]["version"] == sys.version
     assert environment["packages"]["pydantic"]
     assert environment["host"] == os.uname().nodename
     assert environment["memory_bytes"] > 0
     assert environment["cpus"] == os.cpu_count()
     assert {"FAKE_API_KEY", "HF_HOME"} <= set(environment["environment_names"])
-    assert "s3cret" not in (project.run_dir / "environment.json").read_text()
+    assert "s3cret" not in text
 
 
 def test_journal_events(project: Project) -> None:
@@ -158,12 +206,9 @@ def test_journal_events(project: Project) -> None:
     assert events[-1]["exit_code"] == 1
 
 
-def test_large_files_have_a_size_only(project: Project) -> None:
+def test_large_files_have_a_size_only(single: Single) -> None:
     """Up to 16 MB a file's sha256 is recorded, beyond that its size; a link is not followed."""
-    code = "(folder / 'big').write_bytes(bytes(16_000_001)); (folder / 'fits').write_bytes(bytes(16_000_000)); "
-    project.suite({"a": code + "(folder / 'link').symlink_to('/dev/zero')"})
-    assert project.run().code == 0
-    (ended,) = project.events("case_ended")
+    ended = single.event("case_ended", "large")
     assert ended["files"]["big"] == {"size_bytes": 16_000_001}
     assert ended["files"]["fits"]["sha256"] == hashlib.sha256(bytes(16_000_000)).hexdigest()
     assert ended["files"]["link"] == {"size_bytes": len("/dev/zero")}
@@ -214,13 +259,9 @@ def test_results_lie_in_the_project_root(project: Project, tmp_path: Path) -> No
 # --- The process of a case -------------------------------------------------------------------------------------------
 
 
-def test_output_is_kept_raw(project: Project) -> None:
+def test_output_is_kept_raw(single: Single) -> None:
     """Standard output and error reach the log in order, byte for byte."""
-    code = "os.write(1, bytes(range(256)) * 10); os.write(2, b'\\xff\\r\\x1b[31m'); os.write(1, b'no newline')"
-    project.suite({"a": code})
-    assert project.run().code == 0
-    log = (project.run_dir / "a" / "attempt-1.log").read_bytes()
-    assert log == bytes(range(256)) * 10 + b"\xff\r\x1b[31m" + b"no newline"
+    assert single.log("raw") == bytes(range(256)) * 10 + b"\xff\r\x1b[31m" + b"no newline"
 
 
 def test_much_output_does_not_stall(project: Project) -> None:
@@ -232,21 +273,14 @@ def test_much_output_does_not_stall(project: Project) -> None:
     assert [log.count(letter) for letter in (b"x", b"y", b"z")] == [200_000, 200_000, 10_000_000]
 
 
-def test_standard_input_is_empty(project: Project) -> None:
+def test_standard_input_is_empty(single: Single) -> None:
     """A case that asks a question fails at once instead of waiting, even if the runner has an input."""
-    project.suite(
-        {"a": "assert os.readlink('/proc/self/fd/0') == '/dev/null'\ntry: input()\nexcept EOFError: print('end')"}
-    )
-    done = project.run(stdin=subprocess.PIPE)
-    assert done.code == 0
-    assert (project.run_dir / "a" / "attempt-1.log").read_text() == "end\n"
+    assert single.log("asks") == b"end\n"
 
 
-def test_a_case_has_no_descriptors_of_the_runner(project: Project) -> None:
+def test_a_case_has_no_descriptors_of_the_runner(single: Single) -> None:
     """A case inherits its three standard streams and nothing else."""
-    project.suite({"a": "print(sorted(os.listdir('/proc/self/fd')))"})
-    assert project.run().code == 0
-    assert (project.run_dir / "a" / "attempt-1.log").read_text() == "['0', '1', '2', '3']\n"  # 3 reads the list
+    assert single.log("descriptors") == b"['0', '1', '2', '3']\n"  # 3 reads the list
 
 
 def test_what_the_suite_can_import_its_entry_points_can(project: Project, tmp_path: Path) -> None:
@@ -277,36 +311,21 @@ def test_what_the_suite_can_import_its_entry_points_can(project: Project, tmp_pa
     assert not any(os.path.exists(os.path.join(entry, "json", "decoder.py")) for entry in told.split(os.pathsep))
 
 
-def test_a_killed_case_has_its_log(project: Project) -> None:
+def test_a_killed_case_has_its_log(single: Single) -> None:
     """What a case printed before it was killed is in its log, though it never flushed."""
-    project.suite({"a": "print('before'); os.kill(os.getpid(), 9)"})
-    done = project.run()
-    assert done.code == 1
-    assert (project.run_dir / "a" / "attempt-1.log").read_text() == "before\n"
-    (ended,) = project.events("attempt_ended")
+    assert single.log("killed") == b"before\n"
+    ended = single.event("attempt_ended", "killed")
     assert ended["signal"] == 9
     assert "exit_code" not in ended
-    assert "[FAILED] a: killed by SIGKILL" in done.stdout
+    assert "[FAILED] killed: killed by SIGKILL" in single.done.stdout
 
 
-@pytest.mark.parametrize(
-    ("code", "cause"),
-    [
-        ("os.kill(os.getpid(), 11)", "killed by SIGSEGV"),
-        ("os.kill(os.getpid(), 15)", "killed by SIGTERM"),
-        ("os.kill(os.getpid(), 40)", "killed by signal 40"),
-        ("os._exit(139)", "exit code 139"),
-        ("os._exit(255)", "exit code 255"),
-        ("raise KeyError('x')", "exit code 1"),
-    ],
-)
-def test_signals_and_exit_codes_are_told_apart(project: Project, code: str, cause: str) -> None:
+@pytest.mark.parametrize("variant", ENDINGS)
+def test_signals_and_exit_codes_are_told_apart(single: Single, variant: str) -> None:
     """A case killed by a signal is reported as such, and one that exits with 139 as that."""
-    project.suite({"a": code})
-    assert project.run().code == 1
-    (ended,) = project.events("case_ended")
+    ended = single.event("case_ended", variant)
     assert ended["status"] == "failed"
-    assert ended["cause"].startswith(cause)
+    assert ended["cause"].startswith(ENDINGS[variant][1])
 
 
 PRINT_THREADS = f"print(*(os.environ.get(name) for name in {THREADS}))"
@@ -317,9 +336,10 @@ PRINT_THREADS = f"print(*(os.environ.get(name) for name in {THREADS}))"
 )
 def test_threads(project: Project, at_once: str, threads: int) -> None:
     """Numeric libraries get the CPUs divided by the cases that run at once, and at least one."""
-    project.suite({f"c{number:02}": PRINT_THREADS if number == 0 else "" for number in range(int(at_once))})
+    project.write("work.sh", f"#!/bin/sh\necho ${' $'.join(THREADS)}\n").chmod(0o755)
+    project.suite(f"[ExperimentCase(f'c{{n}}', Config(x=n)) for n in range({at_once})]", entry_point="work.sh")
     assert project.run("-p", at_once).code == 0
-    assert (project.run_dir / "c00" / "attempt-1.log").read_text() == " ".join([str(threads)] * 4) + "\n"
+    assert (project.run_dir / "c0" / "attempt-1.log").read_text() == " ".join([str(threads)] * 4) + "\n"
     told = json.loads((project.run_dir / "run.json").read_text())["environment_set"]
     assert {name: told[name] for name in THREADS} == dict.fromkeys(THREADS, str(threads))
     assert told["PYTHONUNBUFFERED"] == "1"
@@ -380,12 +400,10 @@ def test_entry_point_that_cannot_start(project: Project) -> None:
     assert project.statuses() == {"a": "succeeded", "b": "succeeded"}
 
 
-def test_grandchildren_end_with_their_case(project: Project) -> None:
+def test_grandchildren_end_with_their_case(single: Single) -> None:
     """What a case left running in the background is gone when the run is over, and nothing waited for it."""
-    code = "import subprocess; p = subprocess.Popen(['sleep', '600']); (folder / 'pid').write_text(str(p.pid))"
-    project.suite({"a": code})
-    assert project.run().code == 0  # long before the grandchild would end by itself
-    wait_for(lambda: not alive(pid_of(project, "a")), "the end of the grandchild")
+    assert single.event("case_ended", "leaves")["status"] == "succeeded"  # long before the grandchild would end
+    wait_for(lambda: not alive(pid_of(single.project, "leaves")), "the end of the grandchild")
 
 
 # --- How many at once ------------------------------------------------------------------------------------------------
@@ -409,9 +427,10 @@ print(most)
 @pytest.mark.parametrize("at_once", [1, 3])
 def test_parallelism(project: Project, at_once: int) -> None:
     """With -p N, N cases run at once and never more."""
-    project.suite({f"c{number}": COUNT.replace("AT_ONCE", str(at_once)) for number in range(7)})
+    cases = 2 * at_once + 1
+    project.suite({f"c{number}": COUNT.replace("AT_ONCE", str(at_once)) for number in range(cases)})
     assert project.run("-p", str(at_once)).code == 0
-    seen = [int((project.run_dir / f"c{number}" / "attempt-1.log").read_text()) for number in range(7)]
+    seen = [int((project.run_dir / f"c{number}" / "attempt-1.log").read_text()) for number in range(cases)]
     assert max(seen) == at_once
     assert max(numbers_running(project)) == at_once
 
@@ -492,7 +511,8 @@ def test_the_limit_holds(project: Project, crowd: Crowd) -> None:
 
 def test_few_descriptors(project: Project) -> None:
     """With room for 40 descriptors and 60 cases at once, all end well, with fewer at a time."""
-    project.suite({f"c{number}": "time.sleep(0.05)" for number in range(60)})
+    project.write("work.sh", "#!/bin/sh\nsleep 0.05\n").chmod(0o755)
+    project.suite("[ExperimentCase(f'c{n}', Config(x=n)) for n in range(60)]", entry_point="work.sh")
     done = project.run("-p", "all", before=["sh", "-c", 'ulimit -n 40; exec "$@"', "sh"])
     assert done.code == 0, done.stdout + done.stderr
     assert set(project.statuses().values()) == {"succeeded"}
@@ -566,14 +586,14 @@ def test_stubborn_cases_are_killed_after_the_grace(project: Project) -> None:
         "p = subprocess.Popen(['sh', '-c', s], stdout=subprocess.PIPE); p.stdout.readline(); "
     )
     project.suite({"a": child + "(folder / 'child').write_text(str(p.pid)); " + STUBBORN})
-    process = project.start("--grace", "2")
+    process = project.start("--grace", "1")
     pid = pid_of(project, "a")
     started = time.monotonic()
     process.send_signal(signal.SIGTERM)
     done = project.finish(process)
     assert done.code == 143
-    assert time.monotonic() - started > 2
-    assert "(2 s at most; " in done.stdout
+    assert time.monotonic() - started > 1
+    assert "(1 s at most; " in done.stdout
     child_pid = int((project.run_dir / "a" / "child").read_text())
     assert not alive(pid)
     wait_for(lambda: not alive(child_pid), "the end of the case's child")
@@ -617,8 +637,11 @@ def test_started_in_the_background(project: Project) -> None:
 # --- Broken surroundings ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("arguments", [[], ["--json"], ["--follow"]], ids=["plain", "json", "follow"])
-@pytest.mark.parametrize(("last", "code"), [("", 0), ("sys.exit(1)", 1)], ids=["well", "failing"])
+@pytest.mark.parametrize(
+    ("arguments", "last", "code"),
+    [([], "", 0), ([], "sys.exit(1)", 1), (["--json"], "", 0), (["--follow"], "sys.exit(1)", 1)],
+    ids=["plain", "failing", "json", "follow"],
+)
 def test_closed_pipe(project: Project, arguments: list[str], last: str, code: int) -> None:
     """A reader that goes away, as `| head -1` does, changes neither the run nor its exit code."""
     project.suite({"a": "print('x')\nwhile not Path('go').exists(): time.sleep(0.02)", "b": "print('y')", "c": last})

@@ -205,7 +205,7 @@ PIECES = st.one_of(st.sampled_from(NASTY), st.sampled_from(WORDS), st.characters
 NAMES = st.one_of(st.lists(PIECES, max_size=12).map("".join), st.text(max_size=70), st.text(alphabet=NASTY, max_size=8))
 
 
-@settings(max_examples=1_000, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None)
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None)
 @given(name=NAMES)
 @example(name="foo.eval")
 @example(name="a\u3000")
@@ -255,7 +255,7 @@ def nfc(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
-@settings(max_examples=1_000, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None)
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None)
 @given(names=pairs())
 def test_generated_collisions(names: tuple[str, str]) -> None:
     """Two names that share a folder under NFC and casefold are never both accepted."""

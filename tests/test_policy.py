@@ -137,23 +137,23 @@ time.sleep(600)
 def test_timeout(project: Project) -> None:
     """A tree that ignores TERM is gone a grace period after its timeout; the case is `timed_out`, the others go on."""
     project.suite({"a": STUBBORN_TREE, "b": ""})
-    done = project.run("--timeout", "3", "--grace", "0.5")
+    done = project.run("--timeout", "2", "--grace", "0.5")
     assert done.code == 1
     assert project.statuses() == {"b": "succeeded", "a": "timed_out"}
     ended = project.events("attempt_ended")[-1]
     assert (ended["status"], ended["signal"]) == ("timed_out", signal.SIGKILL)
-    assert 3.4 < ended["duration_s"] < 3 + 0.5 + 1 + 3  # 3: for machines with much else to do
+    assert 2.4 < ended["duration_s"] < 2 + 0.5 + 1 + 3  # 3: for machines with much else to do
     pids = (project.run_dir / "a" / "pids").read_text().split()
     assert not any(alive(int(pid)) for pid in pids)
-    assert "[TIMED OUT] a: took longer than 3 s (" in done.stdout
+    assert "[TIMED OUT] a: took longer than 2 s (" in done.stdout
     assert "Completed: 1/2 succeeded (1 timed_out)" in done.lines
 
 
 def test_timeout_of_one_case(project: Project) -> None:
     """A case's own timeout stands before that of all."""
     project.suite(
-        "[ExperimentCase('a', Config(do='time.sleep(600)'), resources=Resources(timeout_s=0.5)),"
-        " ExperimentCase('b', Config(do='time.sleep(1)'))]",
+        "[ExperimentCase('a', Config(do='time.sleep(600)'), resources=Resources(timeout_s=0.2)),"
+        " ExperimentCase('b', Config(do='time.sleep(0.5)'))]",
         before=IMPORTS, more=policy(timeout_s=300),
     )  # fmt: skip
     assert project.run().code == 1
@@ -260,7 +260,7 @@ def test_which_failures_are_worth_another_attempt(
 ) -> None:
     """By exit code, signal, timeout, memory; what is permanent isn't tried again."""
     cases = ", ".join(
-        f"ExperimentCase({name!r}, Config(do={code!r}){', resources=Resources(timeout_s=1)' * (name == 'hangs')})"
+        f"ExperimentCase({name!r}, Config(do={code!r}){', resources=Resources(timeout_s=0.2)' * (name == 'hangs')})"
         for name, code in FAILURES.items()
     )
     project.suite(f"[{cases}]", before=IMPORTS, more=policy(max_attempts=2, backoff_s=0, **values))
@@ -278,7 +278,7 @@ def test_the_old_tree_is_dead_before_the_next_attempt(project: Project) -> None:
         "    print([os.path.exists(f'/proc/{pid}') for pid in old.read_text().split()]); sys.exit()\n"
     )
     project.suite({"a": look + STUBBORN_TREE})
-    done = project.run("--timeout", "3", "--grace", "0.2", "--max-attempts", "2", "--backoff", "0")
+    done = project.run("--timeout", "2", "--grace", "0.2", "--max-attempts", "2", "--backoff", "0")
     assert done.code == 0, done.stdout
     assert (project.run_dir / "a" / "attempt-2.log").read_text() == "[False, False]\n"
 
@@ -425,7 +425,7 @@ def test_what_fits_is_started(project: Project) -> None:
     half = CPUS / 2
     needs = {"a": half, "large": float(CPUS), "b": half, "c": half, "d": half / 2, "e": half / 2}
     project.suite(
-        "[ExperimentCase(name, Config(x=at, do='time.sleep(0.3)'), resources=Resources(cpus=cpus))"
+        "[ExperimentCase(name, Config(x=at, do='time.sleep(0.1)'), resources=Resources(cpus=cpus))"
         f" for at, (name, cpus) in enumerate({needs}.items())]",
         before=IMPORTS,
     )  # fmt: skip

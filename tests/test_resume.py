@@ -8,11 +8,12 @@ import re
 import shutil
 import signal
 import socket
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Project, alive, wait_for
+from conftest import Kept, Project, alive, wait_for
 
 # Each case counts its own starts in a file of its folder that the runner knows nothing of.
 COUNT = "open(folder / 'starts', 'a').write('x'); "
@@ -36,15 +37,22 @@ def commit(project: Project, message: str = "Change") -> str:
     return project.git("rev-parse", "--short", "HEAD")
 
 
-@pytest.fixture
-def half_done(project: Project) -> Project:
-    """A project whose run has a succeeded case `good` and a failed one `bad`, which succeeds once `fixed` exists."""
+@pytest.fixture(scope="module")
+def half_done_once(new_project: Callable[[str], Project]) -> Kept:
+    project = new_project("half_done")
     project.write(".gitignore", "__pycache__/\n/results/\n/fixed\n")
     project.suite({"good": COUNT + "print('first')", "bad": UNTIL_FIXED})
     commit(project)
     assert project.run("--quiet").code == 1
     assert project.statuses() == {"good": "succeeded", "bad": "failed"}
-    return project
+    return Kept(project)
+
+
+@pytest.fixture
+def half_done(half_done_once: Kept) -> Iterator[Project]:
+    """A project whose run has a succeeded case `good` and a failed one `bad`, which succeeds once `fixed` exists."""
+    with half_done_once.restored() as project:
+        yield project
 
 
 def refused(project: Project, *arguments: str, code: int = 2, run_dir: Path | None = None) -> str:

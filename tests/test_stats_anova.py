@@ -13,120 +13,17 @@ import pytest
 import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from r_data import PLANT_GROWTH, ROUNDING_TIMES, numbers
 
 from suitecase.stats import DataError, one_way_anova, repeated_anova, t_test, t_test_paired, two_way_anova, welch_anova
 
 stats = cast(Any, scipy.stats)
 
-PLANTS = {
-    "ctrl": [4.17, 5.58, 5.18, 6.11, 4.50, 4.61, 5.17, 4.53, 5.33, 5.14],
-    "trt1": [4.81, 4.17, 4.41, 3.59, 5.87, 3.83, 6.03, 4.89, 4.32, 4.69],
-    "trt2": [6.31, 5.12, 5.54, 5.50, 5.37, 5.29, 4.92, 6.15, 5.80, 5.26],
-}
-# R's ?friedman.test, RoundingTimes.
-ROUNDING = np.array(
-    [
-        "5.40",
-        "5.50",
-        "5.55",
-        "5.85",
-        "5.70",
-        "5.75",
-        "5.20",
-        "5.60",
-        "5.50",
-        "5.55",
-        "5.50",
-        "5.40",
-        "5.90",
-        "5.85",
-        "5.70",
-        "5.45",
-        "5.55",
-        "5.60",
-        "5.40",
-        "5.40",
-        "5.35",
-        "5.45",
-        "5.50",
-        "5.35",
-        "5.25",
-        "5.15",
-        "5.00",
-        "5.85",
-        "5.80",
-        "5.70",
-        "5.25",
-        "5.20",
-        "5.10",
-        "5.65",
-        "5.55",
-        "5.45",
-        "5.60",
-        "5.35",
-        "5.45",
-        "5.05",
-        "5.00",
-        "4.95",
-        "5.50",
-        "5.50",
-        "5.40",
-        "5.45",
-        "5.55",
-        "5.50",
-        "5.55",
-        "5.55",
-        "5.35",
-        "5.45",
-        "5.50",
-        "5.55",
-        "5.50",
-        "5.45",
-        "5.25",
-        "5.65",
-        "5.60",
-        "5.40",
-        "5.70",
-        "5.65",
-        "5.55",
-        "6.30",
-        "6.30",
-        "6.25",
-    ],
-    dtype=float,
-).reshape(22, 3)
 # R's warpbreaks[-c(1, 2, 10, 30, 31, 50), ]: breaks, wool, tension; unbalanced.
-BREAKS = [
-    54,
-    25,
-    70,
-    52,
-    51,
-    26,
-    67,
-    21,
-    29,
-    17,
-    12,
-    18,
-    35,
-    30,
-    36,
-    36,
-    21,
-    24,
-    18,
-    10,
-    43,
-    28,
-    15,
-    26,
-    27,
-    14,
-    29,
-    31,
-]
-BREAKS += [41, 20, 44, 42, 26, 19, 16, 39, 28, 21, 39, 29, 20, 21, 24, 17, 15, 15, 16, 28]
+BREAKS = numbers(
+    "54 25 70 52 51 26 67 21 29 17 12 18 35 30 36 36 21 24 18 10 43 28 15 26 27 14 29 31 41 20 44 42 26 19 16 39 28 21 "
+    "39 29 20 21 24 17 15 15 16 28"
+)
 WOOL = "A" * 24 + "B" * 24
 TENSION = "LLLLLLLMMMMMMMMHHHHHHHHHLLLLLLLMMMMMMMMMHHHHHHHH"
 
@@ -152,7 +49,7 @@ def test_nist_strd(name: str) -> None:
 
 def test_plant_growth_agrees_with_r() -> None:
     """summary(aov(weight ~ group, PlantGrowth))"""
-    found = one_way_anova(PLANTS)
+    found = one_way_anova(PLANT_GROWTH)
     assert (found.statistic, found.p) == pytest.approx((4.846088, 0.01590996), rel=1e-6)
     assert found.df == (2, 27)
     assert (found.details["ss_between"], found.details["ss_within"]) == pytest.approx((3.76634, 10.49209), rel=1e-6)
@@ -164,14 +61,14 @@ def test_plant_growth_agrees_with_r() -> None:
 
 def test_welch_anova_agrees_with_r() -> None:
     """oneway.test(weight ~ group, PlantGrowth)"""
-    found = welch_anova(PLANTS)
+    found = welch_anova(PLANT_GROWTH)
     assert (found.statistic, found.p) == pytest.approx((5.1809724081, 0.0173928214902), rel=1e-10)
     assert found.df == pytest.approx((2, 17.1284186166), rel=1e-10)
 
 
 def test_repeated_measures_agree_with_r() -> None:
     """anova(lm(RoundingTimes ~ 1), X = ~1, test = "Spherical")"""
-    found = repeated_anova(ROUNDING.T)
+    found = repeated_anova(ROUNDING_TIMES.T)
     assert found.df == (2, 42)
     assert (found.statistic, found.p) == pytest.approx((6.28831, 0.0040841007140483), rel=1e-6)
     assert found.details["ss_error"] == pytest.approx(0.3129545454545, rel=1e-10)
@@ -219,7 +116,7 @@ def test_any_groups_agree_with_scipy_and_statsmodels(seed: int, k: int, n: int) 
 
 
 def test_two_groups_are_the_squared_t_tests() -> None:
-    a, b = PLANTS["ctrl"], PLANTS["trt1"]
+    a, b = PLANT_GROWTH["ctrl"], PLANT_GROWTH["trt1"]
     assert one_way_anova([a, b]).p == pytest.approx(t_test(a, b, equal_variances=True).p, rel=1e-11)
     assert welch_anova([a, b]).p == pytest.approx(t_test(a, b).p, rel=1e-11)
     assert repeated_anova([a, b]).statistic == pytest.approx(t_test_paired(a, b).statistic ** 2, rel=1e-11)

@@ -9,18 +9,16 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from r_data import SLEEP_1, SLEEP_2
 
 from suitecase.stats import DataError, non_inferiority, t_test, t_test_paired, tost, tost_one, tost_paired
-
-G1 = [0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0]
-G2 = [1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4]
 
 values = st.lists(st.integers(-20, 20), min_size=3, max_size=12).filter(lambda each: len(set(each)) > 1)
 
 
 def test_welch_tost_is_rs_two_one_sided_tests() -> None:
     """t.test(g1, g2, mu = -3, alternative = "greater"), t.test(g1, g2, mu = 1, alternative = "less"), conf.level 0.9"""
-    found = tost(G1, G2, (-3.0, 1.0))
+    found = tost(SLEEP_1, SLEEP_2, (-3.0, 1.0))
     assert found.details["p_above_low"] == pytest.approx(0.0559789145322, rel=1e-9)
     assert found.details["p_below_high"] == pytest.approx(0.00357066917366, rel=1e-9)
     assert found.p == found.details["p_above_low"]
@@ -68,26 +66,26 @@ def test_p_is_below_alpha_exactly_if_the_interval_lies_within_the_margin(
 
 
 def test_non_inferiority_is_a_shifted_one_sided_test() -> None:
-    found = non_inferiority(G2, G1, 0.5)
-    assert found.p == t_test(G2, G1, difference=-0.5, alternative="greater").p
+    found = non_inferiority(SLEEP_2, SLEEP_1, 0.5)
+    assert found.p == t_test(SLEEP_2, SLEEP_1, difference=-0.5, alternative="greater").p
     assert found.interval is not None
     assert found.interval.high == math.inf
     assert found.test == "non-inferiority by Welch's t-test"
-    assert non_inferiority(G1, G2, 0.5, better="lower", paired=True).p == pytest.approx(
-        t_test_paired(G1, G2, difference=0.5, alternative="less").p
+    assert non_inferiority(SLEEP_1, SLEEP_2, 0.5, better="lower", paired=True).p == pytest.approx(
+        t_test_paired(SLEEP_1, SLEEP_2, difference=0.5, alternative="less").p
     )
 
 
 def test_one_sample_is_around_the_given_mean() -> None:
-    assert tost_one(G1, 3, mean=1).p == pytest.approx(tost_paired(G1, [1.0] * 10, 3).p)
-    assert tost_one(G1, 3, mean=1).estimate == pytest.approx(0.75)
+    assert tost_one(SLEEP_1, 3, mean=1).p == pytest.approx(tost_paired(SLEEP_1, [1.0] * 10, 3).p)
+    assert tost_one(SLEEP_1, 3, mean=1).estimate == pytest.approx(0.75)
 
 
 def test_a_margin_must_be_one() -> None:
     for margin in (0, -1, math.inf, math.nan, (1.0, -1.0)):
         with pytest.raises(DataError, match="margin="):
-            tost(G1, G2, margin)
+            tost(SLEEP_1, SLEEP_2, margin)
     with pytest.raises(DataError, match=r"level=0\.5"):
-        tost(G1, G2, 1, level=0.5)
+        tost(SLEEP_1, SLEEP_2, 1, level=0.5)
     with pytest.raises(DataError, match="better='more'"):
-        non_inferiority(G1, G2, 1, better=cast(Any, "more"))
+        non_inferiority(SLEEP_1, SLEEP_2, 1, better=cast(Any, "more"))

@@ -10,14 +10,11 @@ import pytest
 import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from r_data import SLEEP_1, SLEEP_2
 
 from suitecase.stats import Alternative, DataError, t_test, t_test_one, t_test_paired
 
 stats = cast(Any, scipy.stats)
-
-# R's data set `sleep`.
-G1 = [0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0]
-G2 = [1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4]
 
 ALTERNATIVES: tuple[Alternative, ...] = ("two-sided", "less", "greater")
 values = st.lists(st.floats(-1000, 1000).map(lambda x: round(x, 3)), min_size=3, max_size=20)
@@ -25,7 +22,7 @@ values = st.lists(st.floats(-1000, 1000).map(lambda x: round(x, 3)), min_size=3,
 
 def test_welch_agrees_with_r() -> None:
     """t.test(g1, g2)"""
-    found = t_test(G1, G2)
+    found = t_test(SLEEP_1, SLEEP_2)
     assert found.statistic == pytest.approx(-1.860813467487, rel=1e-11)
     assert found.df == pytest.approx((17.7764735162,), rel=1e-10)
     assert found.p == pytest.approx(0.07939414018736, rel=1e-11)
@@ -38,7 +35,7 @@ def test_welch_agrees_with_r() -> None:
 
 def test_one_sided_welch_has_a_one_sided_interval_as_in_r() -> None:
     """t.test(g1, g2, alternative = "less") and "greater" """
-    less, greater = t_test(G1, G2, alternative="less"), t_test(G1, G2, alternative="greater")
+    less, greater = t_test(SLEEP_1, SLEEP_2, alternative="less"), t_test(SLEEP_1, SLEEP_2, alternative="greater")
     assert (less.p, greater.p) == pytest.approx((0.03969707009368, 0.9603029299063), rel=1e-11)
     assert less.interval is not None
     assert greater.interval is not None
@@ -48,7 +45,7 @@ def test_one_sided_welch_has_a_one_sided_interval_as_in_r() -> None:
 
 def test_student_agrees_with_r() -> None:
     """t.test(g1, g2, var.equal = TRUE)"""
-    found = t_test(G1, G2, equal_variances=True)
+    found = t_test(SLEEP_1, SLEEP_2, equal_variances=True)
     assert found.df == (18,)
     assert found.p == pytest.approx(0.0791867142159, rel=1e-11)
     assert found.interval is not None
@@ -58,7 +55,7 @@ def test_student_agrees_with_r() -> None:
 
 def test_paired_agrees_with_r() -> None:
     """t.test(g1, g2, paired = TRUE)"""
-    found = t_test_paired(G1, G2)
+    found = t_test_paired(SLEEP_1, SLEEP_2)
     assert found.statistic == pytest.approx(-4.0621276834, rel=1e-10)
     assert found.p == pytest.approx(0.00283289019738, rel=1e-11)
     assert found.interval is not None
@@ -72,7 +69,7 @@ def test_paired_agrees_with_r() -> None:
 
 def test_one_sample_agrees_with_r() -> None:
     """t.test(g1)"""
-    found = t_test_one(G1)
+    found = t_test_one(SLEEP_1)
     assert (found.statistic, found.p) == pytest.approx((1.3257101407, 0.217597780068), rel=1e-10)
 
 
@@ -149,11 +146,11 @@ def test_bad_input_is_told_at_once() -> None:
         t_test([1, math.nan], [1])
     assert len(caught.value.problems) == 2
     with pytest.raises(DataError, match="alternative='both'"):
-        t_test(G1, G2, alternative=cast(Any, "both"))
+        t_test(SLEEP_1, SLEEP_2, alternative=cast(Any, "both"))
     with pytest.raises(DataError, match="level=95"):
-        t_test(G1, G2, level=95)
+        t_test(SLEEP_1, SLEEP_2, level=95)
     with pytest.raises(DataError, match="difference=nan"):
-        t_test(G1, G2, difference=math.nan)
+        t_test(SLEEP_1, SLEEP_2, difference=math.nan)
     with pytest.raises(DataError, match="rescale"):
         t_test([1e200, 2e200], [1, 2])
     with pytest.raises(DataError, match="rescale"):

@@ -11,97 +11,18 @@ import pytest
 import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from r_data import PLANT_GROWTH, ROUNDING_TIMES, SLEEP_1, SLEEP_2
 
 from suitecase.stats import Alternative, DataError, friedman, kruskal_wallis, mann_whitney, shifts, sign_test, wilcoxon
 from suitecase.stats import TestResult as Found
 
 stats = cast(Any, scipy.stats)
 
-# R's data set `sleep`, and the examples of R's ?wilcox.test: Hollander & Wolfe's depression and placenta.
-G1 = [0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0]
-G2 = [1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4]
+# The examples of R's ?wilcox.test: Hollander & Wolfe's depression and placenta.
 BEFORE = [1.83, 0.50, 1.62, 2.48, 1.68, 1.88, 1.55, 3.06, 1.30]
 AFTER = [0.878, 0.647, 0.598, 2.05, 1.06, 1.29, 1.06, 3.14, 1.29]
 AT_TERM = [0.80, 0.83, 1.89, 1.04, 1.45, 1.38, 1.91, 1.64, 0.73, 1.46]
 BEFORE_TERM = [1.15, 0.88, 0.90, 0.74, 1.21]
-PLANTS = [
-    [4.17, 5.58, 5.18, 6.11, 4.50, 4.61, 5.17, 4.53, 5.33, 5.14],
-    [4.81, 4.17, 4.41, 3.59, 5.87, 3.83, 6.03, 4.89, 4.32, 4.69],
-    [6.31, 5.12, 5.54, 5.50, 5.37, 5.29, 4.92, 6.15, 5.80, 5.26],
-]
-# R's ?friedman.test, RoundingTimes: 22 players, three ways to round first base.
-ROUNDING = np.array(
-    [
-        "5.40",
-        "5.50",
-        "5.55",
-        "5.85",
-        "5.70",
-        "5.75",
-        "5.20",
-        "5.60",
-        "5.50",
-        "5.55",
-        "5.50",
-        "5.40",
-        "5.90",
-        "5.85",
-        "5.70",
-        "5.45",
-        "5.55",
-        "5.60",
-        "5.40",
-        "5.40",
-        "5.35",
-        "5.45",
-        "5.50",
-        "5.35",
-        "5.25",
-        "5.15",
-        "5.00",
-        "5.85",
-        "5.80",
-        "5.70",
-        "5.25",
-        "5.20",
-        "5.10",
-        "5.65",
-        "5.55",
-        "5.45",
-        "5.60",
-        "5.35",
-        "5.45",
-        "5.05",
-        "5.00",
-        "4.95",
-        "5.50",
-        "5.50",
-        "5.40",
-        "5.45",
-        "5.55",
-        "5.50",
-        "5.55",
-        "5.55",
-        "5.35",
-        "5.45",
-        "5.50",
-        "5.55",
-        "5.50",
-        "5.45",
-        "5.25",
-        "5.65",
-        "5.60",
-        "5.40",
-        "5.70",
-        "5.65",
-        "5.55",
-        "6.30",
-        "6.30",
-        "6.25",
-    ],
-    dtype=float,
-).reshape(22, 3)
-
 small = st.lists(st.integers(-9, 9), min_size=2, max_size=7)
 alternatives = st.sampled_from(["two-sided", "less", "greater"])
 
@@ -113,12 +34,15 @@ def ends(found: Found) -> tuple[float, float]:
 
 def test_tied_samples_agree_with_r() -> None:
     """wilcox.test(g1, g2, conf.int = TRUE, tol.root = 1e-12), exact = FALSE because of ties"""
-    found = mann_whitney(G1, G2)
+    found = mann_whitney(SLEEP_1, SLEEP_2)
     assert (found.statistic, found.p) == pytest.approx((25.5, 0.06932757543363), rel=1e-10)
     assert ends(found) == pytest.approx((-3.6, 0.1), abs=1e-9)
     # R's −1.346388 is where its root finder stopped between the two middle differences, −1.4 and −1.3.
     assert found.estimate == pytest.approx(-1.35)
-    less, greater = mann_whitney(G1, G2, alternative="less"), mann_whitney(G1, G2, alternative="greater")
+    less, greater = (
+        mann_whitney(SLEEP_1, SLEEP_2, alternative="less"),
+        mann_whitney(SLEEP_1, SLEEP_2, alternative="greater"),
+    )
     assert (less.p, greater.p) == pytest.approx((0.03466378771681, 0.9707516686073), rel=1e-10)
     assert ends(less) == pytest.approx((-math.inf, -0.1), abs=1e-9)
     assert ends(greater) == pytest.approx((-3.4, math.inf), abs=1e-9)
@@ -137,13 +61,13 @@ def test_untied_samples_are_exact_as_in_r() -> None:
 
 def test_pairs_with_ties_and_a_zero_agree_with_r() -> None:
     """wilcox.test(g1, g2, paired = TRUE, conf.int = TRUE, tol.root = 1e-12)"""
-    found = wilcoxon(G1, G2)
+    found = wilcoxon(SLEEP_1, SLEEP_2)
     assert (found.statistic, found.p, found.estimate) == pytest.approx((0, 0.009090698015925, -1.4), rel=1e-10)
     assert ends(found) == pytest.approx((-2.95, -1.05), abs=1e-9)
     assert found.details["zeros"] == 1
-    assert wilcoxon(G1, G2, alternative="less").p == pytest.approx(0.004545349007963, rel=1e-10)
-    assert ends(wilcoxon(G1, G2, alternative="less")) == pytest.approx((-math.inf, -1.15), abs=1e-9)
-    assert ends(wilcoxon(G1, G2, alternative="greater")) == pytest.approx((-2.7, math.inf), abs=1e-9)
+    assert wilcoxon(SLEEP_1, SLEEP_2, alternative="less").p == pytest.approx(0.004545349007963, rel=1e-10)
+    assert ends(wilcoxon(SLEEP_1, SLEEP_2, alternative="less")) == pytest.approx((-math.inf, -1.15), abs=1e-9)
+    assert ends(wilcoxon(SLEEP_1, SLEEP_2, alternative="greater")) == pytest.approx((-2.7, math.inf), abs=1e-9)
 
 
 def test_pairs_without_ties_are_exact_as_in_r() -> None:
@@ -169,9 +93,9 @@ def test_sign_test_is_the_binomial() -> None:
 
 def test_many_groups_agree_with_r() -> None:
     """kruskal.test(weight ~ group, PlantGrowth), friedman.test(RoundingTimes)"""
-    found = kruskal_wallis(PLANTS)
+    found = kruskal_wallis(PLANT_GROWTH)
     assert (found.statistic, found.p) == pytest.approx((7.9882287494, 0.0184237557315), rel=1e-10)
-    found = friedman(ROUNDING.T)
+    found = friedman(ROUNDING_TIMES.T)
     assert (found.statistic, found.p) == pytest.approx((11.14285714286, 0.003805040775511), rel=1e-11)
     assert found.effect is not None
     assert found.effect.value == pytest.approx(11.142857142857 / 44)

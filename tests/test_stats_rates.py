@@ -147,6 +147,8 @@ class TestOneRate:
                 rate_interval(*cast(tuple[int, int], bad))
         with pytest.raises(DataError, match="level"):
             rate_interval(1, 2, level=95)
+        with pytest.raises(DataError, match="one-sided"):
+            rate_interval(1, 2, alternative="less", level=0.4)
         with pytest.raises(DataError, match="alternative"):
             rate_interval(1, 2, alternative=cast(Any, "larger"))
         with pytest.raises(DataError, match="null"):

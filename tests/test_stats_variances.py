@@ -10,6 +10,7 @@ import pytest
 import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from r_data import PLANT_GROWTH, SLEEP_1, SLEEP_2
 
 from suitecase.stats import (
     DataError,
@@ -25,33 +26,25 @@ from suitecase.stats import (
 
 stats = cast(Any, scipy.stats)
 
-G1 = [0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0]
-G2 = [1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4]
-PLANTS = {
-    "ctrl": [4.17, 5.58, 5.18, 6.11, 4.50, 4.61, 5.17, 4.53, 5.33, 5.14],
-    "trt1": [4.81, 4.17, 4.41, 3.59, 5.87, 3.83, 6.03, 4.89, 4.32, 4.69],
-    "trt2": [6.31, 5.12, 5.54, 5.50, 5.37, 5.29, 4.92, 6.15, 5.80, 5.26],
-}
-
 
 def test_plant_growth_agrees_with_r() -> None:
     """bartlett.test, fligner.test(weight ~ group, PlantGrowth); Levene as an anova of distances"""
-    assert bartlett(PLANTS).statistic == pytest.approx(2.8785737872, rel=1e-10)
-    assert bartlett(PLANTS).p == pytest.approx(0.237096773635, rel=1e-11)
-    assert fligner(PLANTS).p == pytest.approx(0.308828687386, rel=1e-11)
-    found = brown_forsythe(PLANTS)
+    assert bartlett(PLANT_GROWTH).statistic == pytest.approx(2.8785737872, rel=1e-10)
+    assert bartlett(PLANT_GROWTH).p == pytest.approx(0.237096773635, rel=1e-11)
+    assert fligner(PLANT_GROWTH).p == pytest.approx(0.308828687386, rel=1e-11)
+    found = brown_forsythe(PLANT_GROWTH)
     assert (found.statistic, found.p) == pytest.approx((1.1191856949, 0.341226624125), rel=1e-10)
     assert found.df == (2, 27)
-    assert levene(PLANTS).p == pytest.approx(0.306194922991, rel=1e-11)
+    assert levene(PLANT_GROWTH).p == pytest.approx(0.306194922991, rel=1e-11)
 
 
 def test_f_test_agrees_with_r() -> None:
     """var.test(g1, g2), with alternative = "less" and "greater" """
-    found = f_test(G1, G2)
+    found = f_test(SLEEP_1, SLEEP_2)
     assert (found.statistic, found.p) == pytest.approx((0.7983426179984, 0.742719931726), rel=1e-11)
     assert found.interval is not None
     assert (found.interval.low, found.interval.high) == pytest.approx((0.1982970135105, 3.21412271637), rel=1e-11)
-    less, greater = f_test(G1, G2, alternative="less"), f_test(G1, G2, alternative="greater")
+    less, greater = f_test(SLEEP_1, SLEEP_2, alternative="less"), f_test(SLEEP_1, SLEEP_2, alternative="greater")
     assert (less.p, greater.p) == pytest.approx((0.371359965863, 0.628640034137), rel=1e-11)
     assert less.interval is not None
     assert greater.interval is not None
@@ -61,9 +54,9 @@ def test_f_test_agrees_with_r() -> None:
 
 def test_shapiro_wilk_agrees_with_r() -> None:
     """shapiro.test(g1), shapiro.test(g2)"""
-    assert shapiro_wilk(G1).statistic == pytest.approx(0.9258060289366, rel=1e-8)
-    assert shapiro_wilk(G1).p == pytest.approx(0.40792879643, rel=1e-7)
-    assert shapiro_wilk(G2).p == pytest.approx(0.3511346854077, rel=1e-7)
+    assert shapiro_wilk(SLEEP_1).statistic == pytest.approx(0.9258060289366, rel=1e-8)
+    assert shapiro_wilk(SLEEP_1).p == pytest.approx(0.40792879643, rel=1e-7)
+    assert shapiro_wilk(SLEEP_2).p == pytest.approx(0.3511346854077, rel=1e-7)
 
 
 def test_shapiro_wilk_above_5000_says_that_its_p_is_extrapolated() -> None:
@@ -90,7 +83,7 @@ def test_constant_groups_and_values_are_named() -> None:
     with pytest.raises(DataError, match="b is constant"):
         f_test([1, 2], [3, 3])
     with pytest.raises(DataError, match="ratio=0"):
-        f_test(G1, G2, ratio=0)
+        f_test(SLEEP_1, SLEEP_2, ratio=0)
     with pytest.raises(DataError, match="all the same"):
         shapiro_wilk([2, 2, 2])
 

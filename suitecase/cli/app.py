@@ -52,7 +52,7 @@ PANELS = {
         "query": tabular.query,
         "diff": comparing.diff,
     },
-    "Steer": {"cancel": running.cancel, "resume": running.resume, "gc": running.gc},
+    "Steer": {"cancel": running.cancel, "resume": running.resume, "replay": running.replay, "gc": running.gc},
     "Reproduce": {
         "verify": reproducing.verify,
         "reproduce": reproducing.reproduce,
@@ -64,11 +64,19 @@ for panel, commands in PANELS.items():
         app.command(name, rich_help_panel=panel)(command)
 
 
+@app.callback(help=HELP)
+def whole() -> None:
+    """Nothing but a group: typer would take the only one of a `Typer` for the command itself."""
+
+
 def run() -> None:
     """Run the command that `sys.argv` names, and exit."""
-    gc.set_threshold(100_000)  # what is read has no cycles; to look for some takes a third of the time of `ls`
+    gc.set_threshold(1_000_000)  # what is read has no cycles; to look for some takes a third of the time of `ls`
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a name may have what the terminal's encoding lacks
     with problems_end_the_program():
+        # typer reads the signatures of all commands: of the one that was named is enough.
+        named = [each for each in app.registered_commands if each.name in sys.argv[1:2]]
+        app.registered_commands = named or app.registered_commands
         app()

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from suitecase.queries.logs import Line
-    from suitecase.queries.watching import Change, RunWatch, Seen
+    from suitecase.queries.watching import Begun, Change, RunWatch, Seen
     from suitecase.rundir import CaseRun, Run
 
 __all__ = ["logs", "watch"]
@@ -145,13 +145,20 @@ def watch(
     results_dir: ResultsDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Watch runs until all have ended; exit code 0 if all cases succeeded. With --json an object per change."""
+    """Watch runs until all have ended; exit code 0 if all cases succeeded. With --json an object per change.
+
+    Runs that begin meanwhile are taken up: of an experiment if it was named, of all with 'latest' or no name.
+    """
     from suitecase.queries import Filter, find_results_dir, find_runs_named, list_runs
-    from suitecase.queries.watching import RunWatch, all_succeeded
+    from suitecase.queries.watching import Begun, RunWatch, all_succeeded, meant_experiment
 
     folder = find_results_dir(given=results_dir)
+    begun = Begun(folder, None)
     if runs:
-        paths = list(dict.fromkeys(find_runs_named(folder, runs)))
+        found = find_runs_named(folder, runs)
+        meant = [meant_experiment(name, path) for name, path in zip(runs, found, strict=True)]
+        begun.experiments = None if "" in meant else {experiment for experiment in meant if experiment}
+        paths = list(dict.fromkeys(found))
     else:
         paths = [run.path for run in list_runs(folder, Filter(statuses=("running",)))]
         if not paths:
@@ -159,15 +166,16 @@ def watch(
             return
     watches = [RunWatch(path) for path in paths]
     if sys.stdout.isatty() and not as_json:
-        seen = watch_on_terminal(watches, interval_s)
+        seen = watch_on_terminal(watches, begun, interval_s)
     else:
-        seen = watch_by_lines(watches, interval_s, as_json)
+        seen = watch_by_lines(watches, begun, interval_s, as_json)
     raise typer.Exit(0 if all_succeeded(seen) else 1)
 
 
-def watch_by_lines(watches: Sequence[RunWatch], interval_s: float, as_json: bool) -> list[Seen]:
-    """A line per change, until all runs are over."""
+def watch_by_lines(watches: list[RunWatch], begun: Begun, interval_s: float, as_json: bool) -> list[Seen]:
+    """A line per change, until all runs are over, those included that begin meanwhile."""
     while True:
+        watches += begun.take()
         for each in watches:
             for change in each.changes():
                 print_change(each, change, as_json)
@@ -191,13 +199,14 @@ def print_change(watched: RunWatch, change: Change, as_json: bool) -> None:
     print(safe(f"{now.astimezone():%H:%M:%S} {words}"), flush=True)
 
 
-def watch_on_terminal(watches: Sequence[RunWatch], interval_s: float) -> list[Seen]:
-    """A table that is drawn anew, until all runs are over."""
+def watch_on_terminal(watches: list[RunWatch], begun: Begun, interval_s: float) -> list[Seen]:
+    """A table that is drawn anew, until all runs are over, those included that begin meanwhile."""
     from rich.live import Live
 
     out = console()
     with Live(console=out, auto_refresh=False, vertical_overflow="crop") as live:
         while True:
+            watches += begun.take()
             seen = [each.look() for each in watches]
             over = all(each.over for each in seen)
             live.update(view(seen, None if over else out.height), refresh=True)

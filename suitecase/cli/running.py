@@ -1,21 +1,36 @@
-"""`cancel`, `resume`, `gc`: end a run, go on with one, and make room."""
+"""`cancel`, `resume`, `replay`, `gc`: end a run, go on with one, ask again what failed, and make room."""
 
 from __future__ import annotations
 
 import os
 import shlex
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from suitecase.cli.common import AsJson, ResultsDir, RunName, console, fail, open_run, print_json, print_table
+from suitecase.cli.common import (
+    AsJson,
+    ResultsDir,
+    RunName,
+    complete_case,
+    console,
+    fail,
+    open_run,
+    print_json,
+    print_problems,
+    print_table,
+)
 
 if TYPE_CHECKING:
     from suitecase.queries.cleaning import Disposable, Verdicts
+    from suitecase.queries.replay import DeadLetters
+    from suitecase.queries.steering import Resume
+    from suitecase.rundir import Run
 
-__all__ = ["cancel", "gc", "resume"]
+__all__ = ["cancel", "gc", "replay", "resume"]
 
 EXIT_LOCKED = 75
 """As the runner says that somebody else owns a run directory; EX_TEMPFAIL of sysexits.h."""
@@ -65,19 +80,72 @@ def resume(
     from suitecase.queries.steering import find_resume
 
     found = open_run(run, results_dir)
-    name = f"{found.experiment}/{found.name}"
-    if found.status == "running":
-        evidence = f" ({found.owner.evidence})" if found.owner else ""
-        fail([f"{name} is running{evidence}: there is nothing to resume."], exit_code=EXIT_LOCKED)
+    refuse_running(found, "there is nothing to resume")
     how = find_resume(found, [*(flags or []), *["--json"] * as_json])
     if not how.command:
         console().print(f"Nothing left to do in {found.path}: all its cases have succeeded.")
         return
-    for note in (*how.notes, f"cd {shlex.quote(str(how.folder))} && {shlex.join(how.command)}"):
+    become(how)
+
+
+def refuse_running(run: Run, meaning: str) -> None:
+    """Say that a run goes on, and exit as the runner does."""
+    if run.status == "running":
+        evidence = f" ({run.owner.evidence})" if run.owner else ""
+        fail([f"{run.experiment}/{run.name} is running{evidence}: {meaning}."], exit_code=EXIT_LOCKED)
+
+
+def become(how: Resume, environment: Mapping[str, str] | None = None) -> NoReturn:
+    """Be the runner from here on: signals and the exit code are its own."""
+    words = shlex.join([*(f"{name}={value}" for name, value in (environment or {}).items()), *how.command])
+    for note in (*how.notes, f"cd {shlex.quote(str(how.folder))} && {words}"):
         print(f"suitecase: {note}", file=sys.stderr, flush=True)
     os.chdir(how.folder)
-    # In this process: signals and the exit code are the runner's own.
-    os.execv(how.command[0], how.command)
+    os.execve(how.command[0], how.command, {**os.environ, **(environment or {})})
+
+
+def replay(
+    run: RunName,
+    case: Annotated[
+        str | None, typer.Argument(metavar="CASE", help="Only this case.", autocompletion=complete_case)
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would be asked again; start nothing.")] = False,
+    results_dir: ResultsDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Ask the dead letters of a run again: the items whose retries ran out, and nothing else."""
+    from suitecase.queries import find_case
+    from suitecase.queries.replay import REPLAY, CannotReplayError, find_dead_letters, find_replay
+
+    found = open_run(run, results_dir)
+    refuse_running(found, "wait for its end")
+    variant = find_case(found, case).variant if case is not None else None
+    try:
+        dead, left_out = find_dead_letters(found, variant)
+    except CannotReplayError as error:
+        fail(error.problems, exit_code=1)
+    how = find_replay(found, dead, ["--json"] * as_json)
+    if dry_run:
+        show_replay(dead, left_out, how, as_json)
+        return
+    print_problems(left_out)
+    count = sum(len(each.letters) for each in dead)
+    of_cases = f"{len(dead)} case{'s' * (len(dead) != 1)}"
+    print(f"suitecase: {count} item{'s' * (count != 1)} of {of_cases} to ask again.", file=sys.stderr, flush=True)
+    become(how, REPLAY)
+
+
+def show_replay(dead: Sequence[DeadLetters], left_out: Sequence[str], how: Resume, as_json: bool) -> None:
+    """What a replay would ask again."""
+    from dataclasses import asdict
+
+    if as_json:
+        cases = [asdict(each) for each in dead]
+        print_json({"cases": cases, "left_out": left_out, "command": how.command, "folder": str(how.folder)})
+        return
+    print_problems(left_out)
+    rows = [[each.variant, letter.key, str(letter.repeat), letter.error] for each in dead for letter in each.letters]
+    print_table(["case", "item", "repeat", "last error"], rows, right=["repeat"])
 
 
 def gc(

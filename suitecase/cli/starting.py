@@ -113,6 +113,9 @@ def estimate(
     ] = None,
     only: Annotated[list[str] | None, typer.Option(metavar="PATTERN", help="As of the suite.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="As of the suite.")] = None,
+    resume: Annotated[
+        str | None, typer.Option(metavar="RUN_DIR", help="As of the suite: what is left to do there.")
+    ] = None,
     pilot: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Run N items of every case now, and go by them.")
     ] = None,
@@ -131,6 +134,10 @@ def estimate(
 
     changes = [word for text in set_ or [] for word in ("--set", text)]
     flags = [*changes, *(word for pattern in only or [] for word in ("--only", pattern))]
+    if resume is not None:
+        if pilot is not None:
+            fail(["a pilot begins anew: leave --pilot or --resume out."])
+        flags += ["--resume", resume]
     planned = describe_suite(suite, places=parallelism, flags=flags, results_dir=results_dir)
     try:
         found = estimate_from_runs(planned) if pilot is None else estimate_by_pilot(planned, pilot, changes)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from suitecase.queries.logs import shown_text
-from suitecase.rundir import CaseRun, Run
+from suitecase.rundir import CaseRun, Run, layout
 from suitecase.rundir.runs import parse_time
 from suitecase.tables.rows import case_results, flatten
 
@@ -131,6 +131,8 @@ def run_commands(run: Run) -> dict[str, str]:
         commands["stop"] = f"suitecase cancel {name}"
     elif run.asked and any(case.status != "succeeded" for case in run.cases.values()):
         commands["go on"] = f"suitecase resume {name}"
+    if run.status != "running" and any((case.path / layout.DEAD_LETTERS).exists() for case in run.cases.values()):
+        commands["ask failed items again"] = f"suitecase replay {name}"
     return commands
 
 

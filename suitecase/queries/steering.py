@@ -179,7 +179,7 @@ def find_resume(run: Run, flags: Sequence[str] = ()) -> Resume:
     try:
         suite = find_suite(run, root, notes)
     except NotFoundError:
-        if finished:
+        if finished and "--again" not in flags:
             return Resume((), root)
         raise
     command: object = run.asked.get("command")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,9 +13,9 @@ from typing import Any
 from suitecase.rundir import CaseRun, Run, layout
 from suitecase.rundir.files import parse_object
 from suitecase.rundir.ownership import is_locked
-from suitecase.rundir.runs import RunReader, parse_time
+from suitecase.rundir.runs import RunReader, find_runs, parse_time
 
-__all__ = ["Change", "Progress", "RunWatch", "Seen", "all_succeeded", "last_progress"]
+__all__ = ["Begun", "Change", "Progress", "RunWatch", "Seen", "all_succeeded", "last_progress", "meant_experiment"]
 
 TAIL_BYTES = 1 << 16
 """How far from its end a `tracking.jsonl` is searched for the last progress."""
@@ -137,6 +137,31 @@ def progress_change(progress: Progress) -> Change:
     words = f"{progress.done:g}{of} {progress.message}".rstrip()
     facts = {"done": progress.done, "total": progress.total, "message": progress.message, "attempt": progress.attempt}
     return Change(progress.variant, "running", words, facts)
+
+
+class Begun:
+    """Finds the runs that begin from now on, of some experiments or of all."""
+
+    def __init__(self, results_dir: Path, experiments: Collection[str] | None) -> None:
+        self.results_dir = results_dir
+        self.experiments = experiments
+        self.known = set(find_runs(results_dir))
+
+    def take(self) -> list[RunWatch]:
+        """Those that have begun since the last time."""
+        new = [path for path in find_runs(self.results_dir) if path not in self.known]
+        self.known.update(new)
+        meant = self.experiments
+        return [RunWatch(path) for path in new if meant is None or layout.experiment_folder(path).name in meant]
+
+
+def meant_experiment(given: str, run_dir: Path) -> str | None:
+    """The experiment that a person meant by a name that led to this run, "" for any; None if it was the run itself."""
+    if given in ("", "latest"):
+        return ""
+    experiment, name = layout.experiment_folder(run_dir).name, given.rstrip("/")
+    is_path = Path(given).is_dir() and Path(given).resolve() == run_dir.resolve()
+    return experiment if experiment.startswith(name) and not run_dir.name.startswith(name) and not is_path else None
 
 
 def run_change(seen: Seen) -> Change:

@@ -75,7 +75,7 @@ class Journal:
         if not self.has_checksums and any(CHECKSUM in line for line in lines):
             self.has_checksums = True  # all lines have one or none: those read so far have lost theirs
             self.damaged += range(1, self.number + 1)
-        bodies = [self.checked(line[:-1]) for line in lines]
+        bodies = self.checked(lines)
         parsed = iter(parse_objects([body for body in bodies if body is not None]))
         events: list[dict[str, Any]] = []
         for line, body in zip(lines, bodies, strict=True):
@@ -88,16 +88,24 @@ class Journal:
                 events.append(event)
         return events
 
-    def checked(self, line: bytes) -> bytes | None:
-        """A line without its checksum; None if it is not what the runner wrote there."""
-        body, sign, stated = line.rpartition(CHECKSUM)
-        if self.has_checksums:
-            expected = zlib.crc32(b"}", zlib.crc32(body, self.checksum))
-            number = stated[:-1]
-            self.checksum = int(number) if number.isdigit() else 0
-            if not sign or stated != b"%d}" % expected:
-                return None
-            line = body + b"}"
-        if not self.files and line.startswith(CASE_ENDED) and (cut := line.rfind(FILES)) > 0:
-            return line[:cut] + b"}"
-        return line
+    def checked(self, lines: Sequence[bytes]) -> list[bytes | None]:
+        """The lines without their checksums; None for one that is not what the runner wrote there."""
+        bodies: list[bytes | None] = []
+        checksum = self.checksum
+        for line in lines:
+            body = line[:-1]
+            if self.has_checksums:
+                rest, _, stated = body.rpartition(CHECKSUM)
+                body = rest + b"}"
+                expected = zlib.crc32(body, checksum)
+                if stated != b"%d}" % expected:
+                    number = stated[:-1]
+                    checksum = int(number) if number.isdigit() else 0
+                    bodies.append(None)
+                    continue
+                checksum = expected
+            if not self.files and body.startswith(CASE_ENDED) and (cut := body.rfind(FILES)) > 0:
+                body = body[:cut] + b"}"
+            bodies.append(body)
+        self.checksum = checksum
+        return bodies

@@ -347,7 +347,8 @@ class RunReader:
 
     def heed_case(self, kind: str, variant: str, event: dict[str, Any]) -> None:
         """Take note of what happened to a case."""
-        self.made.pop(variant, None)
+        if self.made:
+            self.made.pop(variant, None)
         if kind == "attempt_started":
             self.statuses[variant] = "running"
             self.attempts.setdefault(variant, []).append(event)

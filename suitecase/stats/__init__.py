@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from suitecase.stats.calibration import Calibration, CalibrationBin, calibration_of, spiegelhalter_test
     from suitecase.stats.clustered_rates import clustered_rate
     from suitecase.stats.clusters import clustered_difference, clustered_mean, clustered_paired_difference
+    from suitecase.stats.comparing import Side, compare, compare_many, compare_paired, compare_sides
     from suitecase.stats.comparisons import Better, Comparison, Verdict
     from suitecase.stats.contingency import chi_square, cramers_v, fisher_exact
     from suitecase.stats.conversions import EffectScale, convert_effect
@@ -74,6 +75,7 @@ if TYPE_CHECKING:
     from suitecase.stats.meta import MetaAnalysis, MetaStudy, meta_analysis
     from suitecase.stats.nested import nested_difference, nested_mean
     from suitecase.stats.normality import Description, describe, shapiro_wilk
+    from suitecase.stats.paired_permutation import permutation_test_paired, sign_flip_p
     from suitecase.stats.paired_rates import cochran_q, mcnemar, paired_rate_interval, two_paired_rates
     from suitecase.stats.permutation import permutation_test
     from suitecase.stats.planning import PlannedTest, minimum_detectable
@@ -99,7 +101,6 @@ if TYPE_CHECKING:
     from suitecase.stats.results import Alternative, Assumption, Effect, Interval, TestResult
     from suitecase.stats.samples import DataError
     from suitecase.stats.sequential import StoppingBounds, alpha_spent, stopping_bounds
-    from suitecase.stats.sign_flips import permutation_test_paired, sign_flip_p
     from suitecase.stats.variances import bartlett, brown_forsythe, f_test, fligner, levene
 
 __all__ = [
@@ -137,6 +138,7 @@ __all__ = [
     "Rank",
     "RankBands",
     "Ranks",
+    "Side",
     "SimulatedPower",
     "StoppingBounds",
     "TestResult",
@@ -165,6 +167,10 @@ __all__ = [
     "cohens_d_one_sample",
     "cohens_dz",
     "cohens_h",
+    "compare",
+    "compare_many",
+    "compare_paired",
+    "compare_sides",
     "convert_effect",
     "corrected_mean",
     "cramers_v",
@@ -259,6 +265,7 @@ MODULES = {
     "calibration": ["Calibration", "CalibrationBin", "calibration_of", "spiegelhalter_test"],
     "clustered_rates": ["clustered_rate"],
     "clusters": ["clustered_difference", "clustered_mean", "clustered_paired_difference"],
+    "comparing": ["Side", "compare", "compare_many", "compare_paired", "compare_sides"],
     "comparisons": ["Better", "Comparison", "Verdict"],
     "contingency": ["chi_square", "cramers_v", "fisher_exact"],
     "conversions": ["EffectScale", "convert_effect"],
@@ -285,6 +292,7 @@ MODULES = {
     "meta": ["MetaAnalysis", "MetaStudy", "meta_analysis"],
     "nested": ["nested_difference", "nested_mean"],
     "normality": ["Description", "describe", "shapiro_wilk"],
+    "paired_permutation": ["permutation_test_paired", "sign_flip_p"],
     "paired_rates": ["cochran_q", "mcnemar", "paired_rate_interval", "two_paired_rates"],
     "permutation": ["permutation_test"],
     "planning": ["PlannedTest", "minimum_detectable"],
@@ -310,7 +318,6 @@ MODULES = {
     "results": ["Alternative", "Assumption", "Effect", "Interval", "TestResult"],
     "samples": ["DataError"],
     "sequential": ["StoppingBounds", "alpha_spent", "stopping_bounds"],
-    "sign_flips": ["permutation_test_paired", "sign_flip_p"],
     "variances": ["bartlett", "brown_forsythe", "f_test", "fligner", "levene"],
 }
 """Where each public name lives."""

@@ -234,7 +234,7 @@ def mean_result(
     found = clusters_of(values, codes, int(codes.max()) + 1, "values")
     se = standard_error(found.weights * found.residuals, values)
     cr0 = math.sqrt(float(found.residuals @ found.residuals)) / found.n
-    df = found.count - 1
+    df = min(found.count - 1.0, satterthwaite(found))
     t = (found.mean - null) / se
     return TestResult(
         test=test,
@@ -258,7 +258,6 @@ def mean_result(
             "se_naive": found.naive,
             "clusters": found.count,
             "effective_clusters": found.effective,
-            "satterthwaite_df": satterthwaite(found),
         },
     )
 

@@ -30,7 +30,7 @@ class Comparison(Result):
         metric: What was measured; empty for bare arrays.
         unit: What was repeated, and so counted: "case", "item" or "value".
         paired: Whether each value of one condition has its partner in the other.
-        n: Units of the first and of the second condition; with pairs, twice the number of pairs.
+        n: Units of the first and of the second condition; with pairs, the number of pairs twice.
         clusters: Number of clusters of each condition; empty where there are none.
         means: Mean of each condition over the units that were compared.
         difference: Estimate of first minus second: of means, of rates, or what the test named.
@@ -96,8 +96,9 @@ class Comparison(Result):
         by = f"{number_text(abs(self.difference))} ({ends}, {self.test.test}, {self.p_words()})"
         sides = f"{self.first} ({what} {number_text(self.means[0])}) and {self.second} ({number_text(self.means[1])})"
         if self.verdict in ("higher", "lower"):
+            claim = f"{self.verdict} {self.metric}" if self.metric else f"a {self.verdict} mean"
             return (
-                f"{self.first} has {self.verdict} {what} than {self.second}, by {by}."
+                f"{self.first} has {claim} than {self.second}, by {by}."
                 + " Fragile: the test beside it disagrees." * self.fragile
             )
         if self.verdict == "equivalent":
@@ -114,4 +115,8 @@ class Comparison(Result):
 
     def p_words(self) -> str:
         """The adjusted p-value, with the correction's name."""
-        return p_text(self.p_adjusted) + f" after {self.correction}" * (self.correction != "none")
+        return p_text(self.p_adjusted) + f" after {self.correction_name()}" * (self.p_adjusted != self.p)
+
+    def correction_name(self) -> str:
+        """The correction as it is written: Holm, BH."""
+        return self.correction.upper() if len(self.correction) == 2 else self.correction.capitalize()

@@ -52,7 +52,7 @@ def is_whole(value: Any) -> bool:
 
 
 def check_question(level: float, alternative: Alternative) -> None:
-    """Refuse a level outside of (0, 1), and an unknown alternative.
+    """Refuse a level outside of (0, 1), or of (0.5, 1) for one side, and an unknown alternative.
 
     Raises:
         DataError: Then.
@@ -60,6 +60,8 @@ def check_question(level: float, alternative: Alternative) -> None:
     check_level(level)
     if alternative not in ("two-sided", "less", "greater"):
         raise DataError(f"alternative={alternative!r}: it is 'two-sided', 'less' or 'greater'.")
+    if alternative != "two-sided" and level <= 0.5:
+        raise DataError(f"level={level}: a one-sided interval needs a level above 0.5.")
 
 
 def table_of(table: Table, name: str = "table", shape: tuple[int, int] | None = None) -> NDArray[np.int64]:

@@ -13,9 +13,10 @@ from scipy import special, stats
 from suitecase.stats.counts import check_counts, check_question
 from suitecase.stats.effects import label_of
 from suitecase.stats.effects_of_rates import angle, cohens_h, rates_at_difference
+from suitecase.stats.estimates import wilson_interval
 from suitecase.stats.results import Alternative, Assumption, Effect, Interval, TestResult
 from suitecase.stats.samples import DataError
-from suitecase.stats.scores import normal_p, quantile, ratio_of, score_interval
+from suitecase.stats.scores import normal_p, ratio_of, score_interval
 
 __all__ = ["DifferenceMethod", "RateMethod", "one_rate", "rate_difference_interval", "rate_interval", "two_rates"]
 
@@ -59,7 +60,7 @@ def rate_interval(
     check_question(level, alternative)
     tail = (1 - level) / 2 if alternative == "two-sided" else 1 - level
     if method == "wilson":
-        low, high = wilson_ends(successes, n, quantile(level, alternative))
+        low, high = wilson_ends(successes, n, alternative, level)
     elif method == "clopper-pearson":
         low, high = beta_ends(successes, n, tail, 0.0)
     elif method == "jeffreys":
@@ -72,12 +73,9 @@ def rate_interval(
     return Interval(low, high, level, "-".join(part.capitalize() for part in method.split("-")).replace("-", "–"))
 
 
-def wilson_ends(successes: float, n: float, z: float) -> tuple[float, float]:
-    rate = successes / n
-    centre = rate + z**2 / (2 * n)
-    spread = z * math.sqrt(rate * (1 - rate) / n + z**2 / (4 * n**2))
-    scale = 1 + z**2 / n
-    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
+def wilson_ends(successes: float, n: float, alternative: Alternative, level: float) -> tuple[float, float]:
+    found = wilson_interval(successes / n, n, level if alternative == "two-sided" else 2 * level - 1)
+    return found.low, found.high
 
 
 def beta_ends(successes: float, n: float, tail: float, prior: float) -> tuple[float, float]:
@@ -272,8 +270,7 @@ def rate_difference_interval(
         )
     if method != "newcombe":
         raise DataError(f"method={method!r}: it is 'miettinen-nurminen' or 'newcombe'.")
-    z = quantile(level, alternative)
-    (low1, high1), (low2, high2) = wilson_ends(k1, n1, z), wilson_ends(k2, n2, z)
+    (low1, high1), (low2, high2) = (wilson_ends(k, n, alternative, level) for k, n in ((k1, n1), (k2, n2)))
     p1, p2 = k1 / n1, k2 / n2
     low = -1.0 if alternative == "less" else difference - math.hypot(p1 - low1, high2 - p2)
     high = 1.0 if alternative == "greater" else difference + math.hypot(high1 - p1, p2 - low2)

@@ -100,7 +100,10 @@ def check_draws(draws: int, items: int) -> None:
 def sign_flips(items: int, draws: int, rng: np.random.Generator) -> Iterator[Array]:
     """A sign, −1 or 1, for each item in each draw, in blocks of shape (some draws, items), valid until the next."""
     rows = max(BLOCK // items, 1)
+    block = np.empty((min(rows, draws), items))
     for start in range(0, draws, rows):
-        size = min(rows, draws - start) * items
-        bits = np.unpackbits(np.frombuffer(rng.bytes(-(-size // 8)), dtype=np.uint8), count=size)
-        yield np.where(bits.reshape(-1, items), 1.0, -1.0)
+        part = block[: min(rows, draws - start)]
+        words = rng.integers(2**64, size=(len(part), -(-items // 64)), dtype=np.uint64)
+        np.multiply(np.unpackbits(words.view(np.uint8), axis=1, count=items), 2.0, out=part)
+        part -= 1.0
+        yield part

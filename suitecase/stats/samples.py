@@ -30,8 +30,8 @@ __all__ = [
 Array: TypeAlias = NDArray[np.float64]
 Values: TypeAlias = Sequence[float] | Sequence[int] | Sequence[bool] | NDArray[Any]
 """One-dimensional numbers, shape (n,). Booleans count as 0 and 1."""
-Groups: TypeAlias = Mapping[str, Values] | Sequence[Values]
-"""Named groups, or groups in their order, each of shape (n_i,)."""
+Groups: TypeAlias = Mapping[str, Values] | Sequence[Values] | NDArray[Any]
+"""Named groups, or groups in their order, each of shape (n_i,); of an array, the rows."""
 
 
 LARGEST, SMALLEST = 1e100, 1e-100

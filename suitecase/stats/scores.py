@@ -9,7 +9,6 @@ from typing import Any, cast
 from scipy import optimize, special
 
 from suitecase.stats.results import Alternative, Interval
-from suitecase.stats.samples import DataError
 
 __all__ = ["normal_p", "quantile", "ratio_of", "root_of", "score_interval"]
 
@@ -57,8 +56,6 @@ def score_interval(
         alternative: "greater" gives a lower end only, "less" an upper end only; the other end is the parameter's.
         method: The interval's usual name.
     """
-    if alternative != "two-sided" and level <= 0.5:
-        raise DataError(f"level={level}: a one-sided interval needs a level above 0.5.")
     critical = quantile(level, alternative)
     lowest, highest = within
 

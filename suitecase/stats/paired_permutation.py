@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import numpy as np
 
 from suitecase.stats.permutation import (
-    BLOCK,
     ENUMERABLE,
     PHIPSON_SMYTH,
     Labels,
@@ -17,6 +16,7 @@ from suitecase.stats.permutation import (
     monte_carlo,
     sums_by,
 )
+from suitecase.stats.resampling import sign_flips
 from suitecase.stats.results import Alternative, TestResult
 from suitecase.stats.samples import Array, Values, check_alternative, codes_of, pairs_of
 
@@ -107,26 +107,15 @@ def enumerable(n: int) -> bool:
 def flips_as_extreme(differences: Array, alternative: Alternative, draws: int, seed: int) -> Array:
     """How many flips give sums as extreme as the data's: of all flips if they are few, else of those drawn."""
     n = len(differences)
-    observed = differences.sum(axis=0)
     scale = np.abs(differences).sum(axis=0)
-    scale = np.where(scale > 0, scale, 1.0)
+    scaled = differences / np.where(scale > 0, scale, 1.0)
+    observed = scaled.sum(axis=0)
     extreme = np.zeros(differences.shape[1])
-    # Eight times as many flips at once for many columns, whose product with them is bound by memory.
-    rows = max(BLOCK * min(differences.shape[1], 8) // n, 1)
-    for flipped in all_flips(n) if enumerable(n) else drawn_flips(n, draws, seed, rows):
-        sums = observed - 2 * (flipped @ differences)
-        extreme += as_extreme(sums / scale, observed / scale, alternative).sum(axis=0)
+    for signs in every_sign(n) if enumerable(n) else sign_flips(n, draws, np.random.default_rng(seed)):
+        extreme += as_extreme(signs @ scaled, observed, alternative).sum(axis=0)
     return extreme
 
 
-def all_flips(n: int) -> Iterator[Array]:
-    """Every way to flip n signs, 1 for flipped, shape (2ⁿ, n)."""
-    yield np.asarray((np.arange(2**n)[:, None] >> np.arange(n)) & 1, np.float64)
-
-
-def drawn_flips(n: int, draws: int, seed: int, rows: int) -> Iterator[Array]:
-    """So many random ways to flip n signs, in blocks of shape (rows, n), the same whatever the rows; 1 for flipped."""
-    generator = np.random.default_rng(seed)
-    for start in range(0, draws, rows):
-        words = generator.integers(2**64, size=(min(rows, draws - start), -(-n // 64)), dtype=np.uint64)
-        yield np.unpackbits(words.view(np.uint8), axis=1, count=n).astype(np.float64)
+def every_sign(n: int) -> Iterator[Array]:
+    """Every way to give n values a sign, −1 or 1, shape (2ⁿ, n)."""
+    yield 1.0 - 2.0 * ((np.arange(2**n)[:, None] >> np.arange(n)) & 1)
