@@ -117,7 +117,7 @@ def test_t_power_equals_statsmodels(d: float, n: int, alpha: float, alternative:
 @settings(max_examples=40, deadline=None)
 def test_anova_power_equals_statsmodels(groups: int, n: int, f: float) -> None:
     expected = cast(Any, reference).FTestAnovaPower().power(f, n * groups, 0.05, groups)
-    if f**2 * n * groups < 1e4:
+    if not np.isnan(expected):  # it is, for large noncentralities
         assert ManyMeans(groups=groups).power_of(f, n) == pytest.approx(expected, abs=1e-8)
 
 
