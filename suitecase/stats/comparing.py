@@ -291,7 +291,8 @@ def conclude(asked: Asked, multiplier: float, terms: Terms) -> Comparison:
     beside = asked.choice.beside() if asked.choice.beside else None
     clusters = [side.clusters for side in (asked.first, asked.second) if side.clusters is not None]
     return replace(
-        untested, difference=test.estimate, p=test.p, p_adjusted=min(test.p * multiplier, 1.0), test=test, beside=beside,
+        untested, difference=test.estimate, p=test.p, p_adjusted=min(test.p * multiplier, 1.0), test=test,
+        beside=beside,
         interval=test.interval or replace(untested.interval, level=1 - alpha), effect=test.effect,
         detectable=detectable_of(test, alpha, terms.power), verdict=verdict_of(asked, test, alpha, terms.margin),
         fragile=beside is not None and (beside.p < alpha) != (test.p < alpha),
