@@ -51,6 +51,7 @@ class Comparison(Result):
         why: Why this test: the rule's steps, one sentence each.
         warnings: What a reader must know, one sentence each.
         missing: Units without a value, of each condition, and how they counted is among the warnings.
+        stratum: Where strata are told apart, which one it is: `task=gsm8k`, or `average over task`; else empty.
         label: "planned", "exploratory" or "interim" where there is a plan or the run is not at its end; else empty.
     """
 
@@ -80,6 +81,7 @@ class Comparison(Result):
     why: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     missing: tuple[int, int] = (0, 0)
+    stratum: str = ""
     label: str = ""
 
     @property
@@ -91,7 +93,7 @@ class Comparison(Result):
 
     def sentence(self) -> str:
         """What was found, in words that may be read aloud."""
-        what = self.metric or "the mean"
+        what = (self.metric or "the mean") + f" ({self.stratum})" * bool(self.stratum)
         ends = str(self.interval)
         by = f"{number_text(abs(self.difference))} ({ends}, {self.test.test}, {self.p_words()})"
         sides = f"{self.first} ({what} {number_text(self.means[0])}) and {self.second} ({number_text(self.means[1])})"
