@@ -13,13 +13,16 @@ if TYPE_CHECKING:
     from suitecase.compare.model import Description, Study
     from suitecase.rundir import Run
     from suitecase.stats.comparisons import Comparison
+    from suitecase.stats.results import Interval
 
 __all__ = ["compare", "describe", "plan"]
 
 Metrics = Annotated[
     list[str] | None,
-    typer.Option("-m", "--metric", metavar="NAME", help="Again for more; NAME@p99 for a quantile. Default: all of which the "
-                 "records say what is better."),
+    typer.Option(
+        "-m", "--metric", metavar="NAME",
+        help="Again for more; NAME@p99 for a quantile. Default: all that the records say what is better in.",
+    ),
 ]  # fmt: skip
 Conditions = Annotated[
     list[str] | None,
@@ -27,32 +30,44 @@ Conditions = Annotated[
 ]
 By = Annotated[
     str | None,
-    typer.Option(metavar="FIELD", help="Apart for each value of this field of configs or items, and on average; 'none' for "
-                 "not at all. Default: task, where there are several."),
-]  # fmt: skip
+    typer.Option(
+        metavar="FIELD",
+        help="Apart for each value of this field of configs or items, and on average; 'none' for not at all. "
+        "Default: task, where there are several.",
+    ),
+]
 Seeds = Annotated[
     str | None,
-    typer.Option(metavar="WHAT", help="Cases with different seeds are systems (as after training) or repeats of one. "
-                 "Default: systems, in Inspect mode repeats."),
-]  # fmt: skip
+    typer.Option(
+        metavar="WHAT",
+        help="Cases with different seeds are systems (as after training) or repeats of one. Default: systems, in Inspect "
+        "mode repeats.",
+    ),
+]
 Missing = Annotated[
     str | None,
-    typer.Option(metavar="HOW", help="Failed items count as auto (wrong for rates, else missing), wrong, drop, or refuse."),
+    typer.Option(
+        metavar="HOW", help="Failed items count as auto (wrong for rates, else missing), wrong, drop, or refuse."
+    ),
 ]
 Cluster = Annotated[
     str | None, typer.Option(metavar="FIELD", help="Items with the same value of this field depend on each other.")
 ]
 Pool = Annotated[bool, typer.Option("--pool", help="Cases of different commits may be repeats of one condition.")]
 Alpha = Annotated[float | None, typer.Option(metavar="RATE", help="Error rate of all comparisons. Default: 0.05.")]
-Explain = Annotated[bool, typer.Option("--explain", help="How conditions, units and pairs were found; which test, why.")]
+Explain = Annotated[
+    bool, typer.Option("--explain", help="How conditions, units and pairs were found; which test, why.")
+]
 
 
 def compare(
     runs: RunNames,
     baseline: Annotated[
         str | None,
-        typer.Option("-b", "--baseline", metavar="CONDITION", help="A condition, a variant or FIELD=VALUE. Default: the one "
-                     "called baseline or control."),
+        typer.Option(
+            "-b", "--baseline", metavar="CONDITION",
+            help="A condition, a variant or FIELD=VALUE. Default: the one called baseline or control.",
+        ),
     ] = None,
     metric: Metrics = None,
     condition: Conditions = None,
@@ -143,10 +158,12 @@ def describe(
 ) -> None:
     """Describe the conditions of runs: n, mean, standard deviation, median, quartiles, interval of the mean."""
     from suitecase.compare.study import describe_runs
+    from suitecase.stats.wording import level_text
 
     study = describe_runs(
-        named_runs(runs, results_dir), metrics=metric, conditions=condition, by=by, seeds=one_of("--seeds", seeds, SEEDS),
-        missing=one_of("--missing", missing, MISSING), cluster=cluster, pool=pool, alpha=rate("--alpha", alpha) or 0.05,
+        named_runs(runs, results_dir), metrics=metric, conditions=condition, by=by,
+        seeds=one_of("--seeds", seeds, SEEDS), missing=one_of("--missing", missing, MISSING), cluster=cluster,
+        pool=pool, alpha=rate("--alpha", alpha) or 0.05,
     )  # fmt: skip
     if as_json:
         print_json(study.to_dict())
@@ -154,7 +171,9 @@ def describe(
     for stratum, name in dict.fromkeys((each.stratum, each.metric) for each in study.descriptions):
         chosen = [each for each in study.descriptions if (each.stratum, each.metric) == (stratum, name)]
         heading(study, name, stratum, chosen)
-        print_table(DESCRIBED, [described_row(each) for each in chosen], right=DESCRIBED[1:])
+        columns = [f"{level_text(1 - study.alpha)} CI" if name == "interval" else name for name in DESCRIBED]
+        print_table(columns, [described_row(each) for each in chosen], right=columns[1:])
+        print()
     print_notes(study, explain=explain)
 
 
@@ -194,7 +213,7 @@ def rate(option: str, given: float | None) -> float | None:
 
 # --- Tables ----------------------------------------------------------------------------------------------------------
 
-COMPARED = ["condition", "n", "mean", "difference", "interval", "effect", "p", "verdict"]
+COMPARED = ["condition", "n", "mean", "difference", "interval", "level", "effect", "p", "verdict"]
 DESCRIBED = ["condition", "n", "missing", "mean", "interval", "sd", "median", "quartiles", "least", "most"]
 
 
@@ -204,7 +223,10 @@ def print_study(study: Study, *, explain: bool) -> None:
     for stratum, name in dict.fromkeys((each.stratum, each.metric) for each in study.comparisons):
         chosen = [each for each in study.comparisons if (each.stratum, each.metric) == (stratum, name)]
         heading(study, name, stratum, chosen)
-        print_table(COMPARED, [baseline_row(chosen[0]), *map(compared_row, chosen)], right=COMPARED[1:-1])
+        columns = [
+            f"p{name.rpartition('@p')[2]}" if column == "mean" and "@p" in name else column for column in COMPARED
+        ]
+        print_table(columns, [baseline_row(chosen[0]), *map(compared_row, chosen)], right=columns[1:-1])
         print()
     for each in study.comparisons:
         out.print(f"{each.label.capitalize()}: {each.sentence()}" if each.label else each.sentence())
@@ -224,7 +246,7 @@ def heading(study: Study, name: str, stratum: str, chosen: list[Comparison] | li
 def baseline_row(comparison: Comparison) -> tuple[str, ...]:
     from suitecase.stats.wording import number_text
 
-    return (comparison.second, str(comparison.n[1]), number_text(comparison.means[1]), "", "", "", "", "baseline")
+    return (comparison.second, str(comparison.n[1]), number_text(comparison.means[1]), "", "", "", "", "", "baseline")
 
 
 def compared_row(comparison: Comparison) -> tuple[str, ...]:
@@ -233,18 +255,26 @@ def compared_row(comparison: Comparison) -> tuple[str, ...]:
 
     words = verdict_words(comparison)
     if comparison.verdict == "not tested":
-        return (comparison.first, str(comparison.n[0]), number_text(comparison.means[0]), "", "", "", "", words)
+        return (comparison.first, str(comparison.n[0]), number_text(comparison.means[0]), "", "", "", "", "", words)
     effect = comparison.effect
     return (
         comparison.first,
         str(comparison.n[0]),
         number_text(comparison.means[0]),
         signed(comparison.difference),
-        str(comparison.interval),
+        ends_text(comparison.interval),
+        f"{100 * comparison.interval.level:.3g} %",
         f"{effect.name} {number_text(effect.value)}" if effect else "",
         p_text(comparison.p_adjusted).removeprefix("p ").removeprefix("= "),
         words,
     )
+
+
+def ends_text(interval: Interval | None) -> str:
+    """An interval without its level."""
+    from suitecase.stats.wording import number_text
+
+    return f"[{number_text(interval.low)}, {number_text(interval.high)}]" if interval else ""
 
 
 def verdict_words(comparison: Comparison) -> str:
@@ -271,7 +301,7 @@ def described_row(each: Description) -> tuple[str, ...]:
 
     quartiles = f"{text(each.quartiles[0])} to {text(each.quartiles[1])}" if each.n else ""
     return (
-        each.condition, str(each.n), str(each.missing), text(each.mean), str(each.interval or ""), text(each.sd),
+        each.condition, str(each.n), str(each.missing), text(each.mean), ends_text(each.interval), text(each.sd),
         text(each.median), quartiles, text(each.minimum), text(each.maximum),
     )  # fmt: skip
 
@@ -279,26 +309,34 @@ def described_row(each: Description) -> tuple[str, ...]:
 def print_notes(study: Study, *, explain: bool) -> None:
     """What limits a study; and how it was made, where that is asked for."""
     out = console()
-    own = [f"{each}" for each in study.warnings]
-    counted: dict[str, list[str]] = {}
-    for comparison in study.comparisons:
-        for warning in comparison.warnings if comparison.verdict != "not tested" else ():
-            counted.setdefault(warning, []).append(comparison.first)
-    of_all = len(study.comparisons)
-    own += [
-        warning if len(names) == of_all or any(name in warning for name in names) else f"{', '.join(dict.fromkeys(names))}: {warning}"
-        for warning, names in counted.items()
-    ]  # fmt: skip
-    if own:
-        out.print("\nMind:", style="bold")
-    for warning in dict.fromkeys(own):
+    warnings = [*study.warnings, *gathered_warnings(study)]
+    if warnings:
+        out.print("\nMind:" if study.comparisons else "Mind:", style="bold")
+    for warning in dict.fromkeys(warnings):
         out.print(f"  - {warning}", style="yellow")
     if not explain:
         return
     out.print("\nHow this was made:", style="bold")
-    reasons = dict.fromkeys([*study.explanations, *(why for each in study.comparisons for why in each.why)])
-    for each in reasons:
+    for each in study.explanations:
         out.print(f"  - {each}", style="dim")
+    for comparison in study.comparisons:
+        about = f"{comparison.metric}{f' ({comparison.stratum})' * bool(comparison.stratum)}"
+        out.print(f"  - {comparison.first}, {about}: {' '.join(comparison.why)}", style="dim")
+
+
+def gathered_warnings(study: Study) -> list[str]:
+    """The warnings of comparisons, each once, with the conditions that it is about unless that is all of them."""
+    about: dict[str, dict[str, None]] = {}
+    for comparison in study.comparisons:
+        for warning in comparison.warnings if comparison.verdict != "not tested" else ():
+            about.setdefault(warning, {})[comparison.first] = None
+    conditions = {comparison.first for comparison in study.comparisons}
+    return [
+        warning
+        if len(names) == len(conditions) or warning.startswith((*names, f"{study.baseline}:"))
+        else f"{', '.join(names)}: {warning}"
+        for warning, names in about.items()
+    ]
 
 
 # --- Plans -----------------------------------------------------------------------------------------------------------

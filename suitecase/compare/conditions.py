@@ -86,7 +86,9 @@ def find_conditions(
         grouped[repr((case.run.experiment, settings, "" if pool else case.code))].append(case)
     groups = [latest(cases) for cases in grouped.values()]
     repeated = sum(map(len, grouped.values())) - sum(map(len, groups))
-    notes = [f"Found {len(groups)} conditions: cases whose configs differ only in their seed" + " and code" * pool + "."]
+    notes = [
+        f"Found {len(groups)} conditions: cases whose configs differ only in their seed" + " and code" * pool + "."
+    ]
     if by and any(case.stratum for cases in groups for case in cases):
         notes.append(f"Cases with different {by} are told apart beforehand, and compared among themselves.")
     if repeated:
@@ -138,9 +140,7 @@ def named(groups: Sequence[tuple[Case, ...]]) -> tuple[Condition, ...]:
         shared_name(cases, bare=bare or len(cases) > 1) or field_text(differs) or common_start(cases)
         for cases, differs in zip(groups, fields, strict=True)
     ]
-    made = [
-        Condition(name, name, cases, differs) for name, cases, differs in zip(plain, groups, fields, strict=True)
-    ]
+    made = [Condition(name, name, cases, differs) for name, cases, differs in zip(plain, groups, fields, strict=True)]
     namesakes: defaultdict[str, list[Condition]] = defaultdict(list)
     for condition in made:
         namesakes[condition.name].append(condition)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Iterable
 from typing import Any
 
-from suitecase.compare.conditions import Case, Condition
+from suitecase.compare.conditions import Condition
 from suitecase.compare.model import ConditionFacts, Description, MetricFacts, RunFacts
 from suitecase.compare.observations import Metric, Observations
 from suitecase.compare.survey import Survey

@@ -78,7 +78,7 @@ class Held:
 
 
 def hold_to_plan(runs: Sequence[Run], asked: Asked) -> Held:
-    """What is asked for, with the recorded plan where that leaves it open; where it contradicts it, it is exploratory."""
+    """What is asked for, and the recorded plan where that leaves it open; what contradicts the plan is exploratory."""
     plan, warnings = common_plan(runs)
     contents = plan.contents if plan else None
     planned_metrics = [metric.name for metric in contents.metrics] if contents else []

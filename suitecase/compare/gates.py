@@ -30,8 +30,8 @@ class GateAnswer:
 class Gate:
     """What must not be: a difference from the baseline beyond a bound.
 
-    It is passed only if the interval of the difference excludes everything beyond the bound: `accuracy < -1pt` asks that
-    its lower end lies above −1 point. A wide interval fails, however good the estimate: non-inferiority must be shown.
+    It is passed only if the interval of the difference excludes everything beyond the bound: `accuracy < -1pt` asks
+    that its lower end lies above −1 point. A wide interval fails, however good the estimate: non-inferiority must be shown.
 
     Attributes:
         sign: "<" if differences below the bound are bad, ">" if those above are.
@@ -65,7 +65,8 @@ class Gate:
         shown = comparison.verdict != "not tested" and (low > bound if self.sign == "<" else high < bound)
         end = f"{'lower' if self.sign == '<' else 'upper'} end {number_text(low if self.sign == '<' else high)}"
         where = f" ({comparison.stratum})" * bool(comparison.stratum)
-        words = f"{comparison.first} against {comparison.second}{where}: {self.metric}, {end} of {comparison.interval}"
+        sides = f"{comparison.first} against {comparison.second}{where}"
+        words = f"{sides}: {self.metric}, {end} of {comparison.interval}"
         side = "above" if self.sign == "<" else "below"
         return shown, f"{'passed' if shown else 'FAILED'}: {words}, must lie {side} {number_text(bound)}."
 

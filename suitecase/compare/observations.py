@@ -21,6 +21,7 @@ __all__ = [
     "find_metrics",
     "item_observations",
     "metrics_known",
+    "summary",
 ]
 
 UnitName: TypeAlias = Literal["case", "item"]
@@ -108,11 +109,14 @@ def metrics_known(readings: Iterable[Reading]) -> list[str]:
     return list(found)
 
 
-def find_metrics(readings: Sequence[Reading], asked: Sequence[str], better: Mapping[str, str]) -> list[Metric]:
+def find_metrics(
+    readings: Sequence[Reading], asked: Sequence[str], better: Mapping[str, str], *, all_results: bool = False
+) -> list[Metric]:
     """The metrics that are meant: those asked for, else all of which the records say what is better, else the only one.
 
     Args:
         better: Which values are wanted, by metric, where a plan says so; it goes before the records.
+        all_results: Whether without a name all metrics are meant that say what came out, not how it ran.
 
     Raises:
         NotFoundError: There is none; those that there are, are listed.
@@ -121,7 +125,7 @@ def find_metrics(readings: Sequence[Reading], asked: Sequence[str], better: Mapp
     stated = [name for name in known if note_of(readings, name).better]
     candidates = [name for name in known if name not in RAN]
     if not asked:
-        asked = stated or (candidates if len(candidates) == 1 else [])
+        asked = candidates if all_results else stated or (candidates if len(candidates) == 1 else [])
     if not asked:
         if not known:
             raise NotFoundError("no case has recorded a number: there is nothing to compare yet.")
@@ -251,7 +255,7 @@ def case_observations(
 ) -> Observations:
     """A value per case: the mean, or the quantile, of its items, else the number that it recorded.
 
-    A case that did not succeed has none. Cases are named by their seeds, or by their variants where those aren't unique.
+    A case that did not succeed has none. Cases are named by their seeds, or by their variants where two have the same.
     """
     chosen = [reading for reading in readings if not stratum or reading.case.stratum in ("", stratum)]
     seeds = [reading.case.seed for reading in chosen]

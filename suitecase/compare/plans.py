@@ -193,7 +193,9 @@ class Plan:
             return runner_of(record).Refuse(" ".join(error.problems))
         first = next(annotations(record.run_dir), None)
         if first is not None and first.get("sha256") != digest:
-            log.warning("the plan %s was changed after the run began: the one that was recorded first holds", self.given)
+            log.warning(
+                "the plan %s was changed after the run began: the one that was recorded first holds", self.given
+            )
         return {"plan": {"path": str(self.path), "sha256": digest, "text": text}}
 
 
@@ -244,7 +246,7 @@ def annotations(run_dir: Path) -> Iterator[Mapping[str, Any]]:
             yield cast(dict[str, Any], plan)
 
 
-TEMPLATE = '''\
+TEMPLATE = """\
 # What will be compared, and how: written before the run, recorded by the hook Plan, followed by `suitecase compare`.
 # Whatever else is compared later is labelled exploratory.
 
@@ -267,7 +269,7 @@ exclusions = []   # what will be left out, and why: ["runs in which the server w
 [stopping]
 looks = [1.0]   # shares of n at which you look: [0.5, 1.0]
 rule = "none"   # obrien-fleming or pocock, if you look before the end
-'''
+"""
 
 
 def new_plan(

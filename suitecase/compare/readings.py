@@ -158,7 +158,7 @@ DESCRIPTIONS = ("metrics", "items", "errors", "stopped", "derived_errors")
 
 
 def case_numbers(case: Case, results: Mapping[str, Any]) -> dict[str, float]:
-    """The numbers of a case: how it ran, what it told last while it ran, and its results, which go before the others."""
+    """The numbers of a case: how it ran, what it told last while it did, and its results, which go before others."""
     last = case.record.last
     ran = {name: getattr(last, name) for name in ("duration_s", "user_cpu_s", "max_rss_bytes")} if last else {}
     told: dict[str, Any] = {}

@@ -21,7 +21,7 @@ from suitecase.rundir import Run, read_run
 
 if TYPE_CHECKING:
     from suitecase.stats.choice import TestName
-    from suitecase.stats.corrections import CorrectionMethod
+    from suitecase.stats.corrections import Correction
 
 __all__ = ["compare_runs", "describe_runs"]
 
@@ -39,7 +39,7 @@ def compare_runs(
     cluster: str | None = None,
     pool: bool = False,
     alpha: float | None = None,
-    correction: CorrectionMethod | None = None,
+    correction: Correction | None = None,
     power: float = 0.8,
     margin: float | None = None,
     test: TestName | None = None,
@@ -53,15 +53,15 @@ def compare_runs(
     Args:
         runs: Runs, or their folders.
         baseline: A condition's name, a variant, or `field=value`; by default the only one called baseline or control.
-        metrics: What to compare, `latency_s@p99` for a quantile; by default all of which the records say what is better.
+        metrics: What to compare, `latency_s@p99` for a quantile; by default all that the records say what is better in.
         conditions: Only these beside the baseline; by default all.
         by: A field of configs or items that tells strata apart, which are compared each and on average; by default
             `task`, where there are several. "none" for none.
         paired: Whether values with the same id, or seed, are pairs; by default ("auto") items with equal inputs are.
         seeds: Whether cases with different seeds are different "systems" (as after training) or "repeats" of one; by
             default systems, and in Inspect mode repeats.
-        missing: How failed items count: by default ("auto") as wrong for rates and else as missing; "wrong" as 0, "drop"
-            as missing; "refuse" raises an error.
+        missing: How failed items count: by default ("auto") as wrong for rates and else as missing; "wrong" as 0;
+            "drop" as missing; "refuse" raises an error.
         cluster: A field of items whose equal values depend on each other.
         pool: Whether cases of different code may be repeats of one condition.
         alpha: The error rate that the family of all comparisons is held to; by default 0.05.
@@ -125,12 +125,14 @@ def describe_runs(
 ) -> Study:
     """Describe the conditions of some runs: a study without comparisons. Arguments as for `compare_runs`.
 
+    Without `metrics` all that say what came out are described.
+
     Raises:
         SuitecaseError: Something that was named is not there.
     """
     question = Question(
         tuple(metrics or ()), tuple(conditions or ()), by or "", cluster or "", "auto", seeds or "auto",
-        missing or "auto", pool,
+        missing or "auto", pool, all_results=True,
     )  # fmt: skip
     found = survey([read(run) for run in runs], question)
     observed = [
@@ -185,7 +187,9 @@ def pairs_of(found: Survey, others: Sequence[Condition], reference: Condition) -
                 empty = [each.condition for each in (first, second) if not each.present]
                 if empty:
                     where = f" in {found.by}={stratum}" * bool(stratum)
-                    gaps.append(f"{' and '.join(empty)}: no value of {metric.name}{where}, so nothing is compared there.")
+                    gaps.append(
+                        f"{' and '.join(empty)}: no value of {metric.name}{where}, so nothing is compared there."
+                    )
                     continue
                 try:
                     pairs.append(Pair(first, second, align(first, second, found.question.paired)))
@@ -246,4 +250,3 @@ def unit_words(found: Survey, pair: Pair) -> str:
     if found.seeds == "repeats":
         return "Items are the unit: seeds and repeats are averaged per item."
     return "Items are the unit, for not every condition has two cases: this speaks about these systems on new items."
-

@@ -44,6 +44,7 @@ class Question:
     missing: Missing = "auto"
     pool: bool = False
     better: dict[str, str] = field(default_factory=dict[str, str])
+    all_results: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,8 +78,7 @@ class Survey:
         """A condition's values of a metric in a stratum, counted in cases or in items."""
         key = (condition, metric.name, stratum, unit)
         if key not in self.known:
-            readings, about = self.readings[condition], (self.question.missing, self.by, stratum)
-            missing, by, _ = about
+            readings, missing, by = self.readings[condition], self.question.missing, self.by
             self.known[key] = (
                 case_observations(condition, metric, readings, missing=missing, by=by, stratum=stratum)
                 if unit == "case"
@@ -89,7 +89,7 @@ class Survey:
         return self.known[key]
 
     def unit_for(self, conditions: Iterable[str], metric: Metric, stratum: str) -> UnitName:
-        """What was repeated, and so counts (rule 1): cases that are systems once each has two, else items if there are."""
+        """What was repeated, and so counts (rule 1): cases that are systems once there are two, else items."""
         names = list(conditions)
         if self.seeds == "systems" and all(
             len(self.observe(name, metric, stratum, "case").present) >= 2 for name in names
@@ -120,7 +120,7 @@ def survey(runs: Sequence[Run], question: Question) -> Survey:
     readings = {each.name: tuple(read_case(case, labels) for case in each.cases) for each in conditions}
     everything = [reading for of_condition in readings.values() for reading in of_condition]
     strata, found_by = strata_of(everything, by, told_by_config, asked=question.by)
-    metrics = find_metrics(everything, question.metrics, question.better)
+    metrics = find_metrics(everything, question.metrics, question.better, all_results=question.all_results)
     if question.cluster and not any(any(each.items.labels.get(question.cluster, ())) for each in everything):
         raise NotFoundError(f"--cluster {question.cluster}: no item says it, neither in its output nor its metadata.")
     seeds = question.seeds
