@@ -40,8 +40,8 @@ Seeds = Annotated[
     str | None,
     typer.Option(
         metavar="WHAT",
-        help="Cases with different seeds are systems (as after training) or repeats of one. Default: systems, in Inspect "
-        "mode repeats.",
+        help="Cases with different seeds are systems (as after training) or repeats of one. Default: systems, in "
+        "Inspect mode repeats.",
     ),
 ]
 Missing = Annotated[

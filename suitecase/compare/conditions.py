@@ -103,8 +103,8 @@ def case_of(run: Run, record: CaseRun, by: str) -> Case:
     seed: object = config.pop("seed", None)
     fields = flatten(config)
     stratum = cell_text(fields.pop(by)) if by in fields else ""
-    is_seed = isinstance(seed, int) and not isinstance(seed, bool)
-    return Case(run, record, fields, seed if is_seed else None, code_of(run, record), stratum)
+    number = seed if isinstance(seed, int) and not isinstance(seed, bool) else None
+    return Case(run, record, fields, number, code_of(run, record), stratum)
 
 
 def code_of(run: Run, record: CaseRun) -> str:
@@ -221,14 +221,14 @@ def find_named(conditions: Sequence[Condition], given: str) -> list[Condition]:
     Raises:
         NotFoundError: None has it.
     """
-    tests = (
-        lambda each: each.name == given,
-        lambda each: each.plain_name == given,
-        lambda each: any(case.variant == given for case in each.cases),
-        lambda each: has_fields(each, given),
+    ways = (
+        [each for each in conditions if each.name == given],
+        [each for each in conditions if each.plain_name == given],
+        [each for each in conditions if any(case.variant == given for case in each.cases)],
+        [each for each in conditions if has_fields(each, given)],
     )
-    for test in tests:
-        if found := [each for each in conditions if test(each)]:
+    for found in ways:
+        if found:
             return found
     names = [each.name for each in conditions]
     near = get_close_matches(given, names, n=3, cutoff=0.5)

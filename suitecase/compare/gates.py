@@ -31,7 +31,8 @@ class Gate:
     """What must not be: a difference from the baseline beyond a bound.
 
     It is passed only if the interval of the difference excludes everything beyond the bound: `accuracy < -1pt` asks
-    that its lower end lies above −1 point. A wide interval fails, however good the estimate: non-inferiority must be shown.
+    that its lower end lies above −1 point. A wide interval fails, however good the estimate: non-inferiority must be
+    shown.
 
     Attributes:
         sign: "<" if differences below the bound are bad, ">" if those above are.

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import compress
 from typing import Literal, TypeAlias
 
 from suitecase.compare.readings import MetricNote, Reading, Unit
 from suitecase.errors import NotFoundError, SuitecaseError
 from suitecase.items.results import quantile
+from suitecase.stats.comparisons import Better
 
 __all__ = [
     "Metric",
@@ -84,7 +88,7 @@ class Observations:
     counted_as: float = NAN
     unread: int = 0
 
-    @property
+    @cached_property
     def present(self) -> list[float]:
         """The values that are there."""
         return [value for value in self.values.values() if not math.isnan(value)]
@@ -169,12 +173,14 @@ def note_of(readings: Iterable[Reading], name: str) -> MetricNote:
     notes = {reading.notes[name] for reading in readings if name in reading.notes}
     if len(notes) == 1:
         return notes.pop()
-    units, betters, counts = ({getattr(note, each) for note in notes} for each in NOTE_FIELDS)
-    return MetricNote(*(found.pop() if len(found) == 1 else empty for found, empty in
-                        ((units, ""), (betters, ""), (counts, None))))  # fmt: skip
-
-
-NOTE_FIELDS = ("unit", "better", "failed_counts_as")
+    units = {note.unit for note in notes}
+    betters: set[Better] = {note.better for note in notes}
+    counts = {note.failed_counts_as for note in notes}
+    return MetricNote(
+        units.pop() if len(units) == 1 else "",
+        betters.pop() if len(betters) == 1 else "",
+        counts.pop() if len(counts) == 1 else None,
+    )
 
 
 def is_rate(readings: Iterable[Reading], name: str) -> bool:
@@ -203,45 +209,54 @@ def item_observations(
         by: The field that tells strata apart.
         cluster: The field that tells clusters apart.
     """
-    sums: dict[Hashable, tuple[float, int]] = {}
+    counted_as = metric.of_failure(missing)
+    gathered: dict[Hashable, list[float]] = {}
+    repeats: Counter[Unit] = Counter()
     clusters: dict[Hashable, str] = {}
     failed, unread = 0, 0
     for reading in readings:
-        labels = reading.items.label_column(cluster) if cluster else []
+        units, values, fell, labels = rows_of(reading, metric, by, stratum, cluster)
         if not stratum or reading.case.stratum:
             unread += max(reading.items.expected - len(reading.items.units), 0)
-        for number, unit, value, fell in rows_of(reading, metric, by, stratum):
-            failed += fell
-            if math.isnan(value) and fell:
-                value = metric.of_failure(missing)
-            name: Hashable = unit if metric.quantile is None else (unit, number_of(sums, unit))
-            total, count = sums.get(name, (0.0, 0))
-            sums[name] = (total, count) if math.isnan(value) else (total + value, count + 1)
-            if cluster:
-                clusters[name] = labels[number]
-    values = {name: total / count if count else NAN for name, (total, count) in sums.items()}
-    return Observations(
-        condition, metric, stratum, "item", values, clusters, failed, metric.of_failure(missing), unread
-    )
+        failed += sum(fell)
+        if any(fell):
+            values = [counted_as if bad and value != value else value for value, bad in zip(values, fell, strict=True)]
+        names = units if metric.quantile is None else numbered(units, repeats)
+        clusters.update(zip(names, labels, strict=False))
+        for name, value in zip(names, values, strict=True):
+            gathered.setdefault(name, []).append(value)
+    means = {name: values[0] if len(values) == 1 else mean_of_present(values) for name, values in gathered.items()}
+    return Observations(condition, metric, stratum, "item", means, clusters, failed, counted_as, unread)
 
 
-def rows_of(reading: Reading, metric: Metric, by: str, stratum: str) -> Iterator[tuple[int, Unit, float, bool]]:
-    """The rows of a case in a stratum: place, item, value, and whether it failed."""
+def numbered(units: Sequence[Unit], repeats: Counter[Unit]) -> list[Unit]:
+    """Units that are told apart where they come again; `repeats` counts on."""
+    names: list[Unit] = []
+    for unit in units:
+        names.append(unit._replace(repeat=repeats[unit]))
+        repeats[unit] += 1
+    return names
+
+
+def mean_of_present(values: Sequence[float]) -> float:
+    """The mean of the values that are there; NaN if none is."""
+    return summary([value for value in values if value == value], None)
+
+
+def rows_of(
+    reading: Reading, metric: Metric, by: str, stratum: str, cluster: str
+) -> tuple[Sequence[Unit], Sequence[float], Sequence[bool], Sequence[str]]:
+    """The rows of a case in a stratum: items, values, whether they failed, and clusters if those were asked for."""
     items = reading.items
-    rows = zip(range(len(items.units)), items.units, items.column(metric.column), items.failed, strict=True)
-    if not stratum or reading.case.stratum:
-        yield from rows if not stratum or reading.case.stratum == stratum else ()
-        return
-    for row, label in zip(rows, items.label_column(by), strict=True):
-        if label == stratum:
-            yield row
-
-
-def number_of(known: Mapping[Hashable, object], unit: Unit) -> int:
-    number = 0
-    while (unit, number) in known:
-        number += 1
-    return number
+    labels = items.labels.get(cluster, ()) if cluster else ()
+    columns = (items.units, items.column(metric.column), items.failed, labels)
+    if not stratum or reading.case.stratum == stratum:
+        return columns
+    if reading.case.stratum:
+        return (), (), (), ()
+    inside = [label == stratum for label in items.labels.get(by, ())]
+    units, values, failed, clusters = (tuple(compress(column, inside)) for column in columns)
+    return units, values, failed, clusters  # pyright: ignore[reportReturnType]
 
 
 def case_observations(

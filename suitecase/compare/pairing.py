@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -54,7 +53,12 @@ def align(first: Observations, second: Observations, how: Paired) -> Aligned:
         why = "Unpaired, as asked" if how == "no" else "Cases are compared unpaired, for a seed makes no pair"
         return unpaired(first, second, why)
     if first.unit == "case":
-        return paired(first, second, {name: name for name in first.values}, "Cases are paired by seed, as asked")
+        return paired(
+            first,
+            second,
+            {name: name for name in first.values if name in second.values},
+            "Cases are paired by seed, as asked",
+        )
     if how == "yes":
         known = {short(name): name for name in second.values}
         partners = {name: known[short(name)] for name in first.values if short(name) in known}
@@ -69,14 +73,11 @@ def align(first: Observations, second: Observations, how: Paired) -> Aligned:
 
 def short(name: Hashable) -> Hashable:
     """What names an item, without what it is."""
-    if isinstance(name, Unit):
-        return name[:2]
-    return (name[0][:2], name[1]) if isinstance(name, tuple) else name
+    return name._replace(content="") if isinstance(name, Unit) else name
 
 
 def content_of(name: Hashable) -> str:
-    unit: object = name if isinstance(name, Unit) or not isinstance(name, tuple) else name[0]
-    return unit.content if isinstance(unit, Unit) else ""
+    return name.content if isinstance(name, Unit) else ""
 
 
 def refusal(first: Observations, second: Observations, same: int, largest: int) -> str:
@@ -99,9 +100,7 @@ def paired(first: Observations, second: Observations, partners: Mapping[Hashable
     pairs = [
         (name, value, other)
         for name, value in first.values.items()
-        if name in partners
-        and not math.isnan(value)
-        and not math.isnan(other := second.values.get(partners[name], math.nan))
+        if name in partners and value == value and (other := second.values[partners[name]]) == other  # neither is NaN
     ]
     if not pairs:
         raise PairingError(f"{first.condition} and {second.condition} have no {first.unit} in common: no pairs.")
@@ -116,7 +115,7 @@ def paired(first: Observations, second: Observations, partners: Mapping[Hashable
 def unpaired(first: Observations, second: Observations, why: str) -> Aligned:
     """All values that there are."""
     clusters = tuple(
-        tuple(each.clusters[name] for name, value in each.values.items() if not math.isnan(value)) if each.clusters
+        tuple(each.clusters[name] for name, value in each.values.items() if value == value) if each.clusters
         else ()
         for each in (first, second)
     )  # fmt: skip

@@ -191,7 +191,7 @@ class Plan:
             parse_plan(text, self.given)
         except SuitecaseError as error:
             return runner_of(record).Refuse(" ".join(error.problems))
-        first = next(annotations(record.run_dir), None)
+        first = next(recorded_plans(record.run_dir), None)
         if first is not None and first.get("sha256") != digest:
             log.warning(
                 "the plan %s was changed after the run began: the one that was recorded first holds", self.given
@@ -219,7 +219,7 @@ def registered_plan(run: Run) -> Registered | None:
     Raises:
         SuitecaseError: It can't be read any more.
     """
-    found = list(annotations(run.path))
+    found = list(recorded_plans(run.path))
     if not found:
         return None
     first = found[0]
@@ -237,7 +237,7 @@ def registered_plan(run: Run) -> Registered | None:
     return Registered(path, digest, parse_plan(text, f"the plan of {run.name}"), tuple(changed))
 
 
-def annotations(run_dir: Path) -> Iterator[Mapping[str, Any]]:
+def recorded_plans(run_dir: Path) -> Iterator[Mapping[str, Any]]:
     """The plans that hooks recorded, in the order of the passes."""
     for event in Journal(run_dir / layout.JOURNAL, files=False):
         extra: object = event.get("extra") if event.get("event") == "run_annotated" else None

@@ -6,14 +6,16 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from hashlib import blake2b
+from itertools import chain
 from typing import Any, NamedTuple, cast
+
+from pydantic_core import from_json
 
 from suitecase.compare.conditions import Case
 from suitecase.inspect_bridge import EvalLog, read_eval_log, read_samples
 from suitecase.rundir import layout
-from suitecase.rundir.files import read_lines
+from suitecase.rundir.files import parse_object, read_lines
 from suitecase.stats.comparisons import Better
 from suitecase.tables.formats import cell_text
 from suitecase.tables.rows import case_results, flatten, metric_rows
@@ -30,11 +32,13 @@ class Unit(NamedTuple):
         task: Of the log, where a case has several; else empty.
         key: The item's id.
         content: A hash of what the item is: its input and target, or of the whole dataset; empty if none was recorded.
+        repeat: Which of the item's repeats, from 0, where each counts for itself.
     """
 
     task: str
     key: str
     content: str
+    repeat: int = 0
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ class MetricNote:
     failed_counts_as: float | None = None
 
 
-@dataclass
+@dataclass(frozen=True)
 class Items:
     """Rows of a case: one for each item and repeat that has ended.
 
@@ -59,40 +63,48 @@ class Items:
         units: The item of each row.
         failed: Whether it failed; one that was passed over did not.
         values: By metric a value per row, NaN where there is none.
-        labels: By field what the row says there, as text; empty if nothing.
+        labels: By field what each row says there, as text; empty if nothing.
         expected: Rows that a complete file has; 0 if nobody said.
     """
 
-    units: list[Unit] = field(default_factory=list[Unit])
-    failed: list[bool] = field(default_factory=list[bool])
-    values: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
-    labels: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
+    units: tuple[Unit, ...] = ()
+    failed: tuple[bool, ...] = ()
+    values: Mapping[str, tuple[float, ...]] = field(default_factory=dict[str, tuple[float, ...]])
+    labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     expected: int = 0
 
-    def add(self, unit: Unit, failed: bool, values: Mapping[str, float], labels: Mapping[str, str]) -> None:
-        """Take a row."""
-        count = len(self.units)
-        self.units.append(unit)
-        self.failed.append(failed)
-        for name, value in values.items():
-            column = self.values.setdefault(name, [])
-            if len(column) < count:
-                column.extend([NAN] * (count - len(column)))
-            column.append(value)
-        for name, text in labels.items():
-            column = self.labels.setdefault(name, [])
-            column.extend([""] * (count - len(column)))
-            column.append(text)
-
-    def column(self, name: str) -> list[float]:
+    def column(self, metric: str) -> tuple[float, ...]:
         """A metric's value per row."""
-        column = self.values.get(name, [])
-        return column + [NAN] * (len(self.units) - len(column))
+        return self.values.get(metric) or (NAN,) * len(self.units)
 
-    def label_column(self, name: str) -> list[str]:
-        """A field's text per row."""
-        column = self.labels.get(name, [])
-        return column + [""] * (len(self.units) - len(column))
+
+class RowOfItem(NamedTuple):
+    """What is kept of a row while a case is read."""
+
+    unit: Unit
+    failed: bool
+    values: Mapping[str, Any]
+    labels: tuple[str, ...]
+
+
+def items_of(rows: Sequence[RowOfItem], labels: Sequence[str], expected: int) -> Items:
+    """Rows as columns; what is no finite number is no value."""
+    names = dict.fromkeys(chain.from_iterable(row.values for row in rows))
+    columns = {name: numbers([row.values.get(name) for row in rows]) for name in names}
+    return Items(
+        units=tuple(row.unit for row in rows),
+        failed=tuple(row.failed for row in rows),
+        values={name: column for name, column in columns.items() if not all(map(math.isnan, column))},
+        labels={name: tuple(row.labels[i] for row in rows) for i, name in enumerate(labels)},
+        expected=expected,
+    )
+
+
+def numbers(values: list[Any]) -> tuple[float, ...]:
+    """Values as numbers, NaN for what is none."""
+    if set(map(type, values)) == {float} and all(map(math.isfinite, values)):
+        return tuple(values)
+    return tuple(float(value) if is_number(value) else NAN for value in values)
 
 
 @dataclass(frozen=True)
@@ -111,11 +123,6 @@ class Reading:
     notes: Mapping[str, MetricNote]
     problems: tuple[str, ...] = ()
 
-    @cached_property
-    def item_metrics(self) -> frozenset[str]:
-        """Metrics that rows have."""
-        return frozenset(self.items.values)
-
 
 def read_case(case: Case, labels: Sequence[str] = ()) -> Reading:
     """Read all that a case recorded about its metrics.
@@ -125,14 +132,13 @@ def read_case(case: Case, labels: Sequence[str] = ()) -> Reading:
     """
     results, problems = case_results(case.run, case.record)
     notes = notes_of(results)
-    items = Items()
-    read_item_rows(items, case, labels)
-    if not case.run.published:
-        return Reading(case, items, case_numbers(case, results), notes, tuple(problems))
+    rows, expected = read_item_rows(case, labels)
     logs = [log for path in case.run.eval_logs(case.variant) if (log := read_eval_log(path)[0]) is not None]
     for log in logs:
-        read_sample_rows(items, log, labels, task=log.task if len({each.task for each in logs}) > 1 else "")
-        notes.update(dict.fromkeys(item_metric_names(log, scorer_of_value="accuracy"), MetricNote(better="higher")))
+        rows += sample_rows(log, labels, task=log.task if len({each.task for each in logs}) > 1 else "")
+        expected += log.total_samples or 0
+        notes.update(dict.fromkeys(item_metric_names(log, "accuracy"), MetricNote(better="higher")))
+    items = items_of(rows, labels, expected)
     return Reading(case, items, case_numbers(case, results), notes, tuple(problems))
 
 
@@ -148,7 +154,7 @@ def notes_of(results: Mapping[str, Any]) -> dict[str, MetricNote]:
             notes[name] = MetricNote(
                 unit=str(told.get("unit") or ""),
                 better=better if better in ("higher", "lower") else "",
-                failed_counts_as=float(counts_as) if is_number(counts_as) else None,
+                failed_counts_as=number_of(counts_as),
             )
     return notes
 
@@ -176,6 +182,11 @@ def only(case: Case) -> Any:
     return replace(case.run, cases={case.variant: case.record})
 
 
+def number_of(value: object) -> float | None:
+    """A value as a number, if it is one."""
+    return float(cast(float, value)) if is_number(value) else None
+
+
 def is_number(value: object) -> bool:
     """Whether a value counts as one; NaN doesn't, and booleans do."""
     return isinstance(value, int | float) and math.isfinite(value)
@@ -187,38 +198,43 @@ ROW_NUMBERS = ("latency_s", "duration_s", "cost_usd", "input_tokens", "output_to
 """Numbers that a row has beside its metrics."""
 
 
-def read_item_rows(items: Items, case: Case, labels: Sequence[str]) -> None:
-    """Read `items.jsonl`; of an item and repeat that was done again the last row counts."""
-    content = ""
-    rows: dict[tuple[str, int], tuple[bool, dict[str, float], dict[str, str]]] = {}
-    for line in read_lines(case.record.path / layout.ITEMS):
+def read_item_rows(case: Case, labels: Sequence[str]) -> tuple[list[RowOfItem], int]:
+    """The rows of `items.jsonl`, of an item and repeat that was done again the last one; and how many there will be."""
+    content, expected = "", 0
+    rows: dict[tuple[str, int], RowOfItem] = {}
+    for line in read_lines(case.record.path / layout.ITEMS, parse=parse_row):
         if "key" not in line:
             if line.get("event") == "begun":
                 content = str(line.get("dataset") or "")
-                items.expected = int(line.get("items") or 0) * int(line.get("repeats") or 1)
+                expected = int(line.get("items") or 0) * int(line.get("repeats") or 1)
             continue
-        failed = line.get("status") == "failed"
-        numbers = ROW_NUMBERS[2:] if failed else ROW_NUMBERS  # how long a failure took is no latency
-        values = {name: line[name] for name in numbers if line.get(name) is not None}
-        values.update(line.get("metrics") or {})
-        rows[line["key"], line.get("repeat", 0)] = (
-            failed,
-            {name: float(value) for name, value in values.items() if is_number(value)},
-            {name: label_of(line, name) for name in labels},
-        )
-    for (key, _), row in sorted(rows.items()):
-        items.add(Unit("", key, content), *row)
+        key, failed = str(line["key"]), line.get("status") == "failed"
+        values = line.get("metrics") or {}
+        for name in ROW_NUMBERS[2:] if failed else ROW_NUMBERS:  # how long a failure took is no latency
+            values.setdefault(name, line.get(name))
+        labelled = tuple(label_of(line, name) for name in labels)
+        rows[key, line.get("repeat", 0)] = RowOfItem(Unit("", key, content), failed, values, labelled)
+    return [rows[name] for name in sorted(rows)], expected
+
+
+def parse_row(line: bytes) -> dict[str, Any] | None:
+    """A line of `items.jsonl`; pydantic's parser takes a quarter of the time, but refuses lone surrogates."""
+    try:
+        return cast(dict[str, Any], from_json(line, cache_strings="keys"))
+    except ValueError:
+        return parse_object(line)
 
 
 def label_of(row: Mapping[str, Any], name: str) -> str:
     """What a row says in a field of its own, of its output, or of its metadata; empty if nothing."""
-    for place in (row, row.get("output"), row.get("metadata")):
-        if isinstance(place, dict) and name in place:
-            return cell_text(cast(dict[str, Any], place)[name])
-        if isinstance(place, dict) and "." in name:
-            flat = flatten(cast(dict[str, Any], place))
-            if name in flat:
-                return cell_text(flat[name])
+    if name in row:
+        return cell_text(row[name])
+    for place in (row.get("output"), row.get("metadata")):
+        if isinstance(place, dict):
+            inner = cast(dict[str, Any], place)
+            found = inner if "." not in name or name in inner else flatten(inner)
+            if name in found:
+                return cell_text(found[name])
     return ""
 
 
@@ -231,22 +247,21 @@ SCORES = {"C": 1.0, "P": 0.5, "I": 0.0, "N": 0.0, "yes": 1.0, "true": 1.0, "no":
 """Words that are scores, as Inspect's `value_to_float` takes them."""
 
 
-def read_sample_rows(items: Items, log: EvalLog, labels: Sequence[str], task: str) -> None:
-    """Read the samples of a log, a row per sample and epoch."""
+def sample_rows(log: EvalLog, labels: Sequence[str], task: str) -> list[RowOfItem]:
+    """The samples of a log, a row per sample and epoch."""
     names = scorer_names(log)
+    rows: list[RowOfItem] = []
     for sample in sorted(read_samples(log.path), key=lambda each: (str(each.get("id")), each.get("epoch", 1))):
-        values: dict[str, float] = {}
+        values = sample_numbers(sample)
         for scorer, score in (cast(dict[str, Any], sample.get("scores")) or {}).items():
             for name, value in score_values(scorer, score.get("value")):
                 values.update(dict.fromkeys((name, *names.get(name, ())), value))
-        values.update(sample_numbers(sample))
         content = json.dumps([sample.get("input"), sample.get("target")], sort_keys=True, default=str)
         unit = Unit(task, str(sample.get("id")), blake2b(content.encode(errors="replace"), digest_size=8).hexdigest())
-        failed = bool(sample.get("error")) or (not sample.get("scores") and sample.get("completed") is not None)
-        if task:
-            sample.setdefault("task", task)
-        items.add(unit, failed, values, {name: label_of(sample, name) for name in labels})
-    items.expected += log.total_samples or 0
+        failed = bool(sample.get("error")) or not sample.get("scores")
+        labelled = tuple(label_of({"task": task, **sample} if task else sample, name) for name in labels)
+        rows.append(RowOfItem(unit, failed, values, labelled))
+    return rows
 
 
 def sample_numbers(sample: Mapping[str, Any]) -> dict[str, float]:
@@ -276,7 +291,7 @@ def score_number(value: object) -> float | None:
             value = float(value)
         except ValueError:
             return None
-    return float(cast(float, value)) if is_number(value) else None
+    return number_of(value)
 
 
 def scorer_names(log: EvalLog) -> dict[str, list[str]]:
@@ -290,6 +305,6 @@ def scorer_names(log: EvalLog) -> dict[str, list[str]]:
     return names
 
 
-def item_metric_names(log: EvalLog, scorer_of_value: str) -> list[str]:
+def item_metric_names(log: EvalLog, metric: str) -> list[str]:
     """Names of a log's item metrics that end in this metric of Inspect."""
-    return [name for names in scorer_names(log).values() for name in names if name.endswith(scorer_of_value)]
+    return [name for names in scorer_names(log).values() for name in names if name.endswith(metric)]
