@@ -38,7 +38,7 @@ def compared(
     found: Survey, pairs: Sequence[Pair], held: Held, *, power: float, test: Any, transform: Any, seed: int
 ) -> tuple[Comparison, ...]:
     """The comparisons of all pairs, and of their averages over strata, corrected over all of them."""
-    from suitecase.stats.comparing import ask, conclude_all
+    from suitecase.stats.comparing import Terms, ask, conclude_all
 
     averaged = averages_of(found, pairs)
     asked = [
@@ -51,15 +51,9 @@ def compared(
         for pair in pairs
     ]  # fmt: skip
     asked += [ask_average(each) for each in averaged]
-    comparisons = conclude_all(
-        asked,
-        unit="item",
-        alpha=held.alpha,
-        correction=held.correction,
-        family=family_words(found, pairs, bool(averaged)),
-        power=power,
-        margin=[held.margin or held.margins.get(each.metric) for each in asked],
-    )
+    asked = [replace(each, margin=held.margins.get(each.metric)) for each in asked]
+    family = family_words(found, pairs, bool(averaged))
+    comparisons = conclude_all(asked, Terms("item", held.alpha, held.correction, family, power, held.margin))
     own = [finished(found, pair, each, held) for pair, each in zip(pairs, comparisons, strict=False)]
     return (
         *own,

@@ -93,7 +93,13 @@ class Comparison(Result):
 
     def sentence(self) -> str:
         """What was found, in words that may be read aloud."""
-        what = (self.metric or "the mean") + f" ({self.stratum})" * bool(self.stratum)
+        if not self.stratum:
+            return self.claim()
+        return f"{'On' if self.stratum.startswith('average') else 'In'} {self.stratum}: {self.claim()}"
+
+    def claim(self) -> str:
+        """The sentence without the stratum."""
+        what = self.metric or "the mean"
         ends = str(self.interval)
         by = f"{number_text(abs(self.difference))} ({ends}, {self.test.test}, {self.p_words()})"
         sides = f"{self.first} ({what} {number_text(self.means[0])}) and {self.second} ({number_text(self.means[1])})"
