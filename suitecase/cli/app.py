@@ -10,7 +10,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from suitecase.cli import comparing, following, listing, reproducing, running, starting, tabular
+from suitecase.cli import comparing, following, judging, listing, reproducing, running, starting, tabular
 from suitecase.cli.common import problems_end_the_program
 
 __all__ = ["app", "run"]
@@ -52,6 +52,7 @@ PANELS = {
         "query": tabular.query,
         "diff": comparing.diff,
     },
+    "Compare": {"compare": judging.compare, "describe": judging.describe},
     "Steer": {"cancel": running.cancel, "resume": running.resume, "replay": running.replay, "gc": running.gc},
     "Reproduce": {
         "verify": reproducing.verify,
@@ -62,6 +63,7 @@ PANELS = {
 for panel, commands in PANELS.items():
     for name, command in commands.items():
         app.command(name, rich_help_panel=panel)(command)
+app.add_typer(judging.plan, name="plan", rich_help_panel="Compare")
 
 
 @app.callback(help=HELP)

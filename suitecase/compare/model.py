@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from suitecase.stats.comparisons import Better, Comparison
@@ -20,7 +20,7 @@ class RunFacts(Result):
         name: Its folder's name.
         experiment: What it asks about.
         path: Its folder, as it was given.
-        code: Its code in words: `a1b2c3d` or `a1b2c3d+dirty`.
+        code: Its code as its name says it: `a1b2c3d` or `a1b2c3d-dirty`.
         status: As `suitecase ls` says it.
         counts: How many cases ended how; the sum is the number of cases.
         started_at: ISO 8601; `None` where it isn't known.
@@ -92,8 +92,9 @@ class Description(Result):
         unit: What was counted: "case" or "item".
         n: Units with a value.
         missing: Units without one.
-        interval: Of the mean.
-        values: The values themselves, shape (n,), for figures.
+        interval: Of the mean; of the quantile, where the metric is one.
+        values: The values themselves, shape (n,), for figures; `to_dict` leaves them out.
+        stratum: Where strata are told apart, which one it is: `task=gsm8k`.
     """
 
     condition: str
@@ -109,6 +110,7 @@ class Description(Result):
     maximum: float
     interval: Interval | None
     values: tuple[float, ...] = field(repr=False, default=())
+    stratum: str = ""
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,8 @@ class Study(Result):
 
     Attributes:
         baseline: The condition that the others are held against; empty where nothing is compared.
-        differences: For each paired comparison `(first, metric)` the differences of its pairs, for figures.
+        differences: For each paired comparison `(first, metric)` the differences of its pairs, for figures; `to_dict`
+            leaves them out.
         explanations: How conditions, units and pairs were found, one sentence each.
         warnings: What limits the whole: failures, mixed code, runs not at their end.
         plan: The plan's path and sha256, and what it asked for; empty without one.
@@ -135,3 +138,12 @@ class Study(Result):
     explanations: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     plan: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    def to_dict(self) -> dict[str, Any]:
+        """What JSON holds of it: everything but the values themselves, of which there may be millions."""
+        bare = tuple(replace(each, values=()) for each in self.descriptions)
+        found = super(Study, replace(self, descriptions=bare, differences={})).to_dict()
+        del found["differences"]
+        for description in found["descriptions"]:
+            del description["values"]
+        return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -73,20 +73,23 @@ def parse_objects(contents: Sequence[bytes]) -> list[dict[str, Any] | None]:
     return cast(list[dict[str, Any] | None], values)
 
 
-def read_lines(path: Path, having: bytes = b"") -> Iterator[dict[str, Any]]:
+def read_lines(
+    path: Path, having: bytes = b"", parse: Callable[[bytes], dict[str, Any] | None] = parse_object
+) -> Iterator[dict[str, Any]]:
     """The objects of a JSON Lines file, one after the other; of a file of any size only a line is held.
 
     What is no object is passed over, and so is a last line that was never finished.
 
     Args:
         having: Only lines with these bytes are looked at.
+        parse: Makes an object of a line, or None.
     """
     try:
         with path.open("rb") as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 return
             for line in file:
-                if having in line and line.endswith(b"\n") and (value := parse_object(line)) is not None:
+                if having in line and line.endswith(b"\n") and (value := parse(line)) is not None:
                     yield value
     except OSError:
         return

@@ -56,7 +56,7 @@ class Terms:
 
 @dataclass(frozen=True)
 class Asked:
-    """One comparison before the correction is known."""
+    """One comparison before the correction is known; `margin` goes before the family's."""
 
     first: Side
     second: Side
@@ -68,6 +68,7 @@ class Asked:
     choice: Choice | None
     found: TestResult | None
     problems: tuple[str, ...] = ()
+    margin: float | None = None
 
 
 def compare(
@@ -210,10 +211,6 @@ def compare_sides(
         DataError: For values that aren't numbers, unequal pairs, a test that doesn't fit.
     """
     check_level(1 - alpha)
-    if not 0 < power < 1:
-        raise DataError(f"power={power}: it lies between 0 and 1, such as 0.8.")
-    if margin is not None and not margin > 0:
-        raise DataError(f"margin={margin}: the largest difference that doesn't matter is above 0.")
     pairing = [paired] * len(sides) if isinstance(paired, bool) else list(paired)
     wanted: list[Better] = list(better) or [""] * len(sides)
     asked = [
@@ -222,9 +219,24 @@ def compare_sides(
             sides, metrics or [""] * len(sides), wanted, pairing, strict=True
         )
     ]
+    return conclude_all(asked, Terms(unit, alpha, correction, family, power, margin))
+
+
+def conclude_all(asked: Sequence[Asked], terms: Terms) -> tuple[Comparison, ...]:
+    """The comparisons of a family, by whichever tests they are, corrected over all that could be tested.
+
+    Raises:
+        DataError: For a level, a power or a margin out of range.
+    """
+    check_level(1 - terms.alpha)
+    if not 0 < terms.power < 1:
+        raise DataError(f"power={terms.power}: it lies between 0 and 1, such as 0.8.")
+    for margin in {terms.margin, *(each.margin for each in asked)} - {None}:
+        if not cast(float, margin) > 0:
+            raise DataError(f"margin={margin}: the largest difference that doesn't matter is above 0.")
     tested = [each.found.p for each in asked if each.found]
-    multipliers = iter(corrections_of(tested, correction))
-    terms = Terms(unit, alpha, correction, family or f"{len(tested)} comparisons", power, margin)
+    multipliers = iter(corrections_of(tested, terms.correction))
+    terms = replace(terms, family=terms.family or f"{len(tested)} comparisons")
     return tuple(conclude(each, next(multipliers) if each.found else 1.0, terms) for each in asked)
 
 
@@ -290,11 +302,11 @@ def conclude(asked: Asked, multiplier: float, terms: Terms) -> Comparison:
     test = asked.choice.decide(1 - alpha)
     beside = asked.choice.beside() if asked.choice.beside else None
     clusters = [side.clusters for side in (asked.first, asked.second) if side.clusters is not None]
+    margin = terms.margin if asked.margin is None else asked.margin
     return replace(
         untested, difference=test.estimate, p=test.p, p_adjusted=min(test.p * multiplier, 1.0), test=test,
-        beside=beside,
-        interval=test.interval or replace(untested.interval, level=1 - alpha), effect=test.effect,
-        detectable=detectable_of(test, alpha, terms.power), verdict=verdict_of(asked, test, alpha, terms.margin),
+        beside=beside, interval=test.interval or replace(untested.interval, level=1 - alpha), effect=test.effect,
+        detectable=detectable_of(test, alpha, terms.power), verdict=verdict_of(asked, test, alpha, margin),
         fragile=beside is not None and (beside.p < alpha) != (test.p < alpha),
         clusters=tuple(len(set(labels)) for labels in clusters), why=asked.choice.why,
         warnings=(*test.warnings, *skewness_warnings(asked, test)),

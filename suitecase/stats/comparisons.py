@@ -51,6 +51,7 @@ class Comparison(Result):
         why: Why this test: the rule's steps, one sentence each.
         warnings: What a reader must know, one sentence each.
         missing: Units without a value, of each condition, and how they counted is among the warnings.
+        stratum: Where strata are told apart, which one it is: `task=gsm8k`, or `average over task`; else empty.
         label: "planned", "exploratory" or "interim" where there is a plan or the run is not at its end; else empty.
     """
 
@@ -80,6 +81,7 @@ class Comparison(Result):
     why: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     missing: tuple[int, int] = (0, 0)
+    stratum: str = ""
     label: str = ""
 
     @property
@@ -91,6 +93,12 @@ class Comparison(Result):
 
     def sentence(self) -> str:
         """What was found, in words that may be read aloud."""
+        if not self.stratum:
+            return self.claim()
+        return f"{'On' if self.stratum.startswith('average') else 'In'} {self.stratum}: {self.claim()}"
+
+    def claim(self) -> str:
+        """The sentence without the stratum."""
         what = self.metric or "the mean"
         ends = str(self.interval)
         by = f"{number_text(abs(self.difference))} ({ends}, {self.test.test}, {self.p_words()})"
