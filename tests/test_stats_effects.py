@@ -162,6 +162,16 @@ def test_rank_biserial_is_that_of_wilcoxons_rank_sums(differences: list[float]):
     assert -1 <= ends(effect)[0] <= ends(effect)[1] <= 1
 
 
+@pytest.mark.parametrize(("n", "mean"), [(8, 1.5), (20, 1.0), (30, 0.0)])
+def test_the_interval_of_rank_biserial_covers(n: int, mean: float):
+    """Of normal differences, P(d > 0) and P(d + d' > 0) are known, and so is the expected correlation."""
+    one, two = 2 * stats.norm.cdf(mean) - 1, 2 * stats.norm.cdf(math.sqrt(2) * mean) - 1
+    truth = (2 * one + (n - 1) * two) / (n + 1)
+    rng = np.random.default_rng(n)
+    found = [ends(rank_biserial(rng.normal(mean, 1, n), np.zeros(n))) for _ in range(400)]
+    assert np.mean([low <= truth <= high for low, high in found]) > 0.93
+
+
 def test_shares_of_variance_are_rs():
     found = [size(F_PLANT_GROWTH, 2, 27) for size in (eta_squared, omega_squared, epsilon_squared)]
     assert [each.value for each in found] == pytest.approx([0.2641482968, 0.2040788460, 0.2096407633], rel=1e-9)

@@ -121,17 +121,20 @@ def posterior_of_rates(
     """
     check_counts(prior, level, first=first, second=second)
     a, b = ((k + prior, n - k + prior) for k, n in (first, second))
-    # The narrower one is integrated over, so that the other's distribution function is smooth on its points.
+    # The narrower one is integrated over, so that the other's distribution function is smooth on its points; where that
+    # is 0 or 1 is left out, since it has a kink there.
     if beta_variance(*a) <= beta_variance(*b):
-        points, weights = over_beta(*a)
 
         def below(d: float) -> float:
-            return 1 - float(weights @ special.betainc(*b, np.clip(points - d, 0, 1)))
+            points, weights = over_beta(*a, max(d, 0), min(1 + d, 1))
+            smaller = float(special.betainc(*a, min(max(d, 0.0), 1.0)))
+            return smaller + float(weights @ special.betainc(b[1], b[0], np.clip(1 - (points - d), 0, 1)))
     else:
-        points, weights = over_beta(*b)
 
         def below(d: float) -> float:
-            return float(weights @ special.betainc(*a, np.clip(points + d, 0, 1)))
+            points, weights = over_beta(*b, max(-d, 0), min(1 - d, 1))
+            larger = float(special.betainc(b[1], b[0], min(max(d, 0.0), 1.0)))
+            return larger + float(weights @ special.betainc(*a, np.clip(points + d, 0, 1)))
 
     mean = a[0] / sum(a) - b[0] / sum(b)
     words = f"Beta({prior:g}, {prior:g}) for each"
@@ -161,10 +164,13 @@ def posterior_of_paired_rates(
     if first_only + second_only > n:
         raise DataError(f"{first_only} and {second_only} discordant pairs are more than n={n}.")
     a, b = first_only + prior, second_only + prior
-    share, weights = over_beta(a + b, n - first_only - second_only + 2 * prior)
+    discordant = (a + b, n - first_only - second_only + 2 * prior)
 
     def below(d: float) -> float:
-        return float(weights @ special.betainc(a, b, np.clip((d / share + 1) / 2, 0, 1)))
+        """A discordant share under |d| can't give a difference beyond it."""
+        share, weights = over_beta(*discordant, least=abs(d))
+        under = float(special.betainc(*discordant, min(d, 1.0))) if d > 0 else 0.0
+        return under + float(weights @ special.betainc(a, b, np.clip((d / share + 1) / 2, 0, 1)))
 
     mean = (first_only - second_only) / (n + 4 * prior)
     words = f"Dirichlet({prior:g}, {prior:g}, {prior:g}, {prior:g})"

@@ -14,13 +14,13 @@ import numpy as np
 
 from suitecase.stats.clusters import clustered_difference, clustered_paired_difference
 from suitecase.stats.means import t_test, t_test_paired
+from suitecase.stats.paired_permutation import permutation_test_paired
 from suitecase.stats.paired_rates import FEW_DISCORDANT, mcnemar, two_paired_rates
 from suitecase.stats.permutation import permutation_test
 from suitecase.stats.ranks import mann_whitney, sign_test, wilcoxon
 from suitecase.stats.rates import two_rates
 from suitecase.stats.results import TestResult
 from suitecase.stats.samples import Array, DataError
-from suitecase.stats.sign_flips import permutation_test_paired
 
 __all__ = ["TESTS", "Choice", "TestName", "choose", "is_rate"]
 

@@ -38,6 +38,10 @@ BOUNDS: dict[str, tuple[tuple[float, float, float], str]] = {
 """Where "small", "medium" and "large" begin on each scale, and who said so."""
 
 
+ROUNDING = 10 * float(np.finfo(float).eps)
+"""Values closer together than this share of their size are the same."""
+
+
 def label_of(value: float, scale: str) -> tuple[str, str]:
     """The word for an effect's size, and its source.
 
@@ -129,7 +133,7 @@ def cliffs_delta(a: Values, b: Values, *, level: float = 0.95) -> Effect:
         DataError: For fewer than 2 values in a group.
     """
     check_level(level)
-    x, y = two_samples(a, b)
+    x, y = map(np.sort, two_samples(a, b))
     rows, ties = dominance(x, y)
     columns = -dominance(y, x)[0]
     n, m, value = len(x), len(y), float(rows.mean())
@@ -145,7 +149,9 @@ def rank_biserial(a: Values, b: Values, *, level: float = 0.95) -> Effect:
     """The matched-pairs rank-biserial correlation (Kerby 2014): (W⁺ − W⁻) / (W⁺ + W⁻), without zero differences.
 
     W⁺ and W⁻ are the rank sums of Wilcoxon's signed-rank test. The correlation is a U-statistic, the mean sign of
-    d_i + d_j over i ≤ j; its interval uses that variance (Hoeffding 1948) in the form of Feng & Cliff (2004).
+    d_i + d_j over i ≤ j; its interval uses that variance (Hoeffding 1948) in the form of Feng & Cliff (2004). As few
+    pairs near −1 or 1 hardly vary, the variance is taken as at least 1 − r² times that of Wilcoxon's statistic under
+    the null hypothesis: simulated coverage of 95 % is 93–99 % (normal and exponential, n from 6 to 50).
 
     Raises:
         DataError: For unequal lengths, or fewer than 2 differences that aren't 0.
@@ -153,14 +159,15 @@ def rank_biserial(a: Values, b: Values, *, level: float = 0.95) -> Effect:
     check_level(level)
     x, y = pairs_of(a, b, least=2)
     differences = x - y
-    differences = differences[differences != 0]
+    differences = np.sort(differences[differences != 0])
     n = len(differences)
     if n < 2:
         raise DataError(f"{n} of {len(x)} pairs differ, and a rank-biserial correlation needs 2.")
     with_itself = np.sign(differences)
-    others = (dominance(differences, -differences)[0] * n - with_itself) / (n - 1)
+    others = (dominance(differences, -differences[::-1])[0] * n - with_itself) / (n - 1)
     value = float((others.sum() * (n - 1) + 2 * with_itself.sum()) / (n * (n + 1)))
-    ends = bounded(value, 4 * float(others.var(ddof=1)) / n, level, n - 1, n)
+    least = (1 - value * value) * 2 * (2 * n + 1) / (3 * n * (n + 1))
+    ends = bounded(value, max(4 * float(others.var(ddof=1)) / n, least), level, n - 1, n)
     return Effect("rank-biserial r", value, Interval(*ends, level, "U-statistic"))
 
 
@@ -216,7 +223,7 @@ def two_samples(a: Values, b: Values) -> tuple[Array, Array]:
 
 def deviation(values: Array, scale: float, constant: str) -> float:
     """The standard deviation, refused in the given words if it is nothing but rounding of numbers of such a size."""
-    if float(np.ptp(values)) <= 10 * np.finfo(float).eps * scale:
+    if float(np.ptp(values)) <= ROUNDING * scale:
         raise DataError(f"{constant}, so there is no standard deviation to divide by.")
     return float(values.std(ddof=1))
 
@@ -225,14 +232,15 @@ def standardised(a: Values, b: Values) -> tuple[float, float, int]:
     """Cohen's d, what t must be multiplied with to give it, and t's degrees of freedom."""
     x, y = two_samples(a, b)
     n, m = len(x), len(y)
-    both = np.concatenate((x - x.mean(), y - y.mean()))
-    deviation(both, max(largest(x), largest(y)), "both groups are constant")
-    sd = math.sqrt(float(both @ both) / (n + m - 2))
+    if max(float(np.ptp(x)), float(np.ptp(y))) <= ROUNDING * max(largest(x), largest(y)):
+        raise DataError("both groups are constant, so there is no standard deviation to divide by.")
+    sd = math.sqrt((float(x.var()) * n + float(y.var()) * m) / (n + m - 2))
     return float(x.mean() - y.mean()) / sd, math.sqrt(1 / n + 1 / m), n + m - 2
 
 
 def largest(values: Array) -> float:
-    return float(np.abs(values).max())
+    """The largest absolute value."""
+    return max(float(values.max()), -float(values.min()))
 
 
 def one_sample_effect(name: str, values: Array, scale: float, constant: str, level: float) -> Effect:
@@ -257,12 +265,10 @@ def variance_effect(
 
 
 def dominance(x: Array, y: Array) -> tuple[Array, int]:
-    """For each x, the share of y below it minus the share above; and how many pairs are tied."""
-    ordered = np.sort(y)
-    below = np.searchsorted(ordered, x, "left")
-    not_above = np.searchsorted(ordered, x, "right")
-    shares = (below + not_above - len(y)) / len(y)
-    return shares, int((not_above - below).sum())
+    """For each x, the share of y below it minus the share above; and how many pairs are tied. Both are in order."""
+    below = np.searchsorted(y, x, "left")
+    not_above = np.searchsorted(y, x, "right")
+    return (below + not_above - len(y)) / len(y), int((not_above - below).sum())
 
 
 def bounded(value: float, variance: float, level: float, df: int, n: int) -> tuple[float, float]:

@@ -158,8 +158,9 @@ def corrected_mean(
     Mean of the labels plus λ (the judge's mean over unlabelled items − over labelled ones). λ lessens the variance most
     (Angelopoulos, Duchi & Zrnic 2023, arXiv 2311.01453), within [0, 1]; a useless judge gets 0, which leaves
     the labels alone, and 1 is plain prediction-powered inference (2023, Science 382:669-674). The interval uses
-    t(labels − 1) in place of the paper's z; with 30 to 100 labels its simulated coverage is 93 to 95 %. If all labels
-    are 0, or all are 1, the interval is Wilson's of the labels. Labels must be drawn at random (`draw_labels`).
+    t(labels − 1) in place of the paper's z; with 30 to 100 labels its simulated coverage is 93 to 95 %, but 88 % with
+    60 labels of which about 4 differ from the judge's: few that differ are warned of. If all labels are 0, or all are
+    1, the interval is Wilson's of the labels. Labels must be drawn at random (`draw_labels`).
 
     Args:
         judge: The judge's scores of all items, shape (items,).
@@ -198,6 +199,8 @@ def corrected_mean(
     warnings = (f"{n} labels: the interval rests on a normal approximation, which wants 50 or more.",) * (n < 50)
     rare = min(int((truth == each).sum()) for each in (0, 1)) if binary else n
     warnings += (f"Only {rare} labels are of the rarer kind: the interval is too narrow below about 5.",) * (rare < 5)
+    differ = int((truth != beside).sum())
+    warnings += (f"Only {differ} labels differ from the judge's: the interval is too narrow below 10.",) * (differ < 10)
     alone = float(np.var(truth, ddof=1)) / n
     details = {"lambda": weight, "by_labels_alone": float(truth.mean()), "by_judge_alone": float(scores.mean())}
     if variance > 0:

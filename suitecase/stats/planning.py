@@ -18,10 +18,11 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, cast
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import optimize, special
 
 from suitecase.stats.results import Alternative, Result
-from suitecase.stats.samples import Array, DataError, Values
+from suitecase.stats.samples import Array, DataError
 
 __all__ = ["PlannedTest", "SidedTest", "minimum_detectable", "positive"]
 
@@ -161,7 +162,7 @@ class PlannedTest(Result, abc.ABC):
         found = float(cast(Any, optimize).brentq(lacking, 0.0, far, xtol=1e-300, rtol=1e-12, maxiter=2000))
         return self.null + self.side * found
 
-    def curve(self, effects: Values | float, n: Values | float) -> Array:
+    def curve(self, effects: ArrayLike, n: ArrayLike) -> Array:
         """Power over effects and n, broadcast against each other as numpy does: the points of a power curve."""
         points = np.broadcast(np.asarray(effects, float), np.asarray(n, float))
         return np.array([self.power_of(float(effect), float(each)) for effect, each in points]).reshape(points.shape)

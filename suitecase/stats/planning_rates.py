@@ -26,8 +26,9 @@ def binomial_window(n: int, rate: float) -> tuple[Array, Array]:
 
 def at_most(counts: Array, n: Array | float, rate: float) -> Array:
     """P(X ≤ count) of a binomial; counts may be below 0 or above n."""
-    inside = np.asarray(special.bdtr(np.clip(counts, 0, n), n, rate))
-    return np.where(counts < 0, 0.0, np.where(counts >= n, 1.0, inside))
+    within = np.clip(counts, 0, np.maximum(np.asarray(n) - 1, 0))
+    chance = np.asarray(special.betaincc(within + 1, np.maximum(n - within, 1), rate))
+    return np.where(counts < 0, 0.0, np.where(counts >= n, 1.0, chance))
 
 
 @dataclass(frozen=True, kw_only=True)

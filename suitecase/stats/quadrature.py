@@ -36,24 +36,31 @@ def over_chi(df: float, most: float = math.inf, nodes: int = 120) -> tuple[Array
     if high <= low:
         return np.zeros(1), np.zeros(1)
     at, weights = legendre(nodes)
-    points = low + (high - low) * (at + 1) / 2
-    log_density = (df - 1) * np.log(points) - half * points**2
+    # In w with s/σ = w⁴ the density has no singular derivative at 0 worth mentioning, for fractional df neither.
+    root = low**0.25 + (high**0.25 - low**0.25) * (at + 1) / 2
+    points = root**4
+    log_density = (4 * df - 1) * np.log(root) - half * points**2
     density = weights * np.exp(log_density - log_density.max())
     return points, density / density.sum() * cast(float, special.gammainc(half, half * high**2))
 
 
-def over_beta(a: float, b: float) -> tuple[Array, Array]:
-    """Points and weights that average over Beta(a, b), a and b ≥ ½.
+def over_beta(a: float, b: float, least: float = 0.0, most: float = 1.0) -> tuple[Array, Array]:
+    """Points and weights that average over the part of Beta(a, b) between two ends; a and b are at least ½.
 
-    In θ with x = sin² θ the density is sin^(2a−1) cos^(2b−1), which has no singular end.
+    In θ with x = sin² θ the density is sin^(2a−1) cos^(2b−1), which has no singular end. The weights add up to the
+    probability between the ends.
     """
-    low, high = float(special.betaincinv(a, b, TAIL)), 1 - float(special.betaincinv(b, a, TAIL))
+    low = max(float(special.betaincinv(a, b, TAIL)), least)
+    high = min(1 - float(special.betaincinv(b, a, TAIL)), most)
+    if high <= low:
+        return np.full(1, 0.5), np.zeros(1)
     at, weights = legendre(NODES)
     start, end = math.asin(math.sqrt(low)), math.asin(math.sqrt(high))
     angle = start + (end - start) * (at + 1) / 2
     log_density = (2 * a - 1) * np.log(np.sin(angle)) + (2 * b - 1) * np.log(np.cos(angle))
     density = weights * np.exp(log_density - log_density.max())
-    return np.sin(angle) ** 2, density / density.sum()
+    mass = float(special.betainc(a, b, high) - special.betainc(a, b, low))
+    return np.sin(angle) ** 2, density / density.sum() * mass
 
 
 def over_t(df: float) -> tuple[Array, Array]:
