@@ -7,7 +7,7 @@ from typing import Final
 
 from suitecase.compare.model import Study
 from suitecase.reports.document import Points, Prose, Section
-from suitecase.reports.words import counted
+from suitecase.reports.words import counted, grouped
 from suitecase.stats.comparisons import Comparison
 from suitecase.stats.wording import number_text
 
@@ -98,20 +98,8 @@ def unplanned(study: Study) -> list[str]:
 
 def told(study: Study) -> list[str]:
     """What was found when the runs were read and compared: failures, mixed code, missing values, runs that go on."""
-    said: dict[str, list[str]] = {}
-    for each in study.comparisons:
-        for warning in each.warnings:
-            said.setdefault(warning, []).append(each.first)
-    every = len(study.comparisons)
-    return [
-        *study.warnings,
-        *(
-            text
-            if len(of) == every or any(name in text for name in of)
-            else f"{names(list(dict.fromkeys(of)))}: {text}"
-            for text, of in said.items()
-        ),
-    ]
+    said = [(each.first, warning) for each in study.comparisons for warning in each.warnings]
+    return [*study.warnings, *grouped(said, len(study.comparisons))]
 
 
 CHECKS: Final[tuple[Callable[[Study], list[str]], ...]] = (

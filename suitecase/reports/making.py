@@ -67,21 +67,24 @@ def study_of(runs: Sequence[Run], *, baseline: str | None = None, **asked: Any) 
         if baseline is not None:
             raise
         problems = error.problems
-    question = {name: value for name, value in asked.items() if name in DESCRIBING}
+    question: dict[str, Any] = {name: value for name, value in asked.items() if name in DESCRIBING}
     try:
         described = describe_runs(runs, **question)
     except NotFoundError:
         if question.get("metrics") is not None:
             raise
-        described = describe_runs(runs, **{**question, "metrics": numbers_of(runs)})
+        question["metrics"] = numbers_of(runs)
+        described = describe_runs(runs, **question)
     return replace(described, warnings=(*described.warnings, f"Nothing was compared: {' '.join(problems)}"))
 
 
 def numbers_of(runs: Sequence[Run]) -> list[str]:
-    """The numbers that cases have as results, in their order; else how long they took."""
+    """The results that are numbers and not all the same, in their order; else how long cases took."""
     values: dict[str, list[Any]] = {}
     for row in case_rows(runs):
         for name, value in row.items():
             if name.startswith("result.") and name.count(".") == 1:
                 values.setdefault(name.removeprefix("result."), []).append(value)
-    return [name for name, each in values.items() if is_numeric(each)][:MOST_METRICS] or ["duration_s"]
+    return [name for name, each in values.items() if is_numeric(each) and len({*each}) > 1][:MOST_METRICS] or [
+        "duration_s"
+    ]

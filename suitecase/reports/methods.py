@@ -4,30 +4,51 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from importlib.metadata import PackageNotFoundError, version
+from typing import Final
 
 from suitecase.compare.model import Study
 from suitecase.reports.document import Block, Code, Points, Prose, Section
 from suitecase.reports.references import Work, works_named
-from suitecase.reports.words import alpha_text, corrected, counted, listed, sizes
+from suitecase.reports.words import alpha_text, corrected, counted, grouped, listed, sizes
+from suitecase.stats.comparisons import Comparison
 from suitecase.stats.wording import level_text
 
 __all__ = ["methods", "references", "works_of"]
+
+MOST_SENTENCES: Final = 12
 
 
 def methods(study: Study) -> Section:
     """A paragraph that says what was done, for the paper."""
     text = " ".join([*sample_sentences(study), *test_sentences(study), software_sentence(study)])
-    why = tuple(dict.fromkeys(reason for each in study.comparisons for reason in each.why))
     blocks: list[Block] = [Prose(text)]
+    compared, number = study.comparisons, len(study.comparisons)
+    why = grouped([(named(study, each), reason) for each in compared for reason in each.why], number)
     if why:
-        blocks += [Prose("Why these tests:"), Points(why)]
-    checked = assumptions(study)
+        blocks += [Prose("Why these tests:"), Points(shortened(why))]
+    checked = grouped(
+        [
+            (named(study, each), f"{held.name}: {held.finding}{'' if held.finding.endswith('.') else '.'}")
+            for each in compared
+            for held in each.test.assumptions
+        ],
+        number,
+    )
     if checked:
-        blocks += [
-            Prose("What the tests take for granted, and what was found; none of it selected a test:"),
-            Points(checked),
-        ]
+        words = "What the tests take for granted, and what was found; none of it selected a test:"
+        blocks += [Prose(words), Points(shortened(checked))]
     return Section("methods", "Methods", tuple(blocks))
+
+
+def named(study: Study, comparison: Comparison) -> str:
+    """The first condition, and the metric where there are several."""
+    return comparison.first + f" in {comparison.metric}" * (len(study.metrics) > 1)
+
+
+def shortened(sentences: Sequence[str]) -> tuple[str, ...]:
+    """The first of many sentences."""
+    more = len(sentences) - MOST_SENTENCES
+    return (*sentences[:MOST_SENTENCES], *([f"And {more} more, which analysis.json has."] if more > 0 else []))
 
 
 def sample_sentences(study: Study) -> list[str]:
@@ -56,14 +77,14 @@ def test_sentences(study: Study) -> list[str]:
         f"The unit was {units}, {pairings} (n = {size}).",
         f"Differences were tested by {unique(each.test.test for each in tested)}.",
         f"Their intervals ({methods_of_intervals}) exclude 0 exactly where the adjusted p-value is below α.",
-        f"P-values are adjusted by {first.correction} over {first.family}; α = {alpha_text(first.alpha)}."
+        f"P-values are adjusted by {first.correction_name()} over {first.family}; α = {alpha_text(first.alpha)}."
         if corrected(first)
         else f"P-values are not adjusted; α = {alpha_text(first.alpha)}.",
     ]
     if effects := unique(each.effect.name for each in tested if each.effect):
         sentences.append(f"The effect size is {effects}.")
     if beside := unique(each.beside.test for each in tested if each.beside):
-        sentences.append(f"Beside each test, {beside} was computed; a verdict that it contradicts is called fragile.")
+        sentences.append(f"Beside it, the {beside} was computed; a verdict that it contradicts is called fragile.")
     if any(each.detectable > 0 for each in tested):
         sentences.append(
             "For each comparison we give the least true difference that it would have found with "
@@ -75,17 +96,6 @@ def test_sentences(study: Study) -> list[str]:
 def unique(names: Iterable[str]) -> str:
     """Names in a sentence, each once."""
     return listed(list(dict.fromkeys(names)))
-
-
-def assumptions(study: Study) -> tuple[str, ...]:
-    """What tests took for granted and what was found, the same finding once."""
-    return tuple(
-        dict.fromkeys(
-            f"{each.first}, {each.metric}: {held.name}: {held.finding}"
-            for each in study.comparisons[:12]
-            for held in each.test.assumptions
-        )
-    )
 
 
 def software_sentence(study: Study) -> str:

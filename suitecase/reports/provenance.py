@@ -264,7 +264,8 @@ def analysis_checks(study: Study) -> list[Check]:
         checks.append(
             Check(
                 "Are several comparisons corrected for?",
-                f"{number}, {study.correction if corrected else 'no correction'}.", corrected or not several,
+                f"{number}, {study.comparisons[0].correction_name() if corrected else 'no correction'}.",
+                corrected or not several,
             )
         )  # fmt: skip
         checks.append(

@@ -65,7 +65,7 @@ def difference_table(named: str, comparisons: Sequence[Comparison]) -> TableBloc
         rows = [(*row[:6], *row[7:]) for row in rows]
     note = f"Not corrected for several comparisons; α = {alpha_text(first.alpha)}."
     if corrected(first):
-        note = f"Correction: {first.correction} over {first.family}; α = {alpha_text(first.alpha)}."
+        note = f"Correction: {first.correction_name()} over {first.family}; α = {alpha_text(first.alpha)}."
     return TableBlock(f"{named}: differences from {first.second}.", columns, tuple(rows), columns[1:-1], note)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from zlib import crc32
 
 from suitecase.stats.comparisons import Comparison
@@ -15,6 +15,7 @@ __all__ = [
     "counted",
     "duration_text",
     "file_name",
+    "grouped",
     "listed",
     "p_cell",
     "sizes",
@@ -32,6 +33,27 @@ def listed(names: Sequence[str]) -> str:
     if len(names) < 2:
         return "".join(names)
     return f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def grouped(said: Iterable[tuple[str, str]], of_all: int, most: int = 4) -> list[str]:
+    """Sentences, each once, with the names that they are said of: not where it is said of all, or has the name itself.
+
+    Args:
+        said: Names with sentences.
+        of_all: How often a sentence is said if it is said of all.
+        most: Names that are listed.
+    """
+    found: dict[str, list[str]] = {}
+    for name, sentence in said:
+        found.setdefault(sentence, []).append(name)
+    sentences: list[str] = []
+    for sentence, names in found.items():
+        more = f" and {number_text(len(names) - most)} more" * (len(names) > most)
+        whose = (
+            "" if len(names) == of_all or any(n in sentence for n in names) else f"{', '.join(names[:most])}{more}: "
+        )
+        sentences.append(whose + sentence)
+    return sentences
 
 
 def sizes(comparison: Comparison) -> str:
