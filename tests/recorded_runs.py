@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-__all__ = ["RecordedCase", "record_run"]
+__all__ = ["RecordedCase", "RecordedLog", "record_run"]
+
+
+@dataclass(frozen=True)
+class RecordedLog:
+    """A finished log of Inspect.
+
+    Attributes:
+        samples: As its summaries have them.
+        metrics: What its header says of the scorer "match".
+    """
+
+    samples: Sequence[Mapping[str, Any]]
+    task: str = "sums"
+    metrics: Sequence[str] = ("accuracy", "stderr")
 
 
 @dataclass(frozen=True)
@@ -30,6 +45,7 @@ class RecordedCase:
     dataset: str = "d1"
     commit: str = "a1b2c3d4e5f6"
     tree: str = ""
+    logs: Sequence[RecordedLog] = ()
 
 
 def record_run(
@@ -47,7 +63,8 @@ def record_run(
         ended: Whether the runner has said that the run is at its end.
         annotations: What `before_run` hooks returned.
     """
-    run = results / experiment / name
+    inspect = any(case.logs for case in cases)
+    run = results / experiment / (".runs" if inspect else "") / name
     run.mkdir(parents=True)
     start = "2026-01-28T14:30:52.000Z"
     events: list[dict[str, Any]] = [{"event": "run_started", "time": start, "host": "h", "pid": 1, "cases": len(cases)}]
@@ -58,7 +75,7 @@ def record_run(
         events.append({"event": "run_ended", "time": "2026-01-28T14:40:52.000Z", "exit_code": 0})
     (run / "journal.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
     asked = {
-        "format_version": 1, "experiment": experiment, "mode": "standard", "started_at": start,
+        "format_version": 1, "experiment": experiment, "mode": "inspect" if inspect else "standard", "started_at": start,
         "code": {"label": name[16:], "commit": "a1b2c3d4e5f6", "dirty": False},
         "cases": [{"variant": case.variant} for case in cases],
     }  # fmt: skip
@@ -79,7 +96,26 @@ def record_case(folder: Path, case: RecordedCase) -> list[dict[str, Any]]:
     if case.status in ("pending", "running"):
         return [started] if case.status == "running" else []
     ended = {**about, "event": "attempt_ended", "status": case.status, "exit_code": 0, "duration_s": 2.0}
-    return [started, ended, {**about, "event": "case_ended", "status": case.status}]
+    names = [write_log(folder, log, number) for number, log in enumerate(case.logs)]
+    published = {**about, "event": "logs_published", "logs": [{"file": name, "status": "success"} for name in names]}
+    return [started, ended, *([published] if names else []), {**about, "event": "case_ended", "status": case.status}]
+
+
+def write_log(folder: Path, log: RecordedLog, number: int) -> str:
+    """Write a log with what is read of it; its name."""
+    name = f"a1b2c3d_{folder.name}_{number}.eval"
+    header = {
+        "status": "success",
+        "eval": {"task": log.task, "task_id": str(number), "model": "m"},
+        "results": {
+            "total_samples": len(log.samples),
+            "scores": [{"name": "match", "metrics": {metric: {"value": 0.5} for metric in log.metrics}}],
+        },
+    }
+    with zipfile.ZipFile(folder.parent.parent.parent / name, "w") as archive:
+        archive.writestr("header.json", json.dumps(header))
+        archive.writestr("summaries.json", json.dumps(list(log.samples)))
+    return name
 
 
 def write_items(path: Path, case: RecordedCase) -> None:
