@@ -67,7 +67,7 @@ def record_run(
     run = results / experiment / (".runs" if inspect else "") / name
     run.mkdir(parents=True)
     start = "2026-01-28T14:30:52.000Z"
-    events: list[dict[str, Any]] = [{"event": "run_started", "time": start, "host": "h", "pid": 1, "cases": len(cases)}]
+    events: list[dict[str, Any]] = [{"event": "run_started", "time": start, "host": "h", "pid": 1}]
     events += [{"event": "run_annotated", "time": start, "extra": dict(extra)} for extra in annotations]
     for case in cases:
         events += record_case(run / case.variant, case)
@@ -75,7 +75,8 @@ def record_run(
         events.append({"event": "run_ended", "time": "2026-01-28T14:40:52.000Z", "exit_code": 0})
     (run / "journal.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
     asked = {
-        "format_version": 1, "experiment": experiment, "mode": "inspect" if inspect else "standard", "started_at": start,
+        "format_version": 1, "experiment": experiment, "mode": "inspect" if inspect else "standard",
+        "started_at": start,
         "code": {"label": name[16:], "commit": "a1b2c3d4e5f6", "dirty": False},
         "cases": [{"variant": case.variant} for case in cases],
     }  # fmt: skip

@@ -1,11 +1,11 @@
-"""Runs held against each other: what a condition is, what is counted, what is a pair, and what becomes of the missing."""
+"""Runs held against each other: what a condition is, what is counted, what is a pair, what becomes of the missing."""
 
 from __future__ import annotations
 
 import json
 import math
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +120,9 @@ def test_the_baseline_is_the_only_one_called_so(tmp_path: Path) -> None:
 def test_cases_are_the_unit_once_there_are_two(tmp_path: Path) -> None:
     """Rule 1: then items decide nothing, however many there are."""
     cases = [
-        RecordedCase(f"{arm}_{seed}", {"seed": seed, "arm": arm}, ACCURACY, answers(share, seed=seed), dataset=str(seed))
+        RecordedCase(
+            f"{arm}_{seed}", {"seed": seed, "arm": arm}, ACCURACY, answers(share, seed=seed), dataset=str(seed)
+        )
         for arm, share in (("control", 0.5), ("new", 0.9))
         for seed in (1, 2, 3)
     ]
@@ -167,7 +169,9 @@ def test_samples_of_inspect_are_averaged_over_epochs_and_paired(tmp_path: Path) 
     """Seeds of one system too; a word is a score as Inspect takes it."""
     ids = [f"s{i}" for i in range(20)]
     cases = [
-        RecordedCase(f"{arm}_{seed}", {"seed": seed, "arm": arm}, logs=[RecordedLog(samples(dict.fromkeys(ids, scores)))])
+        RecordedCase(
+            f"{arm}_{seed}", {"seed": seed, "arm": arm}, logs=[RecordedLog(samples(dict.fromkeys(ids, scores)))]
+        )
         for arm, scores in (("baseline", ["C", "I"]), ("new", ["C", "P"]))
         for seed in (1, 2)
     ]
@@ -230,8 +234,10 @@ def test_pairs_are_the_items_that_both_have(first: dict[str, float | None], seco
     from suitecase.compare.readings import Unit
 
     def observed(name: str, values: dict[str, float | None]) -> Observations:
-        units = {Unit("", key, ""): math.nan if value is None else value for key, value in values.items()}
-        return Observations(name, Metric("m", "m"), "", "item", dict(units))
+        units: dict[Hashable, float] = {
+            Unit("", key, ""): math.nan if value is None else value for key, value in values.items()
+        }
+        return Observations(name, Metric("m", "m"), "", "item", units)
 
     both = [key for key in first if first[key] is not None and second.get(key) is not None]
     enough = len(first.keys() & second.keys()) >= 0.9 * max(len(first), len(second))
@@ -312,7 +318,10 @@ def test_what_is_compared_by_default_states_what_is_better(tmp_path: Path) -> No
 def test_quantiles_are_compared_by_bootstrap_and_refused_where_few_lie_beyond(tmp_path: Path) -> None:
     """The two means are the quantiles."""
     draw = random.Random(3)
-    rows = {arm: {f"q{i}": {"wait": draw.expovariate(1) + shift} for i in range(400)} for arm, shift in (("control", 0), ("new", 5))}
+    rows = {
+        arm: {f"q{i}": {"wait": draw.expovariate(1) + shift} for i in range(400)}
+        for arm, shift in (("control", 0), ("new", 5))
+    }
     run = record_run(tmp_path, arms(**rows))
     found = compare_runs([run], metrics=["wait@p90"]).comparisons[0]
     ordered = sorted(row["wait"] for row in rows["new"].values())
@@ -338,13 +347,17 @@ def test_benchmarks_are_compared_apart_and_on_average(tmp_path: Path) -> None:
     assert (easy.n, hard.n, average.n) == ((80, 80), (20, 20), (100, 100))
     assert average.difference == pytest.approx((easy.difference + hard.difference) / 2)
     assert average.interval.low < average.difference < average.interval.high
-    assert [each.stratum for each in compare_runs([tmp_path / "exp/20260128_143052_a1b2c3d"], by="none").comparisons] == [""]
+    assert [
+        each.stratum for each in compare_runs([tmp_path / "exp/20260128_143052_a1b2c3d"], by="none").comparisons
+    ] == [""]
 
 
 def test_strata_may_come_from_configs(tmp_path: Path) -> None:
-    """Then a condition is what its cases have in common beside the field, and `field=value` finds it in each stratum."""
+    """Then a condition is what its cases have in common beside the field; `field=value` finds it in each stratum."""
     cases = [
-        RecordedCase(f"{model}-{prompt}", {"seed": 42, "model": model, "prompt": prompt}, ACCURACY, answers(share, seed=seed))
+        RecordedCase(
+            f"{model}-{prompt}", {"seed": 42, "model": model, "prompt": prompt}, ACCURACY, answers(share, seed=seed)
+        )
         for seed, (model, prompt, share) in enumerate(
             [("small", "bare", 0.3), ("small", "steps", 0.6), ("large", "bare", 0.8), ("large", "steps", 0.9)]
         )

@@ -13,8 +13,10 @@ from recorded_runs import RecordedCase, record_run
 
 from suitecase.compare import compare_runs
 from suitecase.compare.plans import PlanContents, new_plan, parse_plan, registered_plan
+from suitecase.compare.powering import Assumed, power_of_pilot, power_of_values
 from suitecase.errors import SuitecaseError
 from suitecase.rundir import read_run
+from suitecase.stats.planning_rates import PairedRates
 
 PLAN = """\
 hypothesis = "The new prompt gets more right."
@@ -86,14 +88,17 @@ def test_conditions_are_described(project: Project) -> None:
 
 # --- Plans -----------------------------------------------------------------------------------------------------------
 
-WRITES = "(folder / 'results.json').write_text(json.dumps({'accuracy': (config['x'] + config['seed']) / 100, 'loss': config['seed'] / config['x']}))"
+WRITES = """\
+scores = {'accuracy': (config['x'] + config['seed']) / 100, 'loss': config['seed'] / config['x']}
+(folder / 'results.json').write_text(json.dumps(scores))
+"""
 
 
 def planned_run(project: Project) -> Path:
     """A run of two conditions with two seeds each, whose suite has the plan for a hook."""
     project.write("plan.toml", PLAN)
-    cases = "[ExperimentCase(f'{arm}_{seed}', Config(do=WRITES, name=arm, seed=seed, x=x)) " \
-            "for arm, x in (('old', 50), ('new', 80)) for seed in (1, 2)]"  # fmt: skip
+    arms = "for arm, x in (('old', 50), ('new', 80)) for seed in (1, 2)"
+    cases = f"[ExperimentCase(f'{{arm}}_{{seed}}', Config(do=WRITES, name=arm, seed=seed, x=x)) {arms}]"
     before = f"from suitecase.compare import Plan\nWRITES = {WRITES!r}"
     project.suite(cases, more='hooks=[Plan("plan.toml")]', before=before)
     here = str(Path(__file__).resolve().parent.parent)
@@ -124,7 +129,9 @@ def test_a_plan_that_was_recorded_before_the_run_is_followed(project: Project) -
 def test_nothing_starts_with_a_plan_that_cannot_be_held_to(project: Project) -> None:
     """A misspelt key is no plan."""
     project.write("plan.toml", PLAN.replace("alpha", "alfa"))
-    project.suite("[ExperimentCase('a', Config())]", more='hooks=[Plan("plan.toml")]', before="from suitecase.compare import Plan")
+    project.suite(
+        "[ExperimentCase('a', Config())]", more='hooks=[Plan("plan.toml")]', before="from suitecase.compare import Plan"
+    )
     done = project.run(env={"PYTHONPATH": str(Path(__file__).resolve().parent.parent)})
     assert done.code == 1
     assert "alfa: there is no such key" in done.stdout + done.stderr
@@ -155,13 +162,35 @@ def test_looks_before_the_end_spend_the_error_rate() -> None:
         parse_plan(PLAN + "[stopping]\nlooks = [0.5, 1.0]\n", "")
 
 
+# --- Power -----------------------------------------------------------------------------------------------------------
+
+
+def test_power_is_planned_from_values_or_from_a_pilot(project: Project) -> None:
+    """A pilot lends its spread, and its number of comparisons; the sentence and the JSON agree."""
+    study = compare_runs([recorded(project)])
+    (found,) = power_of_pilot(study, effect=0.1, n=200)
+    by_hand = PairedRates(discordant=sum(map(bool, study.differences["new", "accuracy"])) / 100)
+    assert (found.unit, found.needed) == ("pairs", by_hand.n_for(0.1, 0.8))
+    assert found.power_at_n == by_hand.power_of(0.1, 200)
+    (told,) = json.loads(ask(project, "power", "exp", "--effect", "10pt", "-n", "200", "--json").stdout)
+    assert told["needed"] == found.needed
+    assert power_of_values(Assumed(False, sd=1.0), effect=0.5, n=None).needed == 64
+    cautious = power_of_values(Assumed(False, sd=1.0), effect=0.5, n=None, pilot=5).cautious
+    assert cautious is not None
+    assert cautious > 64
+    with pytest.raises(SuitecaseError, match="--rate of the baseline, or --sd"):
+        power_of_values(Assumed(False), effect=0.5, n=None)
+
+
 def test_a_plan_put_in_later_is_no_plan(project: Project) -> None:
     """What stands in the journal must hash to what stands beside it."""
     text = json.dumps(PLAN)
     cases = [RecordedCase(f"{arm}_{seed}", {"seed": seed, "arm": arm}, {"accuracy": 0.5 + seed / 10 + x})
              for arm, x in (("old", 0), ("new", 0.1)) for seed in (1, 2)]  # fmt: skip
     run = record_run(
-        project.root / "results", cases, annotations=[{"plan": {"path": "gone", "sha256": "0" * 64, "text": json.loads(text)}}]
+        project.root / "results",
+        cases,
+        annotations=[{"plan": {"path": "gone", "sha256": "0" * 64, "text": json.loads(text)}}],
     )
     found = registered_plan(read_run(run))
     assert found is not None

@@ -10,7 +10,18 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from suitecase.cli import comparing, following, judging, listing, reporting, reproducing, running, starting, tabular
+from suitecase.cli import (
+    comparing,
+    following,
+    judging,
+    listing,
+    powering,
+    reporting,
+    reproducing,
+    running,
+    starting,
+    tabular,
+)
 from suitecase.cli.common import problems_end_the_program
 
 __all__ = ["app", "run"]
@@ -52,7 +63,12 @@ PANELS = {
         "query": tabular.query,
         "diff": comparing.diff,
     },
-    "Compare": {"compare": judging.compare, "describe": judging.describe, "report": reporting.report},
+    "Compare": {
+        "compare": judging.compare,
+        "describe": judging.describe,
+        "power": powering.power,
+        "report": reporting.report,
+    },
     "Steer": {"cancel": running.cancel, "resume": running.resume, "replay": running.replay, "gc": running.gc},
     "Reproduce": {
         "verify": reproducing.verify,

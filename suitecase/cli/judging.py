@@ -110,6 +110,7 @@ def compare(
     all comparisons. A plan that was recorded before the run (`suitecase plan`) is followed.
 
     suitecase compare latest -b small-bare -m accuracy
+
     suitecase compare prompts -b template=bare --by model --fail-if 'accuracy < -1pt'
     """
     from suitecase.compare.gates import parse_gate
@@ -238,8 +239,8 @@ def heading(study: Study, name: str, stratum: str, chosen: list[Comparison] | li
     (facts,) = [each for each in study.metrics if each.name == name]
     words = [f"in {facts.unit}"] * bool(facts.unit) + [f"{facts.better} is better"] * bool(facts.better)
     words += list(dict.fromkeys(f"counted in {each.unit}s" for each in chosen))
-    if study.comparisons:
-        words.append(f"{study.correction} over {study.comparisons[0].family}")
+    if len(study.comparisons) > 1 and study.correction != "none":
+        words.append(f"{study.comparisons[0].correction_name()} over {study.comparisons[0].family}")
     console().print(f"{name}{f', {stratum}' * bool(stratum)}: {', '.join(words)}", style="bold")
 
 

@@ -54,8 +54,11 @@ def observation_cautions(observed: Observations) -> list[str]:
     name, metric = observed.condition, observed.metric.name
     cautions: list[str] = []
     if observed.failed:
-        counted = "are missing" if math.isnan(observed.counted_as) else f"count as {number_text(observed.counted_as)}"
-        cautions.append(f"{name}: {observed.failed} failed items {counted} in {metric}.")
+        one = observed.failed == 1
+        counted = f"count{'s' * one} as {number_text(observed.counted_as)}"
+        if math.isnan(observed.counted_as):
+            counted = "is missing" if one else "are missing"
+        cautions.append(f"{name}: {observed.failed} failed item{'s' * (not one)} {counted} in {metric}.")
     if observed.missing:
         cautions.append(f"{name}: {observed.missing} of {len(observed.values)} {observed.unit}s have no {metric}.")
     if observed.unread:
