@@ -1,4 +1,4 @@
-"""Run directories in the documented format, written without running anything: as many cases and items as a test needs."""
+"""Run directories in the documented format, written without running anything: as many cases as a test needs."""
 
 from __future__ import annotations
 

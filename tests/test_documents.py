@@ -99,10 +99,7 @@ def test_blocks_of_documents_run_as_written(document: str, tmp_path: Path) -> No
 
 
 def test_the_readmes_commands_do_all_the_set_up(tmp_path: Path) -> None:
-    """The shell blocks of the README, run in this checkout.
-
-    Of its 24 classifiers one of each family is trained; its test command collects only, or it would recurse.
-    """
+    """The shell blocks of the README, run in this checkout; its test command collects only, or it would recurse."""
     blocks = re.findall(
         r"^```bash\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
     )
@@ -111,9 +108,8 @@ def test_the_readmes_commands_do_all_the_set_up(tmp_path: Path) -> None:
     prepared = {"SUITECASE_VENV": sys.prefix} if Path(sys.prefix, "set-up.json").exists() else {}
     printed = ""
     for command in commands:
-        shorter = " --only '*-l2-10.0-seed-1'" if "digits" in command else ""
         done = subprocess.run(
-            ["bash", "-c", command + shorter],
+            ["bash", "-c", command],
             cwd=ROOT,
             env=clean_environment(PYTEST_ADDOPTS="--collect-only -q", **prepared),
             stdout=subprocess.PIPE,
@@ -126,5 +122,4 @@ def test_the_readmes_commands_do_all_the_set_up(tmp_path: Path) -> None:
     (made,) = map(Path, re.findall(r"^Run directory: (.*)$", printed, re.MULTILINE))
     assert made.parent == ROOT / "results" / "digits"
     assert (made / "run.json").exists()
-    assert len(list(made.glob("*/results.json"))) == 3
     shutil.rmtree(made)

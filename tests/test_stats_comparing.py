@@ -110,6 +110,15 @@ def test_fragile_where_the_permutation_test_disagrees():
     assert any("how skewed" in warning for warning in found.warnings)
 
 
+def test_too_few_values_for_the_permutation_test_are_not_called_fragile():
+    """Four values against four have 70 arrangements, so at a corrected level of 1 % no permutation test rejects."""
+    groups = {"base": CONTROL[:4], **dict.fromkeys("abcde", TREATMENT[:4])}
+    for found in compare_many(groups, baseline="base"):
+        assert found.verdict == "higher"
+        assert not found.fragile
+        assert any("below p = .029: it can neither confirm" in warning for warning in found.warnings)
+
+
 def test_no_evidence_comes_with_what_could_have_been_seen():
     rng = np.random.default_rng(7)
     a, b = rng.normal(size=20), rng.normal(size=20)

@@ -209,7 +209,7 @@ def read_item_rows(case: Case, labels: Sequence[str]) -> tuple[list[RowOfItem], 
                 expected = int(line.get("items") or 0) * int(line.get("repeats") or 1)
             continue
         key, failed = str(line["key"]), line.get("status") == "failed"
-        values = line.get("metrics") or {}
+        values = cast(dict[str, Any], line.get("metrics") or {})
         for name in ROW_NUMBERS[2:] if failed else ROW_NUMBERS:  # how long a failure took is no latency
             values.setdefault(name, line.get(name))
         labelled = tuple(label_of(line, name) for name in labels)

@@ -96,9 +96,9 @@ def clustered_mean(
         level: The interval's confidence level.
 
     Returns:
-        t with G − 1 degrees of freedom for G clusters, the mean and its interval. In `details` the standard errors:
-        "se" (CR2), "se_cr1" (times G/(G − 1), as R's `vcovCL`), "se_cr0", "se_naive" (clusters ignored); "clusters",
-        "effective_clusters", and "satterthwaite_df", which tells how far unequal sizes take t from G − 1.
+        t with Bell and McCaffrey's degrees of freedom, at most G − 1 for G clusters, the mean and its interval. In
+        `details` the standard errors: "se" (CR2), "se_cr1" (times G/(G − 1), as R's `vcovCL`), "se_cr0", "se_naive"
+        (clusters ignored); "clusters", "effective_clusters", and "satterthwaite_df", before it is capped.
 
     Raises:
         DataError: For fewer than two clusters, or clusters that all have the same mean: then no spread is seen.
@@ -234,7 +234,8 @@ def mean_result(
     found = clusters_of(values, codes, int(codes.max()) + 1, "values")
     se = standard_error(found.weights * found.residuals, values)
     cr0 = math.sqrt(float(found.residuals @ found.residuals)) / found.n
-    df = min(found.count - 1.0, satterthwaite(found))
+    freedom = satterthwaite(found)
+    df = min(found.count - 1.0, freedom)
     t = (found.mean - null) / se
     return TestResult(
         test=test,
@@ -258,6 +259,7 @@ def mean_result(
             "se_naive": found.naive,
             "clusters": found.count,
             "effective_clusters": found.effective,
+            "satterthwaite_df": freedom,
         },
     )
 

@@ -17,6 +17,7 @@ from suitecase.stats.normality import describe
 from suitecase.stats.planning import minimum_detectable
 from suitecase.stats.results import Interval, TestResult
 from suitecase.stats.samples import Array, DataError, Values, check_level, codes_of, pairs_of, sample_of
+from suitecase.stats.wording import p_text
 
 __all__ = ["Side", "compare", "compare_many", "compare_paired", "compare_sides", "skewness_warning"]
 
@@ -307,9 +308,9 @@ def conclude(asked: Asked, multiplier: float, terms: Terms) -> Comparison:
         untested, difference=test.estimate, p=test.p, p_adjusted=min(test.p * multiplier, 1.0), test=test,
         beside=beside, interval=test.interval or replace(untested.interval, level=1 - alpha), effect=test.effect,
         detectable=detectable_of(test, alpha, terms.power), verdict=verdict_of(asked, test, alpha, margin),
-        fragile=beside is not None and (beside.p < alpha) != (test.p < alpha),
+        fragile=beside is not None and (beside.p < alpha) != (test.p < alpha) and least_p(beside) < alpha,
         clusters=tuple(len(set(labels)) for labels in clusters), why=asked.choice.why,
-        warnings=(*test.warnings, *skewness_warnings(asked, test)),
+        warnings=(*test.warnings, *silence_of(beside, test, alpha), *skewness_warnings(asked, test)),
     )  # fmt: skip
 
 
@@ -322,6 +323,19 @@ def verdict_of(asked: Asked, test: TestResult, alpha: float, margin: float | Non
     if test.p >= alpha:
         return "no evidence of a difference"
     return "higher" if test.estimate > 0 else "lower"
+
+
+def least_p(beside: TestResult) -> float:
+    """The least p-value that a permutation test could have given: each arrangement has its mirror image."""
+    return 2 / beside.details["arrangements"] if beside.details.get("exact") else 0.0
+
+
+def silence_of(beside: TestResult | None, test: TestResult, alpha: float) -> tuple[str, ...]:
+    """What to know where too few values let the test beside say nothing either way."""
+    if beside is None or test.p >= alpha or least_p(beside) < alpha:
+        return ()
+    least = p_text(least_p(beside))
+    return (f"With so few values no {beside.test} goes below {least}: it can neither confirm this nor doubt it.",)
 
 
 def detectable_of(test: TestResult, alpha: float, power: float) -> float:

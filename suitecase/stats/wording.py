@@ -35,7 +35,7 @@ def p_text(p: float) -> str:
 
 def level_text(level: float) -> str:
     """A confidence level: `95 %`, `99.9 %`."""
-    return f"{100 * level:.6g} %"
+    return f"{100 * level:.4g} %"
 
 
 def interval_text(low: float, high: float, level: float) -> str:
