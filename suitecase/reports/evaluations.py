@@ -80,10 +80,10 @@ def rank_words(bands: RankBands, metric: str) -> str:
     best = [each.name for each in bands.ranks if each.best == 1]
     words = listed(best) if len(best) <= 6 else f"any of {len(best)} conditions"
     may = "is the best" if len(best) == 1 else "may be the best"
+    how = f"max-T bootstrap of {number_text(bands.items)} items that all conditions worked on"
     return (
-        f"In {metric}, {words} {may}: all rank bands hold at once with {level_text(bands.level)} confidence (max-T bootstrap "
-        f"of {number_text(bands.items)} items that all conditions worked on, {number_text(bands.draws)} draws, seed "
-        f"{bands.seed})."
+        f"In {metric}, {words} {may}: all rank bands hold at once with {level_text(bands.level)} confidence ({how}, "
+        f"{number_text(bands.draws)} draws, seed {bands.seed})."
     )
 
 
