@@ -32,11 +32,15 @@ from suitecase.reports.costs import improvement_prices
 from suitecase.reports.document import Claim, Points, Section, TableBlock, shown
 from suitecase.reports.latex_text import latex_text
 from suitecase.reports.limitations import limitations
+from suitecase.reports.making import study_of
 from suitecase.reports.markdown import markdown_text, to_markdown
 from suitecase.reports.references import WORKS, works_named
 from suitecase.reports.result_tables import comparison_rows
 from suitecase.reports.writing import report_files
+from suitecase.rundir import read_run
 from suitecase.stats import Interval
+from suitecase.stats.calibration import calibration_of
+from suitecase.stats.evaluations import rank_bands
 from suitecase.stats.wording import number_text
 
 NUMBER = re.compile(r"−?\d+(?:,\d{3})*(?:\.\d+)?(?:e[+−]?\d+)?|(?<![\w.])\.\d+")
@@ -409,11 +413,11 @@ def test_every_figure_draws_from_bare_data() -> None:
     point = figures.CostPoint("cheap", 0.001, 0.5)
     drawn = [
         figures.as_svg(lambda: figures.learning_curves([curve], "loss")),
-        figures.as_svg(lambda: figures.calibration([figures.Bin(0.3, 0.2, 9)], error=0.1)),
-        figures.as_svg(lambda: figures.rank_bands([figures.RankBand("b", 2, 1, 2), figures.RankBand("a", 1, 1, 2)])),
+        figures.as_svg(lambda: figures.calibration(calibration_of([0.2, 0.3, 0.8, 0.9], [0, 1, 1, 1], bins=2))),
+        figures.as_svg(lambda: figures.rank_bands(rank_bands([[0, 1], [1, 1], [0, 1]], ["a", "b"], draws=100))),
         figures.as_svg(lambda: figures.cost_quality([point, figures.CostPoint("dear", 1.0, 0.6)], "accuracy", "USD")),
     ]
-    for svg, text in zip(drawn, ("step", "confidence", "1 to 2", "cheap"), strict=True):
+    for svg, text in zip(drawn, ("step", "confidence", "rank (1 is best)", "cheap"), strict=True):
         assert f">{text}<" in svg, text
 
 
@@ -423,6 +427,39 @@ def test_the_front_is_what_nobody_beats_in_both() -> None:
               (("a", 1, 0.5), ("b", 2, 0.5), ("c", 3, 0.9), ("d", 4, 0.8))]  # fmt: skip
     assert [each.condition for each in figures.front(points, "higher")] == ["a", "c"]
     assert [each.condition for each in figures.front(points, "lower")] == ["a"]
+
+
+ITEMS = """\
+import random, json
+random.seed(1)
+rows = [{"event": "begun", "items": 40, "dataset": "d", "seed": 1, "repeats": 1, "parameters": {}}]
+for i in range(40):
+    sure = random.random()
+    rows.append({"key": str(i), "repeat": 0, "index": i, "status": "succeeded", "final_status": "succeeded",
+        "metrics": {"accuracy": float(sure + config["x"] / 10 > 0.5), "confidence": sure}, "attempt": 1})
+    (folder / "tracking.jsonl").open("a").write(json.dumps(
+        {"event": "metric", "name": "loss", "step": i, "value": 1 / (i + 1), "attempt": 1}) + "\\n")
+(folder / "items.jsonl").write_text("".join(json.dumps(row) + "\\n" for row in rows))
+note = {"mean": 0.5, "n": 40, "better": "higher"}
+(folder / "results.json").write_text(json.dumps({"accuracy": 0.5, "metrics": {"accuracy": note}}))
+"""
+
+
+def test_items_tell_ranks_and_calibration_and_steps_a_curve(project: Project) -> None:
+    """From the run itself, where its items have a confidence, and its cases told a metric over steps."""
+    project.suite(f"[ExperimentCase(f'x{{x}}', Config(do={ITEMS!r}, x=x)) for x in (0, 1, 4)]")
+    done = project.run("-q")
+    assert done.code == 0, done
+    run = read_run(project.run_dir)
+    document = make_document(study_of([run], baseline="x0", metrics=["accuracy"]), [run])
+    names = [figure.name for figure in document.figures]
+    assert [name for name in names if name.startswith(("ranks", "calibration", "curve"))] == [
+        "ranks-accuracy", "calibration-x0", "calibration-x1", "calibration-x4", "curve-loss"
+    ]  # fmt: skip
+    (section,) = (each for each in document.sections if each.name == "evaluations")
+    ranks, calibration = (block for block in section.blocks if isinstance(block, TableBlock))
+    assert [row[0] for row in ranks.rows] == ["x4", "x1", "x0"]
+    assert [row[1] for row in calibration.rows] == ["40", "40", "40"]
 
 
 # --- Files -----------------------------------------------------------------------------------------------------------

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final
 
 from suitecase.compare.model import Study
-from suitecase.reports.document import Block, Claim, Points, Prose, Section
+from suitecase.reports.document import Block, Claim, Mood, Points, Prose, Section
 from suitecase.reports.words import counted, verdict_words
 from suitecase.stats.comparisons import Comparison
 from suitecase.stats.wording import number_text
@@ -15,6 +14,8 @@ __all__ = ["MOST_CLAIMS", "claim_of", "summary"]
 
 MOST_CLAIMS: Final = 8
 """In the summary; the tables have all."""
+MOST_WITH_NOTES: Final = 3
+"""Claims beside which their warnings stand; of more, the limitations tell them."""
 
 
 def summary(study: Study) -> Section:
@@ -24,8 +25,7 @@ def summary(study: Study) -> Section:
     order = {"higher": 0, "lower": 0, "equivalent": 1, "no evidence of a difference": 2, "not tested": 3}
     ranked = sorted(study.comparisons, key=lambda each: (order[each.verdict], each.p_adjusted))
     told = [each for each in study.comparisons if each in ranked[:MOST_CLAIMS]]
-    common = common_warnings(study.comparisons)
-    blocks: list[Block] = [claim_of(each, leave_out=common) for each in told]
+    blocks: list[Block] = [claim_of(each, notes=len(told) <= MOST_WITH_NOTES) for each in told]
     if len(ranked) > len(told):
         sure = sum(each.verdict in ("higher", "lower") for each in ranked)
         blocks.append(
@@ -66,19 +66,12 @@ def described(study: Study) -> list[str]:
     return found
 
 
-def claim_of(comparison: Comparison, leave_out: Sequence[str] = ()) -> Claim:
-    """What may be said of a comparison."""
-    mood = {True: "better", False: "worse", None: "differs"}[comparison.wins]
+def claim_of(comparison: Comparison, *, notes: bool = True) -> Claim:
+    """What may be said of a comparison, with what a reader must know of it unless the limitations alone say it."""
+    moods: dict[bool | None, Mood] = {True: "better", False: "worse", None: "differs"}
+    mood = moods[comparison.wins]
     if comparison.verdict == "equivalent":
         mood = "equivalent"
     elif comparison.verdict not in ("higher", "lower"):
         mood = "open"
-    notes = [each for each in comparison.warnings if each not in leave_out]
-    return Claim(comparison.sentence(), verdict_words(comparison), mood, tuple(notes))  # type: ignore[arg-type]
-
-
-def common_warnings(comparisons: Sequence[Comparison]) -> list[str]:
-    """What is said of every comparison, if there are several: said once, among the limitations."""
-    if len(comparisons) < 2:
-        return []
-    return [each for each in comparisons[0].warnings if all(each in other.warnings for other in comparisons)]
+    return Claim(comparison.sentence(), verdict_words(comparison), mood, comparison.warnings if notes else ())

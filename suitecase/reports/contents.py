@@ -11,6 +11,7 @@ from suitecase.reports.claims import summary
 from suitecase.reports.costs import costs
 from suitecase.reports.curves import learning
 from suitecase.reports.document import Document, Section, cleaned
+from suitecase.reports.evaluations import evaluations
 from suitecase.reports.limitations import limitations
 from suitecase.reports.methods import methods, references
 from suitecase.reports.outcomes import results
@@ -32,6 +33,7 @@ def make_document(study: Study, runs: Sequence[Run] = ()) -> Document:
         provenance.conditions(study),
         provenance.design(study, runs),
         *results(study),
+        *evaluations(study, runs),
         *learning(study, runs),
         costs(study),
         limitations(study),

@@ -45,6 +45,7 @@ def analysis(study: Study, document: Document) -> dict[str, Any]:
             told["values"] = list(description.values)
     for comparison, told in zip(study.comparisons, made["comparisons"], strict=True):
         told["sentence"] = comparison.sentence()
+        told["test"]["sentence"] = comparison.test.sentence()
     named = {section.name: section for section in document.sections}
     return {
         "made_by": "suitecase report",

@@ -17,6 +17,7 @@ __all__ = [
     "Code",
     "Document",
     "FigureBlock",
+    "Mood",
     "Points",
     "Prose",
     "Section",
@@ -24,6 +25,9 @@ __all__ = [
     "cleaned",
     "shown",
 ]
+
+
+Mood: TypeAlias = Literal["better", "worse", "differs", "equivalent", "open"]
 
 
 @dataclass(frozen=True)
@@ -96,7 +100,7 @@ class Claim:
 
     text: str
     verdict: str
-    mood: Literal["better", "worse", "differs", "equivalent", "open"]
+    mood: Mood
     notes: tuple[str, ...] = ()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from suitecase.compare.model import Study
 from suitecase.errors import NotFoundError, SuitecaseError
@@ -62,7 +62,7 @@ def study_of(runs: Sequence[Run], *, baseline: str | None = None, **asked: Any) 
     from suitecase.compare import compare_runs, describe_runs
 
     try:
-        return cast(Study, compare_runs(runs, baseline=baseline, **asked))
+        return compare_runs(runs, baseline=baseline, **asked)
     except SuitecaseError as error:
         if baseline is not None:
             raise

@@ -21,9 +21,12 @@ from suitecase.reports.document import (
 
 __all__ = ["markdown_block", "markdown_text", "to_markdown"]
 
-SPECIAL: Final = re.compile(r"[\\`*\[\]<|~$&]|(?<![^\W_])_|_(?![^\W_])|^[#>+=-]|(?<=^\d)[.)]|(?<=^\d\d)[.)]")
+SPECIAL: Final = re.compile(r"[\\`*\[\]<|~$&]|(?<![^\W_])_|_(?![^\W_])|^[#>+=-]")
 """What begins markup in GitHub's Markdown, formulas included: some anywhere, an underscore but within a word, some at
 the start. Any ASCII punctuation may have a backslash before it."""
+
+NUMBERED: Final = re.compile(r"^(\d{1,9})([.)])(?=\s|$)")
+"""What begins a numbered list."""
 
 
 def to_markdown(document: Document, figures_folder: str = "report.figures") -> str:
@@ -89,4 +92,4 @@ def line(cells: Sequence[str]) -> str:
 
 def markdown_text(text: str) -> str:
     """A text that is no markup: no tag, link, emphasis, formula, entity, list or title."""
-    return SPECIAL.sub(r"\\\g<0>", text.strip())
+    return NUMBERED.sub(r"\1\\\2", SPECIAL.sub(r"\\\g<0>", text.strip()))

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from suitecase.compare.model import Description, MetricFacts, Study
-from suitecase.reports.claims import MOST_CLAIMS
-from suitecase.reports.document import Block, FigureBlock, Points, Prose, Section
+from suitecase.reports.document import Block, FigureBlock, Prose, Section
 from suitecase.reports.result_tables import description_table, difference_table, test_table
 from suitecase.reports.words import alpha_text, file_name
 from suitecase.stats.comparisons import Comparison
@@ -122,7 +121,6 @@ def difference_blocks(study: Study, part: Part, comparisons: Sequence[Comparison
             )
         )  # fmt: skip
         blocks.append(test_table(tested))
-        blocks.append(Points(tuple(each.test.sentence() for each in tested[:MOST_CLAIMS])))
     found = [(each, study.differences.get((each.first, each.metric), ())) for each in tested if each.paired]
     # Of several strata the differences lie one after the other: they are not those of one.
     pairs = [(each, differences) for each, differences in found if len(differences) == each.n[0]]

@@ -91,28 +91,36 @@ def test_table(comparisons: Sequence[Comparison]) -> TableBlock:
     besides = common([each.beside.test for each in comparisons if each.beside])
     rows = [
         (
-            each.first, tested_cell(each.test, named=not tests), effect_cell(each, named=not effects),
+            each.first, statistic_cell(each.test), tested_cell(each.test, named=not tests),
+            effect_cell(each, named=not effects),
             number_text(each.detectable) if each.detectable > 0 else "–", tested_cell(each.beside, named=not besides),
         )
         for each in comparisons
     ]  # fmt: skip
     power = f"{100 * comparisons[0].power:.0f} %"
     columns = (
-        "condition", f"{tests}, p" if tests else "test", effects or "effect size", f"seen with {power} power",
+        "condition", "statistic", f"{tests}, p" if tests else "test", effects or "effect size",
+        f"seen with {power} power",
         f"beside: {besides}, p" if besides else "beside",
     )  # fmt: skip
     note = (
         f"p-values are not adjusted here. “Seen with {power} power” is the least true difference that the comparison "
         "would have found so often; the test beside it warns and never decides."
     )
-    return TableBlock(
-        "How the differences were tested.", columns, tuple(rows), (columns[1], columns[3], columns[4]), note
-    )
+    return TableBlock("How the differences were tested.", columns, tuple(rows), (*columns[1:3], *columns[4:]), note)
 
 
 def common(names: Sequence[str]) -> str:
     """The name, if all are the same."""
     return names[0] if len(set(names)) == 1 else ""
+
+
+def statistic_cell(test: TestResult) -> str:
+    """A test's statistic with its degrees of freedom: `t(7) = 2.08`."""
+    if not test.statistic_name or test.statistic != test.statistic:
+        return "–"
+    df = f"({', '.join(map(number_text, test.df))})" if test.df else ""
+    return f"{test.statistic_name}{df} = {number_text(test.statistic)}"
 
 
 def tested_cell(test: TestResult | None, *, named: bool) -> str:

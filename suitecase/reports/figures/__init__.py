@@ -6,7 +6,7 @@ They need matplotlib (extra `analysis`), which is imported when the first is dra
 from __future__ import annotations
 
 from suitecase.reports.figures.curves import Curve, learning_curves, power_curve
-from suitecase.reports.figures.evaluations import Bin, RankBand, calibration, rank_bands
+from suitecase.reports.figures.evaluations import calibration, rank_bands
 from suitecase.reports.figures.results import MOST_POINTS, distributions, estimates, forest, paired_differences
 from suitecase.reports.figures.style import PALETTE, as_pdf, as_png, as_svg
 from suitecase.reports.figures.tradeoff import CostPoint, cost_quality, front
@@ -14,10 +14,8 @@ from suitecase.reports.figures.tradeoff import CostPoint, cost_quality, front
 __all__ = [
     "MOST_POINTS",
     "PALETTE",
-    "Bin",
     "CostPoint",
     "Curve",
-    "RankBand",
     "as_pdf",
     "as_png",
     "as_svg",
