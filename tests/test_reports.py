@@ -359,12 +359,12 @@ def test_an_unbounded_interval_is_written_everywhere(study: Study) -> None:
     assert json.loads(made["analysis.json"])["comparisons"][0]["interval"]["high"] is None
 
 
-def test_the_same_study_gives_the_same_bytes(hostile: dict[str, bytes]) -> None:
+def test_the_same_study_gives_the_same_bytes() -> None:
     """In another process, under another hash seed: all files, figures included."""
     script = (
         "import sys, hashlib; sys.path.insert(0, 'tests')\n"
         "from studies import HOSTILE, make_study\nfrom suitecase.reports.writing import report_files, FORMATS\n"
-        "made = report_files(make_study(HOSTILE, n=12, metrics=['accuracy']), (), FORMATS)\n"
+        "made = report_files(make_study(HOSTILE[:3], n=8, metrics=['accuracy']), (), FORMATS)\n"
         "print(*(f'{name} {hashlib.sha256(each).hexdigest()}' for name, each in made.items()), sep='\\n')"
     )
     from hashlib import sha256
@@ -373,7 +373,8 @@ def test_the_same_study_gives_the_same_bytes(hostile: dict[str, bytes]) -> None:
     env = {**clean_environment(), "PYTHONPATH": str(root), "PYTHONHASHSEED": "7", "MPLBACKEND": "svg"}
     done = subprocess.run([sys.executable, "-c", script], cwd=root, env=env, capture_output=True, text=True, check=True)
     told = dict(line.split(" ") for line in done.stdout.splitlines())
-    assert told == {name: sha256(content).hexdigest() for name, content in hostile.items()}
+    files = report_files(make_study(HOSTILE[:3], n=8, metrics=["accuracy"]), (), FORMATS)
+    assert told == {name: sha256(content).hexdigest() for name, content in files.items()}
 
 
 def test_the_notebook_executes(study: Study, tmp_path: Path) -> None:
