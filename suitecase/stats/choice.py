@@ -44,11 +44,13 @@ class Choice:
         decide: The deciding test, with its interval at the level that is given.
         beside: The test that only warns, if there is one.
         why: The rule's steps, one sentence each.
+        flip_seed: Of the sign-flip test beside it, which many comparisons of as many pairs make at once.
     """
 
     decide: Callable[[float], TestResult]
     beside: Callable[[], TestResult] | None
     why: tuple[str, ...]
+    flip_seed: int | None = None
 
 
 def choose(
@@ -82,8 +84,9 @@ def choose(
     if paired:
         return Choice(
             decide=lambda level: t_test_paired(a, b, level=level),
-            beside=lambda: permutation_test_paired(a, b, seed=seed),
+            beside=None,
             why=("Numbers in pairs: the paired t-test, with a sign-flip test beside it.",),
+            flip_seed=seed,
         )
     return Choice(
         decide=lambda level: t_test(a, b, level=level),
