@@ -40,6 +40,9 @@ def run_transcript(text: str, folder: Path) -> None:
     """Run the `$` lines of a block one after the other and compare what they print."""
     for step in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
         command, _, expected = step.partition("\n")
+        while expected.startswith("> "):
+            further, _, expected = expected[2:].partition("\n")
+            command += f"\n{further}"
         done = subprocess.run(
             ["bash", "-c", command],
             cwd=folder,

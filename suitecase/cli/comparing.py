@@ -18,11 +18,16 @@ SHOWN = 40
 def diff(
     before: RunName,
     after: RunName,
-    tolerance: Annotated[float, typer.Option(min=0, help="Numbers this near to each other count as close.")] = 0.0,
+    tolerance: Annotated[
+        float, typer.Option(metavar="X", min=0, help="Numbers this near to each other count as close.")
+    ] = 0.0,
     results_dir: ResultsDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Compare two runs: code, environment, configs, results; and which difference may explain which."""
+    """Compare two runs: code, environment, configs, results.
+
+    It says which difference may explain which, and when nobody can tell.
+    """
     from suitecase.queries import find_results_dir, find_runs_named
     from suitecase.queries.comparison import compare_runs
     from suitecase.rundir import read_run
