@@ -74,7 +74,10 @@ class Limits:
 class Caller(Protocol):
     """Makes a call without holding up the event loop."""
 
-    abandoned: int
+    @property
+    def abandoned(self) -> int:
+        """How many calls that were given up still go on."""
+        ...
 
     async def __call__(self, context: ItemContext) -> Outcome: ...
 
