@@ -37,7 +37,6 @@ __all__ = [
     "duration",
     "fail",
     "local_time",
-    "words_of",
     "open_run",
     "print_json",
     "print_jsonl",
@@ -46,6 +45,7 @@ __all__ = [
     "problems_end_the_program",
     "size",
     "status_text",
+    "words_of",
 ]
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document, for programs.")]

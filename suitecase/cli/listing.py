@@ -19,13 +19,13 @@ from suitecase.cli.common import (
     duration,
     fail,
     local_time,
-    words_of,
     open_run,
     print_json,
     print_problems,
     print_table,
     size,
     status_text,
+    words_of,
 )
 
 if TYPE_CHECKING:

@@ -19,12 +19,12 @@ from suitecase.cli.common import (
     complete_case,
     console,
     fail,
-    words_of,
     open_run,
     print_json,
     print_problems,
     print_table,
     size,
+    words_of,
 )
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from suitecase.cli.common import AsJson, ResultsDir, console, duration, fail, words_of, print_json
+from suitecase.cli.common import AsJson, ResultsDir, console, duration, fail, print_json, words_of
 
 if TYPE_CHECKING:
     from suitecase.queries.estimate import Estimate

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from suitecase.cli.common import GAP, AsJson, ResultsDir, RunNames, cells, words_of, print_problems, print_table
+from suitecase.cli.common import GAP, AsJson, ResultsDir, RunNames, cells, print_problems, print_table, words_of
 
 if TYPE_CHECKING:
     from suitecase.tables import Table
