@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from suitecase.queries.logs import shown_text
 from suitecase.rundir import CaseRun, Run, layout
@@ -57,7 +57,7 @@ def run_overview(run: Run) -> dict[str, Any]:
         "started": run.started_at,
         "took": run.duration_s,
         "passes": run.passes,
-        "command": suite_command(run),
+        "command": asked_command(run),
         "config_columns": varying,
         "result_columns": [name for name in numbers if "." not in name][:8],
         "same_config": {name: value for name, value in first.items() if name not in varying},
@@ -118,6 +118,13 @@ def code_words(run: Run) -> str:
     if code.patch:
         words += f", {code.patch} has what the commit lacks"
     return words + "; its attempts ran different code" * run.mixes_code
+
+
+def asked_command(run: Run) -> str:
+    """The command line that began the run, as it was typed."""
+    command: object = run.asked.get("command")
+    words = [str(word) for word in cast(list[object], command)] if isinstance(command, list) else []
+    return shlex.join([Path(words[0]).name, *words[1:]]) if len(words) > 1 else suite_command(run)
 
 
 def suite_command(run: Run) -> str:
