@@ -334,9 +334,7 @@ def test_a_run_whose_runner_was_killed_is_said_to_be_interrupted(project: Projec
     running.send_signal(signal.SIGKILL)
     running.wait(DEADLINE_S)
     rest, _ = watching.communicate(timeout=DEADLINE_S)
-    assert (
-        "interrupted: 1 interrupted; its runner is gone: nobody holds" in rest.splitlines()[-1]
-    )
+    assert "interrupted: 1 interrupted; its runner is gone: nobody holds" in rest.splitlines()[-1]
     assert watching.returncode == 1
     assert following.communicate(timeout=DEADLINE_S)[0] == ""
 

@@ -349,6 +349,8 @@ def findings(
         for run in (before, after)
         if run.mixes_code
     ]
+    if before.path == after.path:
+        sentences.append("This is one run twice: `latest~1` is the run before the latest.")
     if before.experiment != after.experiment:
         sentences.append(f"These are runs of different experiments: {before.experiment} and {after.experiment}.")
     if not matched:
