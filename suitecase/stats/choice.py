@@ -6,15 +6,16 @@ that is picked by another test on the same data rejects too often (Rochon, Gonda
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, cast
 
 import numpy as np
 
 from suitecase.stats.clusters import clustered_difference, clustered_paired_difference
 from suitecase.stats.means import t_test, t_test_paired
-from suitecase.stats.paired_permutation import permutation_test_paired
+from suitecase.stats.paired_permutation import permutation_test_paired, permutation_tests_paired
 from suitecase.stats.paired_rates import FEW_DISCORDANT, mcnemar, two_paired_rates
 from suitecase.stats.permutation import permutation_test
 from suitecase.stats.ranks import mann_whitney, sign_test, wilcoxon
@@ -22,7 +23,7 @@ from suitecase.stats.rates import two_rates
 from suitecase.stats.results import TestResult
 from suitecase.stats.samples import Array, DataError
 
-__all__ = ["TESTS", "Choice", "TestName", "choose", "is_rate"]
+__all__ = ["TESTS", "Choice", "TestName", "choose", "is_rate", "tests_beside"]
 
 TestName: TypeAlias = Literal["welch", "student", "paired-t", "mann-whitney", "wilcoxon", "sign"]
 """Tests that replace the rule's own on request: they answer other questions."""
@@ -44,11 +45,30 @@ class Choice:
         decide: The deciding test, with its interval at the level that is given.
         beside: The test that only warns, if there is one.
         why: The rule's steps, one sentence each.
+        flips: Differences of pairs, shape (n,), and a seed, where `beside` is the sign-flip test of them: comparisons
+            over as many pairs share its draws.
     """
 
     decide: Callable[[float], TestResult]
     beside: Callable[[], TestResult] | None
     why: tuple[str, ...]
+    flips: tuple[Array, int] | None = None
+
+
+def tests_beside(choices: Sequence[Choice | None]) -> list[TestResult | None]:
+    """The test beside each choice; sign-flip tests over as many pairs all at once, since 50 take as long as a few."""
+    found = [choice.beside() if choice and choice.beside and not choice.flips else None for choice in choices]
+    shared: dict[tuple[int, int], list[int]] = defaultdict(list)
+    for place, choice in enumerate(choices):
+        if choice and choice.flips:
+            differences, seed = choice.flips
+            shared[len(differences), seed].append(place)
+    for (_, seed), places in shared.items():
+        columns = [cast(Choice, choices[place]).flips for place in places]
+        tests = permutation_tests_paired(np.column_stack([each[0] for each in columns if each]), seed=seed)
+        for place, test in zip(places, tests, strict=True):
+            found[place] = test
+    return found
 
 
 def choose(
@@ -84,6 +104,7 @@ def choose(
             decide=lambda level: t_test_paired(a, b, level=level),
             beside=lambda: permutation_test_paired(a, b, seed=seed),
             why=("Numbers in pairs: the paired t-test, with a sign-flip test beside it.",),
+            flips=(a - b, seed),
         )
     return Choice(
         decide=lambda level: t_test(a, b, level=level),

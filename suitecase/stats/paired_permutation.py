@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from suitecase.stats.resampling import sign_flips
 from suitecase.stats.results import Alternative, TestResult
 from suitecase.stats.samples import Array, Values, check_alternative, codes_of, pairs_of
 
-__all__ = ["permutation_test_paired", "sign_flip_p"]
+__all__ = ["permutation_test_paired", "permutation_tests_paired", "sign_flip_p"]
 
 
 def permutation_test_paired(
@@ -57,21 +58,47 @@ def permutation_test_paired(
     x, y = pairs_of(a, b)
     differences = x - y
     units = differences if clusters is None else sums_by(codes_of(clusters, len(x)), differences)
-    exact = enumerable(len(units))
     asked = checked_draws(draws, len(units))
     extreme = int(flips_as_extreme(units[:, None], alternative, asked, seed)[0])
-    counted = 2 ** len(units) if exact else asked
+    found = flipped(differences, len(units), extreme, asked, alternative, seed, fewer=draws is None)
+    if clusters is None:
+        return found
+    details = {**found.details, "clusters": float(len(units))}
+    return replace(found, test="clustered sign-flip test", details=details)
+
+
+def permutation_tests_paired(differences: Array, *, seed: int = 0) -> list[TestResult]:
+    """`permutation_test_paired` of many comparisons over as many pairs, which share the flips and the time they take.
+
+    Args:
+        differences: First minus second, shape (n, k): of n pairs under k comparisons.
+        seed: Of the draws.
+    """
+    n = len(differences)
+    asked = checked_draws(None, n)
+    extreme = flips_as_extreme(differences, "two-sided", asked, seed)
+    return [
+        flipped(column, n, int(count), asked, "two-sided", seed, fewer=True)
+        for column, count in zip(differences.T, extreme, strict=True)
+    ]
+
+
+def flipped(
+    differences: Array, units: int, extreme: int, asked: int, alternative: Alternative, seed: int, *, fewer: bool
+) -> TestResult:
+    """The result, of how many flips of the units were as extreme as the data; `fewer` if nobody said how many to draw."""
+    exact = enumerable(units)
+    counted = 2**units if exact else asked
     return TestResult(
-        test="clustered sign-flip test" if clusters is not None else "sign-flip test",
+        test="sign-flip test",
         p=extreme / counted if exact else (1 + extreme) / (1 + counted),
         alternative=alternative,
-        n=(len(x),),
+        n=(len(differences),),
         estimate_name="mean difference",
         estimate=float(differences.mean()),
         references=("Fisher 1935, The Design of Experiments, 21", PHIPSON_SMYTH),
-        warnings=fewer_draws(draws, asked, exact),
-        details=monte_carlo(extreme, counted, exact, seed)
-        | ({} if clusters is None else {"clusters": float(len(units))}),
+        warnings=fewer_draws(None if fewer else asked, asked, exact),
+        details=monte_carlo(extreme, counted, exact, seed),
     )
 
 
