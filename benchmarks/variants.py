@@ -1,6 +1,6 @@
 """How long it takes to hold 50 variants against each other on 10,000 items.
 
-    python -m benchmarks.variants [--variants 50] [--items 10000]
+python -m benchmarks.variants [--variants 50] [--items 10000]
 """
 
 from __future__ import annotations
