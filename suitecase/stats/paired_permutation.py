@@ -86,7 +86,7 @@ def permutation_tests_paired(differences: Array, *, seed: int = 0) -> list[TestR
 def flipped(
     differences: Array, units: int, extreme: int, asked: int, alternative: Alternative, seed: int, *, fewer: bool
 ) -> TestResult:
-    """The result, of how many flips of the units were as extreme as the data; `fewer` if nobody said how many to draw."""
+    """The result, of how many flips of the units were as extreme as the data; `fewer` if nobody asked for a number."""
     exact = enumerable(units)
     counted = 2**units if exact else asked
     return TestResult(
