@@ -22,9 +22,11 @@ import scipy.stats
 from benchmarks.pages import ROOT, STATISTICS, table, write_section
 from suitecase.stats import (
     Correction,
+    Interval,
     ManyMeans,
     OneMean,
     PairedItems,
+    TestResult,
     TwoMeans,
     TwoRates,
     adjust,
@@ -136,7 +138,7 @@ def nist() -> Iterator[Value]:
     hard = "the data's leading digits are alike, and float64 has 16"
     for name, least in digits.items() if NIST_FILES.is_dir() else ():
         f, groups = nist_anova(name)
-        ours = partial(lambda each: one_way_anova(each).statistic, groups)
+        ours = partial(f_of, groups)
         yield Value(name, "`one_way_anova`, F", f, ours, least, "NIST", hard if least < 13 else "")
     constructed = {"NumAcc1": [10000001.0, 10000003.0, 10000002.0]}
     for name, base in (("NumAcc2", 1.0), ("NumAcc3", 1e6), ("NumAcc4", 1e7)):
@@ -147,9 +149,25 @@ def nist() -> Iterator[Value]:
     }  # fmt: skip
     for name, (mean, sd, least) in certified.items():
         why = hard if least < 14 else ""
-        yield Value(name, "`describe`, mean", mean, partial(lambda x: describe(x).mean, constructed[name]), 14, "NIST")
-        ours = partial(lambda x: cast(float, describe(x).sd), constructed[name])
+        yield Value(name, "`describe`, mean", mean, partial(mean_of, constructed[name]), 14, "NIST")
+        ours = partial(sd_of, constructed[name])
         yield Value(name, "`describe`, sd", sd, ours, least, "NIST", why)
+
+
+def f_of(groups: dict[str, list[float]]) -> float:
+    return one_way_anova(groups).statistic
+
+
+def mean_of(x: list[float]) -> float:
+    return describe(x).mean
+
+
+def sd_of(x: list[float]) -> float:
+    return cast(float, describe(x).sd)
+
+
+def end_of(find: Callable[[], Interval], which: str) -> float:
+    return find().low if which == "low" else find().high
 
 
 def nist_anova(name: str) -> tuple[str, dict[str, list[float]]]:
@@ -231,6 +249,10 @@ def plant_growth() -> Iterator[Value]:
     })  # fmt: skip
     yield from of("`levene`", cache(lambda: levene(PLANT_GROWTH)), {"p": "0.306194922991"})
     pairs = cache(lambda: {frozenset((pair.first, pair.second)): pair for pair in tukey(PLANT_GROWTH)})
+
+    def tukey_p(key: frozenset[str]) -> float:
+        return pairs()[key].p
+
     for first, second, difference, p in (
         ("trt1", "ctrl", "-0.371", ".390871144202"), ("trt2", "ctrl", "0.494", ".197995991300"),
         ("trt2", "trt1", "0.865", ".012006423979"),
@@ -242,7 +264,7 @@ def plant_growth() -> Iterator[Value]:
             return pair.difference if pair.first == first else -pair.difference
 
         yield Value("PlantGrowth", f"`tukey`, {first} − {second}", difference, signed)
-        yield Value("PlantGrowth", f"`tukey`, {first} − {second}, p", p, partial(lambda key: pairs()[key].p, key))
+        yield Value("PlantGrowth", f"`tukey`, {first} − {second}, p", p, partial(tukey_p, key))
     last = frozenset(("trt1", "trt2"))
 
     def ends() -> tuple[float, float]:
@@ -266,11 +288,15 @@ def other_means() -> Iterator[Value]:
     two_way = cache(
         lambda: two_way_anova(lengths, [c[0] for c in cells], [c[1] for c in cells], names=("supp", "dose"))
     )
+
+    def of_term(term: str) -> TestResult:
+        return two_way()[term]
+
     for term, theirs in (
         ("supp", {"statistic": "15.57198", "p": ".00023118"}), ("dose", {"statistic": "91.99996"}),
         ("supp:dose", {"statistic": "4.10699", "p": ".02186027"}),
     ):  # fmt: skip
-        found = partial(lambda term: two_way()[term], term)
+        found = partial(of_term, term)
         yield from quantities_of("ToothGrowth", f"`two_way_anova`, {term}", found, theirs)
     yield from quantities_of("ToothGrowth", "`clustered_mean`", cache(lambda: clustered_mean(lengths, cells)), {
         "se_naive": "0.9875223424", "se_cr0": "2.7588762473", "se_cr1": "3.0221975081",
@@ -311,23 +337,27 @@ def rates() -> Iterator[Value]:
     ):
         found = partial(rate_interval, k, n, method=cast(Any, method))
         for what, theirs in (("low", low), ("high", high)):
-            ours = partial(lambda found, what: getattr(found(), what), found, what)
+            ours = partial(end_of, found, what)
             yield Value(f"{k} of {n}", f"`rate_interval` ({method}), {what}", theirs, ours)
     for what, theirs in (("low", ".482244147640"), ("high", ".939782265827")):
-        ours = partial(lambda what: getattr(posterior_of_rate(8, 10).interval, what), what)
+        ours = partial(end_of, lambda: posterior_of_rate(8, 10).interval, what)
         yield Value("8 of 10", f"`posterior_of_rate`, Beta(1, 1), {what}", theirs, ours)
 
 
 def corrections() -> Iterator[Value]:
     """`p.adjust` of six p-values."""
     raw = (0.01, 0.04, 0.03, 0.005, 0.20, 0.55)
-    adjusted: dict[Correction, str] = {
+
+    def adjusted(method: Correction, i: int) -> float:
+        return adjust(raw, method).p[i]
+
+    printed_p: dict[Correction, str] = {
         "holm": "0.05 0.12 0.12 0.03 0.4 0.55", "bh": "0.03 0.06 0.06 0.03 0.24 0.55",
         "hommel": "0.05 0.12 0.09 0.03 0.4 0.55", "by": "0.0735 0.147 0.147 0.0735 0.588 1",
     }  # fmt: skip
-    for method, theirs in adjusted.items():
+    for method, theirs in printed_p.items():
         for i, printed in enumerate(theirs.split()):
-            ours = partial(lambda method, i: adjust(raw, method).p[i], method, i)
+            ours = partial(adjusted, method, i)
             yield Value("six p-values", f"`adjust` ({method}), p = {raw[i]:g}", printed, ours)
 
 
@@ -335,7 +365,13 @@ def planning() -> Iterator[Value]:
     """`power.t.test`, `power.prop.test`, `power.anova.test`, the package pwr: n where `power_of` reaches the power."""
 
     def needed(power_of: Callable[[float], float], power: float) -> float:
-        return float(cast(Any, scipy.optimize).brentq(lambda n: power_of(n) - power, 2, 1e4, xtol=1e-10))
+        def lacking(n: float) -> float:
+            return power_of(n) - power
+
+        return float(cast(Any, scipy.optimize).brentq(lacking, 2, 1e4, xtol=1e-10))
+
+    def items_for(planned: PairedItems) -> float:
+        return float(planned.n_for(0.03))
 
     two, one, of_rates = TwoMeans(), OneMean(), TwoRates(rate=0.5, exact=False)
     yield Value("power", "`TwoMeans`, n = 20, d = 1", ".868952801692", lambda: two.power_of(1, 20), 6, why=FAR_TAIL)
@@ -358,17 +394,24 @@ def planning() -> Iterator[Value]:
     )  # fmt: skip
     for within, k, theirs in ((0.0, 1, "969"), (1 / 6, 1, "3876"), (1 / 6, 10, "1260")):
         planned = PairedItems(between=1 / 9, within=(within, within), answers=(k, k))
-        ours = partial(lambda planned: float(planned.n_for(0.03)), planned)
+        ours = partial(items_for, planned)
         yield Value("n", f"`PairedItems`, σ² = {within:.3g}, K = {k}", theirs, ours, None, "Miller 2024")
 
 
 def answers() -> Iterator[Value]:
     """pass@k and pass^k of 3 right answers in 10."""
+
+    def at_least_one(k: int) -> float:
+        return pass_at([3, 3], 10, k).value
+
+    def all_of(k: int) -> float:
+        return pass_hat([3, 3], 10, k).value
+
     for k, theirs in ((1, "0.3"), (5, ".916667"), (8, "1.0")):
-        ours = partial(lambda k: pass_at([3, 3], 10, k).value, k)
+        ours = partial(at_least_one, k)
         yield Value("3 of 10", f"`pass_at`, k = {k}", theirs, ours, None, "Chen 2021")
     for k, theirs in ((1, "0.3"), (2, ".066667"), (3, ".008333")):
-        ours = partial(lambda k: pass_hat([3, 3], 10, k).value, k)
+        ours = partial(all_of, k)
         yield Value("3 of 10", f"`pass_hat`, k = {k}", theirs, ours, None, "Yao 2024")
 
 

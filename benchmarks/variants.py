@@ -16,7 +16,7 @@ from suitecase.stats import bootstrap_means, compare_many, max_t, rank_bands
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.variants", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.variants", description=__doc__)
     parser.add_argument("--variants", type=int, default=50)
     parser.add_argument("--items", type=int, default=10_000)
     options = parser.parse_args()

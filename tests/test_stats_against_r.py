@@ -20,16 +20,10 @@ from suitecase import stats
 R = shutil.which("Rscript")
 pytestmark = pytest.mark.skipif(R is None, reason="NO R HERE: without r-base-core nothing is compared with R itself")
 
-EXPLAINED = {
-    "tukey": (1e-5, "R's qtukey stops at 1e-4 of its quantile"),
-    "shapiro": (1e-5, "Royston's polynomials, in other precision"),
-}
-"""Where the tolerance isn't 1e-6, and why."""
-
 
 def generated(seed: int) -> dict[str, Any]:
     """Data of one draw, with every shape that the tests need."""
-    rng = np.random.default_rng(seed)
+    rng: Any = np.random.default_rng(seed)
     n, m = int(rng.integers(12, 30)), int(rng.integers(12, 30))
     a, b = rng.normal(0.4, 1, n), rng.gamma(2, 1, m) - 1
     sizes = rng.integers(6, 12, 3)
@@ -47,12 +41,12 @@ def generated(seed: int) -> dict[str, Any]:
 
 def as_r(value: Any) -> str:
     """A value as R reads it."""
-    if isinstance(value, np.ndarray) and value.ndim == 2:
-        return f"matrix({as_r(value.ravel())}, nrow = {len(value)}, byrow = TRUE)"
-    if isinstance(value, np.ndarray):
-        items = ", ".join(f'"{each}"' if isinstance(each, str) else repr(each) for each in value.tolist())
-        return f"factor(c({items}))" if value.dtype.kind == "U" else f"c({items})"
-    return repr(value)
+    if not hasattr(value, "tolist"):
+        return repr(value)
+    items = ", ".join(f'"{each}"' if isinstance(each, str) else repr(each) for each in value.ravel().tolist())
+    if value.ndim == 2:
+        return f"matrix(c({items}), nrow = {len(value)}, byrow = TRUE)"
+    return f"factor(c({items}))" if value.dtype.kind == "U" else f"c({items})"
 
 
 def of(name: str, found: Any) -> dict[str, float]:
@@ -84,7 +78,7 @@ def ours(data: dict[str, Any]) -> dict[str, float]:
         | of("one", stats.t_test_one(a, 0.3)) | of("f", stats.f_test(a, b))
         | of("rank sum", stats.mann_whitney(a, b))
         | of("rank sum greater", stats.mann_whitney(a, b, alternative="greater"))
-        | of("rank sum ties", stats.mann_whitney(np.round(a), np.round(b)))
+        | of("rank sum ties", stats.mann_whitney(a.round(), b.round()))
         | of("signed rank", stats.wilcoxon(a, d)) | of("sign", stats.sign_test(a, d))
         | of("shapiro", stats.shapiro_wilk(a)) | of("bartlett", stats.bartlett(named))
         | of("fligner", stats.fligner(named)) | of("levene mean", stats.levene(named))
@@ -122,7 +116,7 @@ def ours(data: dict[str, Any]) -> dict[str, float]:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, 2])
 def test_generated_data(seed: int, tmp_path: Path) -> None:
     """Every value that the script prints, within 1e-6."""
     data = generated(seed)
@@ -137,11 +131,6 @@ def test_generated_data(seed: int, tmp_path: Path) -> None:
     off = {
         name: (mine.get(name), value)
         for name, value in theirs.items()
-        if not math.isclose(
-            mine.get(name, math.nan),
-            value,
-            rel_tol=EXPLAINED.get(name.split()[0].split("/")[0], (1e-6,))[0],
-            abs_tol=1e-12,
-        )
+        if not math.isclose(mine.get(name, math.nan), value, rel_tol=1e-6, abs_tol=1e-12)
     }
     assert off == {}
