@@ -20,7 +20,7 @@ from suitecase.stats import (
     permutation_test,
     permutation_test_paired,
     resampling,
-    sign_flip_p,
+    sign_flip_tests,
     t_test,
 )
 
@@ -115,11 +115,11 @@ def test_drawn_flips_do_not_depend_on_the_blocks(monkeypatch: pytest.MonkeyPatch
     """So a p-value is the same alone and among many columns."""
     rng = np.random.default_rng(0)
     table = rng.normal(0.1, 1, (150, 12))
-    together = sign_flip_p(table, draws=999)
+    together = [each.p for each in sign_flip_tests(table, draws=999)]
     alone = [permutation_test_paired(column, np.zeros(150), draws=999).p for column in table.T]
     assert list(together) == pytest.approx(alone)
     monkeypatch.setattr(resampling, "BLOCK", 1000)
-    assert list(sign_flip_p(table, draws=999)) == pytest.approx(alone)
+    assert [each.p for each in sign_flip_tests(table, draws=999)] == pytest.approx(alone)
 
 
 def test_one_pair_more_than_can_be_enumerated_is_drawn() -> None:

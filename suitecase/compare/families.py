@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from suitecase.compare.cautions import interim, observation_cautions
@@ -87,17 +88,16 @@ def averages_of(found: Survey, pairs: Sequence[Pair]) -> list[list[Pair]]:
 def ask_quantile(pair: Pair, seed: int) -> Asked:
     """A comparison of quantiles, by the bootstrap."""
     from suitecase.stats.choice import Choice
-    from suitecase.stats.quantiles import quantile_difference
+    from suitecase.stats.quantiles import quantile_draws
 
     fraction = pair.first.metric.quantile
     assert fraction is not None
     first, second = sides_of(pair)
     paired = pair.aligned.paired
+    drawn = cache(lambda: quantile_draws(pair.aligned.first, pair.aligned.second, fraction, paired=paired, seed=seed))
     return asked_with(
         Choice(
-            lambda level: quantile_difference(
-                pair.aligned.first, pair.aligned.second, fraction, paired=paired, level=level, seed=seed
-            ),
+            lambda level: drawn().at(level),
             None,
             ("Quantiles: the percentile bootstrap of their difference" + ", pairs drawn together" * paired + ".",),
         ),

@@ -75,7 +75,7 @@ if TYPE_CHECKING:
     from suitecase.stats.meta import MetaAnalysis, MetaStudy, meta_analysis
     from suitecase.stats.nested import nested_difference, nested_mean
     from suitecase.stats.normality import Description, describe, shapiro_wilk
-    from suitecase.stats.paired_permutation import permutation_test_paired, sign_flip_p
+    from suitecase.stats.paired_permutation import permutation_test_paired, sign_flip_tests
     from suitecase.stats.paired_rates import cochran_q, mcnemar, paired_rate_interval, two_paired_rates
     from suitecase.stats.permutation import permutation_test
     from suitecase.stats.planning import PlannedTest, minimum_detectable
@@ -229,7 +229,7 @@ __all__ = [
     "risk_ratio",
     "rogan_gladen",
     "shapiro_wilk",
-    "sign_flip_p",
+    "sign_flip_tests",
     "sign_test",
     "simulated_power",
     "spearman",
@@ -292,7 +292,7 @@ MODULES = {
     "meta": ["MetaAnalysis", "MetaStudy", "meta_analysis"],
     "nested": ["nested_difference", "nested_mean"],
     "normality": ["Description", "describe", "shapiro_wilk"],
-    "paired_permutation": ["permutation_test_paired", "sign_flip_p"],
+    "paired_permutation": ["permutation_test_paired", "sign_flip_tests"],
     "paired_rates": ["cochran_q", "mcnemar", "paired_rate_interval", "two_paired_rates"],
     "permutation": ["permutation_test"],
     "planning": ["PlannedTest", "minimum_detectable"],

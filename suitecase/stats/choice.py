@@ -6,16 +6,15 @@ that is picked by another test on the same data rejects too often (Rochon, Gonda
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias, cast
+from typing import Final, Literal, TypeAlias
 
 import numpy as np
 
 from suitecase.stats.clusters import clustered_difference, clustered_paired_difference
 from suitecase.stats.means import t_test, t_test_paired
-from suitecase.stats.paired_permutation import permutation_test_paired, permutation_tests_paired
+from suitecase.stats.paired_permutation import permutation_test_paired
 from suitecase.stats.paired_rates import FEW_DISCORDANT, mcnemar, two_paired_rates
 from suitecase.stats.permutation import permutation_test
 from suitecase.stats.ranks import mann_whitney, sign_test, wilcoxon
@@ -23,7 +22,7 @@ from suitecase.stats.rates import two_rates
 from suitecase.stats.results import TestResult
 from suitecase.stats.samples import Array, DataError
 
-__all__ = ["TESTS", "Choice", "TestName", "choose", "is_rate", "tests_beside"]
+__all__ = ["TESTS", "Choice", "TestName", "choose", "is_rate"]
 
 TestName: TypeAlias = Literal["welch", "student", "paired-t", "mann-whitney", "wilcoxon", "sign"]
 """Tests that replace the rule's own on request: they answer other questions."""
@@ -45,30 +44,13 @@ class Choice:
         decide: The deciding test, with its interval at the level that is given.
         beside: The test that only warns, if there is one.
         why: The rule's steps, one sentence each.
-        flips: Differences of pairs, shape (n,), and a seed, where `beside` is the sign-flip test of them: comparisons
-            over as many pairs share its draws.
+        flip_seed: Of the sign-flip test beside it, which many comparisons of as many pairs make at once.
     """
 
     decide: Callable[[float], TestResult]
     beside: Callable[[], TestResult] | None
     why: tuple[str, ...]
-    flips: tuple[Array, int] | None = None
-
-
-def tests_beside(choices: Sequence[Choice | None]) -> list[TestResult | None]:
-    """The test beside each choice; sign-flip tests over as many pairs all at once, since 50 take as long as a few."""
-    found = [choice.beside() if choice and choice.beside and not choice.flips else None for choice in choices]
-    shared: dict[tuple[int, int], list[int]] = defaultdict(list)
-    for place, choice in enumerate(choices):
-        if choice and choice.flips:
-            differences, seed = choice.flips
-            shared[len(differences), seed].append(place)
-    for (_, seed), places in shared.items():
-        columns = [cast(Choice, choices[place]).flips for place in places]
-        tests = permutation_tests_paired(np.column_stack([each[0] for each in columns if each]), seed=seed)
-        for place, test in zip(places, tests, strict=True):
-            found[place] = test
-    return found
+    flip_seed: int | None = None
 
 
 def choose(
@@ -102,9 +84,9 @@ def choose(
     if paired:
         return Choice(
             decide=lambda level: t_test_paired(a, b, level=level),
-            beside=lambda: permutation_test_paired(a, b, seed=seed),
+            beside=None,
             why=("Numbers in pairs: the paired t-test, with a sign-flip test beside it.",),
-            flips=(a - b, seed),
+            flip_seed=seed,
         )
     return Choice(
         decide=lambda level: t_test(a, b, level=level),

@@ -10,10 +10,11 @@ from typing import Literal, cast
 import numpy as np
 from scipy.special import stdtrit
 
-from suitecase.stats.choice import Choice, TestName, choose, tests_beside
+from suitecase.stats.choice import Choice, TestName, choose
 from suitecase.stats.comparisons import Better, Comparison, Verdict
 from suitecase.stats.corrections import Correction, adjust
 from suitecase.stats.normality import describe
+from suitecase.stats.paired_permutation import sign_flip_tests
 from suitecase.stats.planning import minimum_detectable
 from suitecase.stats.results import Interval, TestResult
 from suitecase.stats.samples import Array, DataError, Values, check_level, codes_of, pairs_of, sample_of
@@ -238,11 +239,25 @@ def conclude_all(asked: Sequence[Asked], terms: Terms) -> tuple[Comparison, ...]
     tested = [each.found.p for each in asked if each.found]
     multipliers = iter(corrections_of(tested, terms.correction))
     terms = replace(terms, family=terms.family or f"{len(tested)} comparisons")
-    besides = tests_beside([each.choice for each in asked])
+    besides = besides_of(asked)
     return tuple(
-        conclude(each, beside, next(multipliers) if each.found else 1.0, terms)
+        conclude(each, next(multipliers) if each.found else 1.0, terms, beside)
         for each, beside in zip(asked, besides, strict=True)
     )
+
+
+def besides_of(asked: Sequence[Asked]) -> list[TestResult | None]:
+    """The test beside each comparison; sign flips are drawn once for all that have as many pairs and the same seed."""
+    found = [each.choice.beside() if each.choice and each.choice.beside else None for each in asked]
+    alike: dict[tuple[int, int], list[int]] = {}
+    for i, each in enumerate(asked):
+        if each.choice and each.choice.flip_seed is not None:
+            alike.setdefault((len(each.a), each.choice.flip_seed), []).append(i)
+    for (_, seed), indices in alike.items():
+        differences = np.column_stack([asked[i].a - asked[i].b for i in indices])
+        for i, test in zip(indices, sign_flip_tests(differences, seed=seed), strict=True):
+            found[i] = test
+    return found
 
 
 def ask(
@@ -290,7 +305,7 @@ def corrections_of(p: Sequence[float], method: Correction) -> list[float]:
     return [float(after / before) for after, before in zip(adjust(scaled, method).p, scaled, strict=True)]
 
 
-def conclude(asked: Asked, beside: TestResult | None, multiplier: float, terms: Terms) -> Comparison:
+def conclude(asked: Asked, multiplier: float, terms: Terms, beside: TestResult | None) -> Comparison:
     """The comparison, at the level that the correction leaves to it."""
     n, means = (len(asked.a), len(asked.b)), (float(asked.a.mean()), float(asked.b.mean()))
     untested = Comparison(

@@ -21,7 +21,7 @@ from suitecase.stats.resampling import sign_flips
 from suitecase.stats.results import Alternative, TestResult
 from suitecase.stats.samples import Array, Values, check_alternative, codes_of, pairs_of
 
-__all__ = ["permutation_test_paired", "permutation_tests_paired", "sign_flip_p"]
+__all__ = ["permutation_test_paired", "sign_flip_tests"]
 
 
 def permutation_test_paired(
@@ -57,73 +57,53 @@ def permutation_test_paired(
     check_alternative(alternative)
     x, y = pairs_of(a, b)
     differences = x - y
-    units = differences if clusters is None else sums_by(codes_of(clusters, len(x)), differences)
-    asked = checked_draws(draws, len(units))
-    extreme = int(flips_as_extreme(units[:, None], alternative, asked, seed)[0])
-    found = flipped(differences, len(units), extreme, asked, alternative, seed, fewer=draws is None)
     if clusters is None:
+        (found,) = sign_flip_tests(differences[:, None], alternative=alternative, draws=draws, seed=seed)
         return found
-    details = {**found.details, "clusters": float(len(units))}
-    return replace(found, test="clustered sign-flip test", details=details)
-
-
-def permutation_tests_paired(differences: Array, *, seed: int = 0) -> list[TestResult]:
-    """`permutation_test_paired` of many comparisons over as many pairs, which share the flips and the time they take.
-
-    Args:
-        differences: First minus second, shape (n, k): of n pairs under k comparisons.
-        seed: Of the draws.
-    """
-    n = len(differences)
-    asked = checked_draws(None, n)
-    extreme = flips_as_extreme(differences, "two-sided", asked, seed)
-    return [
-        flipped(column, n, int(count), asked, "two-sided", seed, fewer=True)
-        for column, count in zip(differences.T, extreme, strict=True)
-    ]
-
-
-def flipped(
-    differences: Array, units: int, extreme: int, asked: int, alternative: Alternative, seed: int, *, fewer: bool
-) -> TestResult:
-    """The result, of how many flips of the units were as extreme as the data; `fewer` if nobody asked for a number."""
-    exact = enumerable(units)
-    counted = 2**units if exact else asked
-    return TestResult(
-        test="sign-flip test",
-        p=extreme / counted if exact else (1 + extreme) / (1 + counted),
-        alternative=alternative,
-        n=(len(differences),),
-        estimate_name="mean difference",
+    sums = sums_by(codes_of(clusters, len(x)), differences)
+    (found,) = sign_flip_tests(sums[:, None], alternative=alternative, draws=draws, seed=seed)
+    return replace(
+        found,
+        test="clustered sign-flip test",
+        n=(len(x),),
         estimate=float(differences.mean()),
-        references=("Fisher 1935, The Design of Experiments, 21", PHIPSON_SMYTH),
-        warnings=fewer_draws(None if fewer else asked, asked, exact),
-        details=monte_carlo(extreme, counted, exact, seed),
+        details={**found.details, "clusters": float(len(sums))},
     )
 
 
-def sign_flip_p(
+def sign_flip_tests(
     differences: Array, *, alternative: Alternative = "two-sided", draws: int | None = None, seed: int = 0
-) -> Array:
-    """The p-values of many sign-flip tests over the same pairs at once, such as of many variants against a baseline.
+) -> tuple[TestResult, ...]:
+    """Many sign-flip tests over as many pairs at once, such as of many variants against a baseline.
 
-    All columns see the same flips, so each p-value is the one that `permutation_test_paired` gives.
+    All columns see the same flips, so each result is the one that `permutation_test_paired` gives.
 
     Args:
-        differences: Shape (n, k): of n pairs, or sums of n clusters, under k comparisons.
+        differences: Shape (n, k): of n pairs under k comparisons.
         alternative: As there.
         draws: As there.
         seed: As there.
-
-    Returns:
-        Shape (k,), in (0, 1].
     """
     check_alternative(alternative)
-    asked = checked_draws(draws, len(differences))
-    extreme = flips_as_extreme(differences, alternative, asked, seed)
-    if enumerable(len(differences)):
-        return extreme / 2.0 ** len(differences)
-    return (1 + extreme) / (1 + asked)
+    n = len(differences)
+    asked, exact = checked_draws(draws, n), enumerable(n)
+    counted = 2**n if exact else asked
+    return tuple(
+        TestResult(
+            test="sign-flip test",
+            p=float(extreme / counted if exact else (1 + extreme) / (1 + counted)),
+            alternative=alternative,
+            n=(n,),
+            estimate_name="mean difference",
+            estimate=float(mean),
+            references=("Fisher 1935, The Design of Experiments, 21", PHIPSON_SMYTH),
+            warnings=fewer_draws(draws, asked, exact),
+            details=monte_carlo(int(extreme), counted, exact, seed),
+        )
+        for extreme, mean in zip(
+            flips_as_extreme(differences, alternative, asked, seed), differences.mean(axis=0), strict=True
+        )
+    )
 
 
 def enumerable(n: int) -> bool:

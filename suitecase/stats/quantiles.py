@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import betaincinv
@@ -12,7 +13,7 @@ from suitecase.stats.resampling import BLOCK, check_draws, percentile_ends, perc
 from suitecase.stats.results import Interval, TestResult
 from suitecase.stats.samples import Array, DataError, Values, check_level, pairs_of, sample_of
 
-__all__ = ["quantile_difference"]
+__all__ = ["QuantileDraws", "quantile_difference", "quantile_draws"]
 
 FEWEST_BEYOND = 10
 """Below so many values beyond the quantile the bootstrap says little about it, and is refused."""
@@ -49,6 +50,41 @@ def quantile_difference(
             on its thinner side; below 30 there is a warning.
     """
     check_level(level)
+    return quantile_draws(a, b, q, paired=paired, draws=draws, seed=seed).at(level)
+
+
+@dataclass(frozen=True)
+class QuantileDraws:
+    """The bootstrap distribution of a difference of quantiles, from which intervals of any level are read."""
+
+    quantile: float
+    paired: bool
+    n: tuple[int, ...]
+    beyond: int
+    estimate: float
+    drawn: Array
+    seed: int
+
+    def at(self, level: float) -> TestResult:
+        """The result with an interval of that level."""
+        few = f"Only {self.beyond} values lie beyond the {self.quantile:g} quantile, so its interval is rough."
+        return TestResult(
+            test=f"{'paired ' * self.paired}bootstrap comparison of {self.quantile:g} quantiles",
+            p=percentile_p(self.drawn),
+            n=self.n,
+            estimate_name=f"difference of {self.quantile:g} quantiles",
+            estimate=self.estimate,
+            interval=Interval(*percentile_ends(self.drawn, level), level, "percentile bootstrap"),
+            references=("Davison & Hinkley 1997", "Hyndman & Fan 1996"),
+            warnings=(few,) * (self.beyond < FEW_BEYOND),
+            details={"quantile": self.quantile, "beyond": self.beyond, "draws": len(self.drawn), "seed": self.seed},
+        )
+
+
+def quantile_draws(
+    a: Values, b: Values, q: float, *, paired: bool = False, draws: int = 10_000, seed: int = 0
+) -> QuantileDraws:
+    """The draws behind `quantile_difference`, with its arguments and errors."""
     check_quantile(q)
     check_draws(draws, 1)
     x, y = pairs_of(a, b) if paired else (sample_of(a, "a"), sample_of(b, "b"))
@@ -62,19 +98,9 @@ def quantile_difference(
     x_drawn, y_drawn = (
         paired_quantiles(x, y, q, draws, rng) if paired else (quantiles(x, q, draws, rng), quantiles(y, q, draws, rng))
     )
-    drawn = x_drawn - y_drawn
-    few = f"Only {beyond} values lie beyond the {q:g} quantile, so its interval is rough."
-    return TestResult(
-        test=f"{'paired ' * paired}bootstrap comparison of {q:g} quantiles",
-        p=percentile_p(drawn),
-        n=(len(x),) if paired else (len(x), len(y)),
-        estimate_name=f"difference of {q:g} quantiles",
-        estimate=float(np.quantile(x, q) - np.quantile(y, q)),
-        interval=Interval(*percentile_ends(drawn, level), level, "percentile bootstrap"),
-        references=("Davison & Hinkley 1997", "Hyndman & Fan 1996"),
-        warnings=(few,) * (beyond < FEW_BEYOND),
-        details={"quantile": q, "beyond": beyond, "draws": draws, "seed": seed},
-    )
+    n = (len(x),) if paired else (len(x), len(y))
+    estimate = float(np.quantile(x, q) - np.quantile(y, q))
+    return QuantileDraws(q, paired, n, beyond, estimate, x_drawn - y_drawn, seed)
 
 
 def quantiles(x: Array, q: float, draws: int, rng: np.random.Generator) -> Array:
