@@ -116,7 +116,7 @@ def ours(data: dict[str, Any]) -> dict[str, float]:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1])
 def test_generated_data(seed: int, tmp_path: Path) -> None:
     """Every value that the script prints, within 1e-6."""
     data = generated(seed)
