@@ -16,10 +16,12 @@ from sybil import Example, Sybil
 from sybil.parsers.markdown import CodeBlockParser
 
 ROOT = Path(__file__).resolve().parent.parent
+COMPUTED = ["docs/statistics.md", "docs/which-test.md"]
+"""Their Python blocks only compute, so this process runs them; what they print is the `text` block after each."""
 DOCUMENTS = [
     "README.md",
     "skills/experiment-infrastructure/SKILL.md",
-    *(str(p.relative_to(ROOT)) for p in ROOT.glob("docs/*.md")),
+    *(name for p in ROOT.glob("docs/*.md") if (name := str(p.relative_to(ROOT))) not in COMPUTED),
 ]
 
 
@@ -109,6 +111,17 @@ def make_repository(folder: Path, document: str) -> None:
         ["-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "start"],
     ):
         subprocess.run(["git", *arguments], cwd=folder, check=True)
+
+
+@pytest.mark.parametrize("document", COMPUTED)
+def test_blocks_that_compute_print_what_stands_below(document: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each block by itself, as a reader would copy it."""
+    text = (ROOT / document).read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```\n(?:\n```text\n(.*?)^```$)?", text, re.MULTILINE | re.DOTALL)
+    assert len(blocks) == text.count("```python")
+    for code, shown in blocks:
+        exec(compile(code, document, "exec"), {})
+        assert (shown, code) == (capsys.readouterr().out, code)
 
 
 def test_the_readmes_commands_do_all_the_set_up(tmp_path: Path) -> None:

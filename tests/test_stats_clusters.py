@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from r_data import TOOTH_GROWTH
 from scipy import stats as scipy_stats
 
 from suitecase.stats import (
@@ -26,15 +27,6 @@ stats: Any = scipy_stats  # without the gaps of its types
 
 VALUES = [3, 5, 4, 8, 9, 1, 2, 2, 3, 1, 6, 7, 5, 6, 8]
 CLUSTERS = [1, 1, 1, 2, 2, 3, 3, 3, 3, 3, 4, 5, 5, 5, 5]
-
-TOOTH_GROWTH = {
-    ("VC", 0.5): [4.2, 11.5, 7.3, 5.8, 6.4, 10, 11.2, 11.2, 5.2, 7],
-    ("VC", 1.0): [16.5, 16.5, 15.2, 17.3, 22.5, 17.3, 13.6, 14.5, 18.8, 15.5],
-    ("VC", 2.0): [23.6, 18.5, 33.9, 25.5, 26.4, 32.5, 26.7, 21.5, 23.3, 29.5],
-    ("OJ", 0.5): [15.2, 21.5, 17.6, 9.7, 14.5, 10, 8.2, 9.4, 16.5, 9.7],
-    ("OJ", 1.0): [19.7, 23.3, 23.6, 26.4, 20, 25.2, 25.8, 21.2, 14.5, 27.3],
-    ("OJ", 2.0): [25.5, 26.4, 22.4, 24.5, 24.8, 30.9, 26.4, 27.3, 29.4, 23],
-}
 
 
 def split(values: list[Any], by: list[int]) -> tuple[list[Any], list[Any]]:

@@ -193,3 +193,21 @@ def test_skewed_values_are_warned_about():
     assert skewed > 450
     assert normal < 20
     assert not skewness_warning(rng.chisquare(1, 300), "x")
+
+
+def test_comparisons_share_the_flips_of_their_sign_flip_tests() -> None:
+    rng = np.random.default_rng(4)
+    groups = {name: rng.normal(shift, 1, 30) for name, shift in zip("abc", (0, 0.5, 0.9), strict=True)}
+    together = compare_many(groups, baseline="a", paired=True, correction="none")
+    for found in together:
+        assert found.beside == compare_paired(groups[found.first], groups["a"]).beside
+
+
+def test_groups_of_equal_size_are_warned_about_where_they_are_skewed() -> None:
+    """Their skewness cancels only if they are spread alike, which samples don't show."""
+    rng = np.random.default_rng(5)
+    x, y = rng.lognormal(0, 1, 40), rng.lognormal(0, 1, 40)
+    assert any("skewed" in warning for warning in compare(x, y).warnings)
+    assert compare(rng.normal(size=60), rng.normal(size=60)).warnings == ()
+    (few,) = compare(rng.normal(size=8), rng.normal(size=9)).warnings
+    assert few.startswith("a and b: 8 and 9 values don't show how skewed they are")

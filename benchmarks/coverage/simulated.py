@@ -61,7 +61,7 @@ class Design:
     public: Callable[..., tuple[float, float, bool]] | None
     gated_p: Callable[..., Array] | None = None
     truth: float = 0.0
-    sets: int = 100_000
+    sets: int = 50_000
 
 
 @dataclass(frozen=True)

@@ -401,12 +401,12 @@ def skewness_warning(values: Array, name: str) -> str:
 def skewness_bound(n: int) -> float:
     """The sample skewness from which n values are called skewed; 0 where they are too few to tell, ∞ where enough.
 
-    0.6 + 0.45 ln(n / 15) lies below the sample skewness of at least 95 % of samples from distributions whose skewness
+    0.5 + 0.48 ln(n / 15) lies below the sample skewness of at least 95 % of samples from distributions whose skewness
     is above 2 (simulated for χ²(1), lognormal(1), Weibull(0.7); `docs/statistics.md`).
     """
     if n < FEW_TO_JUDGE:
         return 0.0
-    return 0.6 + 0.45 * math.log(n / FEW_TO_JUDGE) if n < ENOUGH_WHEN_SKEWED else math.inf
+    return 0.5 + 0.48 * math.log(n / FEW_TO_JUDGE) if n < ENOUGH_WHEN_SKEWED else math.inf
 
 
 def logarithms(values: Array, name: str) -> Array:
