@@ -69,8 +69,8 @@ class Observation:
 class DelayLearner(Protocol):
     """What a rule has learned about one target."""
 
-    def next(self, workload: Workload) -> Delay:
-        """The delay for a request."""
+    def next(self, workload: Workload, spare: float) -> Delay:
+        """The delay for a request; `spare` is how much of the budget's burst is left, 0 to 1."""
         ...
 
     def learn(self, race: Observation) -> None:
@@ -121,7 +121,7 @@ class Fixed(Stateless):
         """Itself."""
         return self
 
-    def next(self, workload: Workload) -> Delay:
+    def next(self, workload: Workload, spare: float) -> Delay:
         """The delay."""
         return Delay(self.delay_s, "fixed")
 
@@ -130,17 +130,19 @@ class Fixed(Stateless):
 class Percentile:
     """A percentile of the primary's latest latencies, cut-off ones counted for what they are.
 
-    With a budget b, the best single delay is the shortest that the budget can pay for: the percentile 100·(1 - b). The
-    default lies a little above that of the default budget, because the percentile is an estimate, and a budget that is
-    gone leaves the slowest calls without a backup.
+    With a budget b, the best single delay is the shortest that the budget can pay for: the percentile 100·(1 - b). But a
+    percentile is an estimate, and a budget that is gone leaves the slowest calls without a backup. So the default is a
+    little lower while the budget's burst is unspent, and a little higher once it is gone.
 
     Attributes:
-        percentile: 0 to 100.
+        percentile: 0 to 100, while the budget's burst is unspent.
+        thrift: What is added to it by the time that the burst is gone.
         window: How many of the latest latencies count.
         min_samples: Before so many are known, `initial_delay_s` is used.
     """
 
-    percentile: float = 95.5
+    percentile: float = 94.8
+    thrift: float = 0.5
     window: int = 2000
     min_samples: int = 50
     initial_delay_s: float = 1.0
@@ -149,6 +151,7 @@ class Percentile:
         require(
             self,
             ("percentile", 0 < self.percentile < 100, "between 0 and 100"),
+            ("thrift", self.thrift >= 0, "at least 0"),
             ("window", self.window >= 1, "at least 1"),
             ("min_samples", 1 <= self.min_samples <= self.window, "at least 1, and no more than the window"),
             ("initial_delay_s", self.initial_delay_s >= 0, "at least 0"),
@@ -168,13 +171,14 @@ class PercentileLearner:
         self.new = 0
         self.delay = Delay(rule.initial_delay_s, f"initial: fewer than {rule.min_samples} latencies are known")
 
-    def next(self, workload: Workload) -> Delay:
+    def next(self, workload: Workload, spare: float) -> Delay:
         """The percentile, as of at most a few races ago."""
         known = len(self.window)
         if known >= self.rule.min_samples and self.new * 100 >= known:
             self.new = 0
-            delay_s = self.window.quantile(self.rule.percentile / 100)
-            self.delay = Delay(delay_s, f"percentile {self.rule.percentile:g} of the latest {known}")
+            percentile = min(100.0, self.rule.percentile + self.rule.thrift * (1 - spare))
+            delay_s = self.window.quantile(percentile / 100)
+            self.delay = Delay(delay_s, f"percentile {percentile:.1f} of the latest {known}")
         return self.delay
 
     def learn(self, race: Observation) -> None:
@@ -238,7 +242,7 @@ class AdaptiveLearner:
         self.random = random.Random(seed)
         self.beliefs = {arm: [0.0, 0.0, 0.0] for arm in rule.arms_s}
 
-    def next(self, workload: Workload) -> Delay:
+    def next(self, workload: Workload, spare: float) -> Delay:
         """The arm whose draw is the least; arms tried fewer than three times go first."""
         for arm, (races, _, _) in self.beliefs.items():
             if races < 2.5:
@@ -318,7 +322,7 @@ class BackoffLearner:
         self.rule = rule
         self.delay_s = rule.initial_s
 
-    def next(self, workload: Workload) -> Delay:
+    def next(self, workload: Workload, spare: float) -> Delay:
         """The delay."""
         return Delay(self.delay_s, "exponential back-off")
 
@@ -394,9 +398,9 @@ class WorkloadAwareLearner:
         self.rule, self.base = rule, base
         self.learn, self.to_json, self.load = base.learn, base.to_json, base.load
 
-    def next(self, workload: Workload) -> Delay:
+    def next(self, workload: Workload, spare: float) -> Delay:
         """The base's delay, multiplied."""
-        delay, multiplier = self.base.next(workload), self.rule.multiplier(workload)
+        delay, multiplier = self.base.next(workload, spare), self.rule.multiplier(workload)
         delay_s = max(self.rule.floor_s, delay.delay_s * multiplier)
         return Delay(delay_s, f"{delay.why}, × {multiplier:g} for the workload", delay.arm_s)
 

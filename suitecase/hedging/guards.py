@@ -32,6 +32,11 @@ class TokenBucket:
         self.budget = budget
         self.level = budget.burst
 
+    @property
+    def spare(self) -> float:
+        """How full it is, 0 to 1."""
+        return self.level / self.budget.burst if self.budget.burst else 0.0
+
     def pay_in(self) -> None:
         """A race begins."""
         self.level = min(self.budget.burst, self.level + self.budget.fraction)
@@ -66,18 +71,19 @@ class Benefit:
     """Whether backups win at all. Where all attempts of a request are equally slow, they never do.
 
     The share of backups that won, among about the last `MEMORY`, with one win and one loss put in beforehand. Below
-    `STOP_BELOW` (after 40 without a win, say) backups are stopped, but for one in `PROBE_EVERY` races; above
-    `RESUME_ABOVE` they start again.
+    `STOP_BELOW` (after 40 without a win, say) backups are stopped, but for probes; above `RESUME_ABOVE` they start
+    again. A probe waits twice as long as a backup would, so that it goes where there is most to win, and there are few
+    of them: `PROBES`. What was not needed in quiet times is there when stragglers come in a burst.
     """
 
     MEMORY = 50
     STOP_BELOW, RESUME_ABOVE = 0.04, 0.10
-    PROBE_EVERY = 400
+    PROBES = Budget(1 / 400, 8)
 
     def __init__(self) -> None:
         self.wins = self.losses = 0.0
         self.stopped = False
-        self.races_since_probe = 0
+        self.probes = TokenBucket(self.PROBES)
 
     def add(self, won: bool) -> None:
         """A race with a backup has ended."""
@@ -88,14 +94,11 @@ class Benefit:
 
     def pay_in(self) -> None:
         """A race begins."""
-        self.races_since_probe += 1
+        self.probes.pay_in()
 
     def allows(self) -> bool:
         """Whether to start a backup, be it to see whether they help now."""
-        if self.stopped and self.races_since_probe < self.PROBE_EVERY:
-            return False
-        self.races_since_probe = 0
-        return True
+        return not self.stopped or self.probes.take()
 
 
 @dataclass(frozen=True, slots=True)

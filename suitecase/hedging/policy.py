@@ -148,11 +148,13 @@ class HedgePolicy:
                 stages, why = [Stage(admitted[0])], "not declared idempotent" if not idempotent else "no backups"
                 arm_s = None
             else:
-                delay = target.learner.next(workload or ANY)
+                delay = target.learner.next(workload or ANY, target.bucket.spare)
+                delay_s, why, arm_s = delay.delay_s, delay.why, delay.arm_s
+                if target.benefit.stopped:
+                    delay_s, why = 2 * delay_s, f"{why}, doubled: the latest backups have not helped"
                 stages = [Stage(admitted[0])]
-                why, arm_s = delay.why, delay.arm_s
                 for number in range(1, self.max_backups + 1):
-                    stages.append(Stage(admitted[number % len(admitted)], delay.delay_s))
+                    stages.append(Stage(admitted[number % len(admitted)], delay_s))
         return Race(stages, permit=Permit(self, target), timeout_s=self.timeout_s, why=why, arm_s=arm_s)
 
     def admitted(self, targets: Sequence[str], now_s: float) -> Sequence[str]:

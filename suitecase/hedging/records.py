@@ -21,6 +21,7 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+making = threading.Lock()
 CallStatus = Literal["running", "won", "rejected", "failed", "cancelled", "stuck"]
 
 
@@ -39,7 +40,6 @@ class Call:
         ended: Its function has returned. That of a loser may go on for a while.
         cost_usd: What it has told by `charge`; None if it told nothing.
         quality: Of its answer, where that was asked for.
-        cancel: Set when nobody waits for the answer any more. Tasks are cancelled besides; threads should look at it.
     """
 
     number: int
@@ -52,7 +52,15 @@ class Call:
     ended: bool = False
     cost_usd: float | None = None
     quality: float | None = None
-    cancel: threading.Event = field(default_factory=threading.Event, repr=False)
+    event: threading.Event | None = field(default=None, repr=False)
+
+    @property
+    def cancel(self) -> threading.Event:
+        """Set when nobody waits for the answer any more. Tasks are cancelled besides; threads should look at it."""
+        if self.event is None:  # made when somebody asks: it takes longer than all else that is kept of a call
+            with making:
+                self.event = self.event or threading.Event()
+        return self.event
 
     def charge(self, usd: float) -> None:
         """Tell what the request costs, in US dollars, as soon as that is known: losers are paid for, too."""

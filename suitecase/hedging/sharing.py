@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["SharedState"]
 
 EVERY_S = 2.0
-MOST_UNSAVED = 1000
+MOST_UNSAVED = 10_000
 
 
 class SharedState:
@@ -57,9 +57,10 @@ class SharedState:
             with locked(self.path.with_name(f"{self.path.name}.lock")):
                 learned = self.read()
                 for target in targets:
-                    take_up(target, learned)
-                    for seen in target.unsaved:
-                        target.learn(seen)
+                    # Where the file knows nothing, the target as it is has all that was seen, once.
+                    if take_up(target, learned):
+                        for seen in target.unsaved:
+                            target.learn(seen)
                     target.unsaved.clear()
                     benefit = [target.benefit.wins, target.benefit.losses]
                     learned[target.name] = {"learner": target.learner.to_json(), "benefit": benefit}
@@ -82,14 +83,15 @@ class SharedState:
         os.replace(new, self.path)
 
 
-def take_up(target: Target, learned: dict[str, Any]) -> None:
-    """Replace what a target's learner knows by what the file has."""
+def take_up(target: Target, learned: dict[str, Any]) -> bool:
+    """Replace what is known of a target by what the file has, if it has something."""
     try:
         found = learned[target.name]
         target.learner.load(found["learner"])
         target.benefit.wins, target.benefit.losses = map(float, found["benefit"])
     except (KeyError, TypeError, ValueError):
-        return  # of another rule, or damaged
+        return False  # not there, of another rule, or damaged
+    return True
 
 
 @contextmanager

@@ -42,11 +42,13 @@ def simulate(policy: HedgePolicy, draws: Iterable[Sequence[float]], *, target: s
         race = policy.race((target,), idempotent=True, workload=None, now_s=now_s)
         running = [(now_s + attempts[0], race.begin(now_s))]
         while not race.settled:
-            now_s, call = running[0] if len(running) == 1 else min(running, key=lambda each: each[0])
-            if race.next_at_s < now_s:
+            ends_s, call = running[0] if len(running) == 1 else min(running, key=lambda each: each[0])
+            if race.next_at_s < ends_s:
                 now_s = race.next_at_s
                 following = race.pass_time(now_s)
             else:
+                now_s = ends_s
+                running.remove((now_s, call))
                 following = race.end_call(call, now_s, None, None)
             if following is not None:
                 running.append((now_s + attempts[following.number], following))
