@@ -2,8 +2,9 @@
 
     python benchmarks/hedging.py [--quick] [--only PART] [--seeds N] [--json FILE]
 
-Parts: overhead, reference, adaptive, distributions, queue, server. Everything but overhead and server follows from seeds alone. Gains
-are of the 99th percentile, with the same draws with and without backups; the first 2,000 of 100,000 calls are left out.
+Parts: overhead, reference, adaptive, distributions, queue, server. Everything but overhead and server follows from
+seeds alone. Gains are of the 99th percentile, with the same draws with and without backups; the first 2,000 of 100,000
+calls are left out.
 
 Each distribution's *best* is the fixed delay with the lowest 99th percentile among those that start backups for 5 % of
 the calls at most, found with all draws at hand. The *reference* is the algorithm of crucible_hedging: the nearest-rank
@@ -364,7 +365,7 @@ async def requested(port: int, policy: HedgePolicy, calls: int, parallel: int) -
 def real_server(calls: int, parallel: int = 10, unit_s: float = 0.03) -> dict[str, Any]:
     """The reference mix, median 30 ms, ten requests at a time."""
     draws = mix(np.random.default_rng(0), calls)
-    ports: Any = multiprocessing.Queue()
+    ports = cast(Any, multiprocessing).Queue()
     server = multiprocessing.Process(target=serve_until_killed, args=(draws, unit_s, ports), daemon=True)
     server.start()
     try:
@@ -374,8 +375,9 @@ def real_server(calls: int, parallel: int = 10, unit_s: float = 0.03) -> dict[st
     finally:
         server.kill()
     found = {
-        "p50": float(np.median(ours)), "p50_without": float(np.median(plain)), "p99": p99(ours), "p99_without": p99(plain),
-        "p99_gain": 1 - p99(ours) / p99(plain), "extra": float(np.mean(backups)),
+        "p50": float(np.median(ours)), "p50_without": float(np.median(plain)),
+        "p99": p99(ours), "p99_without": p99(plain), "p99_gain": 1 - p99(ours) / p99(plain),
+        "extra": float(np.mean(backups)),
     }  # fmt: skip
     print(f"server: {json.dumps(found)}", flush=True)
     return found

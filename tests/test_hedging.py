@@ -408,8 +408,8 @@ def test_a_quality_that_raises_is_a_failed_call() -> None:
 def test_tiers_that_cannot_be_are_refused() -> None:
     with pytest.raises(HedgingError, match="no tiers"):
         tiered_sync(lambda _: 0, tiers=[], quality=float, policy=HedgePolicy())
+    tiers = [Tier("a", -1), Tier("b", 1, cost_usd=-2)]
     with pytest.raises(HedgingError, match=r"(?s)'a': delay_s is -1.*'b': cost_usd is -2"):
-        tiers = [Tier("a", -1), Tier("b", 1, cost_usd=-2)]
         tiered_sync(lambda _: 0, tiers=tiers, quality=float, policy=HedgePolicy())
 
 

@@ -72,11 +72,14 @@ def show(planned: list[dict[str, Any]], budget: float) -> None:
         without = each["front"][0]["p99_s"]
         rows = [
             (
-                "no backups" if option["delay_s"] is None else f"{option['delay_s']:.4g} s", f"{option['extra']:.1%}",
-                f"{option['p50_s']:.4g} s", f"{option['p99_s']:.4g} s", f"{option['p99_s'] / without - 1:+.0%}" if without else "",
+                "no backups" if option["delay_s"] is None else f"{option['delay_s']:.4g} s",
+                f"{option['extra']:.1%}",
+                f"{option['p50_s']:.4g} s",
+                f"{option['p99_s']:.4g} s",
+                f"{option['p99_s'] / without - 1:+.0%}" if without else "",
             )
             for option in each["front"]
-        ]  # fmt: skip
+        ]
         print_table(columns, rows, right=columns)
         chosen = each["within_budget"]
         if chosen["delay_s"] is None:

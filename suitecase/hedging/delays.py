@@ -130,9 +130,9 @@ class Fixed(Stateless):
 class Percentile:
     """A percentile of the primary's latest latencies, cut-off ones counted for what they are.
 
-    With a budget b, the best single delay is the shortest that the budget can pay for: the percentile 100·(1 - b). But a
-    percentile is an estimate, and a budget that is gone leaves the slowest calls without a backup. So the default is a
-    little lower while the budget's burst is unspent, and a little higher once it is gone.
+    With a budget b, the best single delay is the shortest that the budget can pay for: the percentile 100·(1 - b).
+    But a percentile is an estimate, and a budget that is gone leaves the slowest calls without a backup. So the default
+    is a little lower while the budget's burst is unspent, and a little higher once it is gone.
 
     Attributes:
         percentile: 0 to 100, while the budget's burst is unspent.

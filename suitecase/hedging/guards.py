@@ -141,6 +141,8 @@ class Circuit:
             self.failures.clear()
             self.state, self.opened_at = ("open", now_s) if failed else ("closed", 0.0)
             return
+        if self.state == "open":
+            return  # it was sent before
         self.failures.append(failed)
         full = len(self.failures) == self.breaker.window
         if full and sum(self.failures) > self.breaker.max_failure_rate * self.breaker.window:

@@ -1,4 +1,4 @@
-"""Latencies that the cases of a run have recorded: of requests that were made through `suitecase.hedging`, and of items."""
+"""Latencies that the cases of a run have recorded: of requests made through `suitecase.hedging`, and of items."""
 
 from __future__ import annotations
 
