@@ -141,13 +141,14 @@ def best_delay(draws: Draws) -> dict[str, Any]:
     """The fixed delay with the lowest 99th percentile, of those for at most 5 % of the calls."""
     primary, backup = draws[LEFT_OUT:, 0], draws[LEFT_OUT:, 1]
     shortest = np.sort(primary)[int(np.ceil(0.95 * len(primary))) - 1]
-    delays = np.unique(np.quantile(primary[primary >= shortest], np.linspace(0, 1, 200), method="lower"))
+    grid = np.quantile(primary[primary >= shortest], np.linspace(0, 1, 200), method="lower")
+    delays = cast("list[float]", np.unique(grid).tolist())
     raced = [p99(np.where(primary > delay, np.minimum(primary, delay + backup), primary)) for delay in delays]
     least = int(np.argmin(raced))
     extra = float(np.mean(primary > delays[least]))
     return {
         "policy": "best",
-        "delay": float(delays[least]),
+        "delay": delays[least],
         "p99_gain": 1 - raced[least] / p99(primary),
         "extra": extra,
     }
@@ -362,8 +363,8 @@ async def requested(port: int, policy: HedgePolicy, calls: int, parallel: int) -
     return latencies, backups
 
 
-def real_server(calls: int, parallel: int = 10, unit_s: float = 0.03) -> dict[str, Any]:
-    """The reference mix, median 30 ms, ten requests at a time."""
+def real_server(calls: int, parallel: int = 20, unit_s: float = 0.1) -> dict[str, Any]:
+    """The reference mix, median 100 ms, twenty requests at a time."""
     draws = mix(np.random.default_rng(0), calls)
     ports = cast(Any, multiprocessing).Queue()
     server = multiprocessing.Process(target=serve_until_killed, args=(draws, unit_s, ports), daemon=True)

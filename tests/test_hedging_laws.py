@@ -7,15 +7,17 @@ import random
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
+from conftest import Project
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from conftest import Project
 from scipy.stats import CensoredData, ecdf
 from test_command import answer, suitecase
 
+from suitecase.errors import SuitecaseError
 from suitecase.hedging import (
     NEVER,
     Adaptive,
@@ -27,6 +29,7 @@ from suitecase.hedging import (
     HedgingError,
     Observation,
     Percentile,
+    Simulated,
     Survival,
     Workload,
     WorkloadAware,
@@ -36,6 +39,8 @@ from suitecase.hedging import (
 )
 from suitecase.hedging.guards import Benefit, Circuit, TokenBucket
 from suitecase.hedging.survival import LatencyWindow
+from suitecase.queries.latencies import find_latencies
+from suitecase.rundir import read_run
 
 SOME = settings(max_examples=30, deadline=None)
 # Few different times, so that some coincide: events and cut-offs at the same moment are where estimators differ.
@@ -63,7 +68,8 @@ def test_no_stretch_of_races_has_more_backups_than_the_budget(
 def test_survival_is_that_of_kaplan_and_meier(latencies: list[tuple[float, bool]]) -> None:
     """As scipy has it."""
     whole = [time_s for time_s, censored in latencies if not censored]
-    theirs = ecdf(CensoredData(uncensored=whole, right=[time_s for time_s, censored in latencies if censored])).sf
+    cut_off = [time_s for time_s, censored in latencies if censored]
+    theirs = cast(Any, ecdf(CensoredData(uncensored=whole, right=cut_off)).sf)
     ours = Survival(latencies)
     for time_s in (0.1, 0.25, 0.75, 1.0, 1.5, 3.0, 4.0, 9.0):
         assert ours.at(time_s) == pytest.approx(float(theirs.evaluate(time_s)), abs=1e-12)
@@ -169,8 +175,9 @@ def test_thompson_sampling_finds_the_arm_with_the_least_loss() -> None:
     policy = unlimited(rule)
     adaptive = simulate(policy, draws)
     assert best == 1.6
-    beliefs = {arm: belief for arm, *belief in policy.targets["default"].learner.to_json()}  # type: ignore[attr-defined]
-    assert max(beliefs, key=lambda arm: beliefs[arm][0]) == best
+    beliefs = cast("list[list[float]]", policy.targets["default"].learner.to_json())
+    races = {arm: races for arm, races, *_ in beliefs}
+    assert max(races, key=races.__getitem__) == best
     assert loss(adaptive) < np.mean(list(losses.values()))
     few = draws[:500]
     assert simulate(unlimited(rule), few).latencies_s == adaptive.latencies_s[:500]
@@ -181,8 +188,8 @@ def unlimited(rule: Fixed | Adaptive, seed: int = 0) -> HedgePolicy:
     return HedgePolicy(rule, budget=Budget(1, 10), seed=seed)
 
 
-def loss(done: object) -> float:
-    return float(np.mean(np.asarray(done.latencies_s) + done.backups))  # type: ignore[attr-defined]
+def loss(done: Simulated) -> float:
+    return float(np.mean(np.add(done.latencies_s, done.backups)))
 
 
 def observation(*, backups: int = 1, won: bool = False, failed: bool = False) -> Observation:
@@ -299,13 +306,12 @@ def test_hedging_plan(project: Project) -> None:
     cut_off = [{"target": "model", "latency_s": 2.0, "censored": True}, {"target": "other", "latency_s": 1.0}]
     lines = [{"message": "hedged call", "data": {"calls": calls}} for calls in (cut_off, [{**cut_off[1]}], [], None)]
     (case / "tracking.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
-    found = answer("hedging", "plan", "latest", "--target", "other", cwd=project.root)["targets"]
-    assert [(each["target"], each["calls"], each["censored"]) for each in found] == [("other", 1, 0)]
+    found = find_latencies(read_run(case.parent))
+    assert [(each.target, each.seen) for each in found] == [("model", [(2.0, True)]), ("other", [(1.0, False)])]
     refused = suitecase("hedging", "plan", "latest", "--target", "items", cwd=project.root)
     expected = "suitecase: no latencies of 'items'; there are those of 'model', 'other'.\n"
     assert (refused.code, refused.stderr) == (2, expected)
     for name in ("items.jsonl", "tracking.jsonl"):
         (case / name).unlink()
-    refused = suitecase("hedging", "plan", "latest", cwd=project.root)
-    assert refused.code == 2
-    assert "has recorded no latencies" in refused.stderr
+    with pytest.raises(SuitecaseError, match="has recorded no latencies"):
+        find_latencies(read_run(case.parent))
