@@ -7,9 +7,10 @@ import json
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from conftest import HERE, clean_environment
@@ -469,37 +470,47 @@ def test_a_thread_that_ignores_its_cancellation_keeps_its_slot_and_is_reported()
     assert (outcome.value, outcome.why) == (0, "fixed; no backup: no thread is free")
 
 
-def test_many_threads_share_a_policy() -> None:
-    """The budget holds for all together, and requests with one key are made once."""
-    policy, made, results = HedgePolicy(AT_ONCE, max_threads=16), [0], list[Outcome[int]]()
-    begun, go = threading.Barrier(8), threading.Event()
+def test_many_threads_share_a_budget() -> None:
+    policy, results = HedgePolicy(AT_ONCE, max_threads=16), list[Outcome[int]]()
 
     def ask(call: Call) -> int:
         call.cancel.wait(0.001)
         return call.number
 
-    def wait(_call: Call) -> int:
-        made[0] += 1
-        assert go.wait(DEADLINE_S)
-        return 7
-
     def work() -> None:
         for _ in range(25):
             results.append(hedged_sync(ask, policy=policy, idempotent=True))
-        begun.wait(DEADLINE_S)
-        assert hedged_sync(wait, policy=policy, key="same").value == 7
 
-    threads = [threading.Thread(target=work) for _ in range(8)]
+    join([threading.Thread(target=work) for _ in range(8)])
+    assert len(results) == 200
+    assert 1 <= sum(outcome.hedged for outcome in results) <= 0.05 * 200 + 10
+
+
+def test_threads_with_one_key_make_one_request() -> None:
+    policy, made, values = HedgePolicy(LATER), list[Call](), list[str]()
+
+    def ask(call: Call) -> str:
+        made.append(call)
+        in_flight = cast(Any, policy.flights.threads["same"])
+        while len(in_flight._condition._waiters) < 7:
+            time.sleep(0.001)
+        return "answer"
+
+    def work() -> None:
+        values.append(hedged_sync(ask, policy=policy, key="same").value)
+
+    join([threading.Thread(target=work) for _ in range(8)])
+    assert (len(made), values) == (1, ["answer"] * 8)
+    assert not policy.flights.threads
+
+
+def join(threads: list[threading.Thread]) -> None:
     for thread in threads:
+        thread.daemon = True
         thread.start()
-    while not made[0] or begun.n_waiting:
-        pass
-    go.set()
     for thread in threads:
         thread.join(DEADLINE_S)
-    assert len(results) == 200
-    assert 1 <= sum(outcome.hedged for outcome in results) <= 0.05 * 208 + 10
-    assert 1 <= made[0] <= 8
+        assert not thread.is_alive()
 
 
 # --- settings, state, records
@@ -514,6 +525,8 @@ def test_settings_that_cannot_be_are_refused_all_at_once() -> None:
     ]  # fmt: skip
     with pytest.raises(HedgingError, match="Percentile: percentile is 100"):
         Percentile(100)
+    with pytest.raises(HedgingError, match="targets is empty"):
+        race(at_once, HedgePolicy(), targets=[])
 
 
 SHARE = """

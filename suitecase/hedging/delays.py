@@ -212,13 +212,13 @@ class Adaptive:
         arms_s: Delays to choose from, in seconds; `NEVER` is one.
         backup_price_s: Seconds of waiting that one extra request is worth.
         memory: How many races of an arm count, about.
-        timeout_loss_s: Loss of a race that failed; None for its latency.
+        failure_loss_s: Loss of a race that failed; None for its latency and its backups.
     """
 
     arms_s: Sequence[float] = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, NEVER)
     backup_price_s: float = 1.0
     memory: int = 2000
-    timeout_loss_s: float | None = None
+    failure_loss_s: float | None = None
 
     def __post_init__(self) -> None:
         require(
@@ -262,8 +262,8 @@ class AdaptiveLearner:
         if belief is None:
             return
         loss = race.latency_s + self.rule.backup_price_s * race.backups
-        if race.failed and self.rule.timeout_loss_s is not None:
-            loss = self.rule.timeout_loss_s
+        if race.failed and self.rule.failure_loss_s is not None:
+            loss = self.rule.failure_loss_s
         races, mean, squares = belief
         keep = 1 if races < self.rule.memory else 1 - 1 / self.rule.memory
         races = keep * races + 1

@@ -138,7 +138,10 @@ class HedgePolicy:
 
         Raises:
             CircuitOpenError: No target takes requests.
+            HedgingError: There are no targets.
         """
+        if not targets:
+            raise HedgingError("no request was sent: targets is empty. Name one or more.")
         with self.lock:
             admitted = self.admitted(targets, now_s)
             target = self.target(admitted[0])
