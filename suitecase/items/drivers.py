@@ -7,14 +7,16 @@ import contextvars
 import threading
 import time
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, replace
 from queue import SimpleQueue
 from typing import Any, Protocol, TypeVar
 
 from suitecase.items.records import ItemContext
-from suitecase.items.steps import Loop, Outcome
+from suitecase.items.steps import Loop, Outcome, usage_of
 from suitecase.items.stops import POLL_EVERY_S
+from suitecase.limits import BudgetSpentError, Limits
 
-__all__ = ["Call", "Limits", "drive_asyncio", "drive_here", "run_loop"]
+__all__ = ["Call", "Pace", "SharedLimits", "drive_asyncio", "drive_here", "run_loop"]
 
 T = TypeVar("T")
 Call = Callable[[ItemContext], Any]
@@ -47,8 +49,8 @@ def timed(call: Call, context: ItemContext) -> Outcome:
     return Outcome(value, None, time.perf_counter() - started_s)
 
 
-class Limits:
-    """Requests a second and tokens a minute, by aiolimiter's leaky bucket.
+class Pace:
+    """Requests a second and tokens a minute of this process, by aiolimiter's leaky bucket.
 
     Requests are spread evenly. What a call uses is known only at its end: its tokens are charged then, and its place
     is free once they fit; so the calls that are in flight when the limit is reached go beyond it, once.
@@ -69,6 +71,41 @@ class Limits:
             part = min(tokens, self.tokens.max_rate)
             await self.tokens.acquire(part)
             tokens -= part
+
+
+Pause = Callable[[Coroutine[Any, Any, None]], Coroutine[Any, Any, None]]
+"""Waits for something that a stop cuts short."""
+
+
+@dataclass(frozen=True)
+class SharedLimits:
+    """What the processes of a run share, as this loop's calls feel it."""
+
+    limits: Limits
+    model: str
+
+    async def call(self, caller: Caller, context: ItemContext, pause: Pause) -> Outcome:
+        """Make a call when it may begin, and charge it.
+
+        Raises:
+            BudgetSpentError: It may not begin any more.
+            LimitsError: There is a budget, and the call succeeded without a word on what it cost.
+        """
+        call = self.limits.acquire(self.model)
+        await pause(call.begin_async())
+        error: BaseException | None = None
+        try:
+            outcome = await caller(context)
+            error = outcome.error
+            usage = usage_of(outcome)
+            if error is not None and not usage:
+                return outcome
+            usd = call.charge(
+                usage.get("cost_usd"), input_tokens=usage.get("input_tokens"), output_tokens=usage.get("output_tokens")
+            )
+            return outcome if "cost_usd" in usage else replace(outcome, priced_usd=usd)
+        finally:
+            call.end(error)
 
 
 class Caller(Protocol):
@@ -215,7 +252,7 @@ def overdue(timeout_s: float, latency_s: float) -> Outcome:
 
 async def drive_asyncio(
     loop: Loop, call: Call, *, is_async: bool, max_parallel: int, timeout_s: float | None,
-    limits: Limits | None, max_abandoned: int,
+    pace: Pace | None, shared: SharedLimits | None, max_abandoned: int,
 ) -> None:  # fmt: skip
     """So many calls at a time, as tasks or in threads."""
     caller = TaskCaller(call, timeout_s) if is_async else ThreadCaller(call, timeout_s)
@@ -239,16 +276,22 @@ async def drive_asyncio(
             try:
                 while True:
                     if isinstance(step, ItemContext):
-                        if limits:
-                            await pause(limits.before())
-                        step = steps.send(await caller(step))
+                        if pace:
+                            await pause(pace.before())
+                        if shared:
+                            step = steps.send(await shared.call(caller, step, pause))
+                        else:
+                            step = steps.send(await caller(step))
                     else:
                         await pause(asyncio.sleep(step))
                         step = steps.send(None)
             except StopIteration as end:
                 tokens: int = end.value
-            if limits:
-                await pause(limits.after(tokens))
+            except BudgetSpentError as error:  # before the call: the item is left to the next pass
+                loop.stop.now("cost_budget", str(error))
+                return
+            if pace:
+                await pause(pace.after(tokens))
             await asyncio.sleep(0)  # a function that never waits would hold up everybody else's tasks
             if caller.abandoned > max_abandoned:
                 reason = f"{caller.abandoned} calls that were given up still go on, more than {max_abandoned}"

@@ -5,13 +5,16 @@ So a process with a thousand calls waiting gets no more than one with a single c
 
 from __future__ import annotations
 
-import asyncio
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING
 
 from suitecase.limits.target import Target
+
+if TYPE_CHECKING:
+    from asyncio import Future
 
 __all__ = ["Line", "Turn"]
 
@@ -34,8 +37,10 @@ class Turn:
 
     async def wait_async(self) -> None:
         """In a task."""
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[None] = loop.create_future()
+        from asyncio import get_running_loop
+
+        loop = get_running_loop()
+        future: Future[None] = loop.create_future()
         if not self.comes(lambda: loop.call_soon_threadsafe(done, future)):
             await future
 
@@ -46,7 +51,7 @@ class Turn:
             return self.come
 
 
-def done(future: asyncio.Future[None]) -> None:
+def done(future: Future[None]) -> None:
     if not future.done():
         future.set_result(None)
 
@@ -58,6 +63,14 @@ class Line:
         self.target = target
         self.lock = threading.Lock()
         self.turns: OrderedDict[Turn, None] = OrderedDict()
+
+    def take_at_once(self, tokens: float) -> bool:
+        """Begin a call if nobody waits, here or elsewhere, and nothing keeps it from it.
+
+        Raises:
+            BudgetSpentError: No call may begin any more.
+        """
+        return not self.turns and not self.target.take(tokens)
 
     def steps(self, tokens: float) -> Generator[Turn | float]:
         """What to wait for until a call has begun: one's turn, then seconds. To be closed if it's given up.

@@ -1,12 +1,12 @@
 """What models cost: a table in a file that the user keeps, since nobody else knows what they pay.
 
-    [[price]]
-    model = "openai/gpt-5-mini"
-    since = 2026-08-07                     # from this day on, until the model's next `since`
-    input_usd_per_million = 0.25
-    output_usd_per_million = 2.00
-    cached_input_usd_per_million = 0.025   # if it is another one
-    source = "the provider's price list"   # where it comes from, for whoever reads it later
+[[price]]
+model = "openai/gpt-5-mini"
+since = 2026-08-07                     # from this day on, until the model's next `since`
+input_usd_per_million = 0.25
+output_usd_per_million = 2.00
+cached_input_usd_per_million = 0.025   # if it is another one
+source = "the provider's price list"   # where it comes from, for whoever reads it later
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ class Rates:
         """Why these are no limits."""
         found = numbers_above_0(self, where, ("requests_per_min", "tokens_per_min"))
         most: object = self.max_concurrent
-        if most is not None and (not isinstance(most, int) or isinstance(most, bool) or most < 1):
+        if most is not None and not (isinstance(most, int) and not isinstance(most, bool) and most >= 1):
             found.append(f"{where}max_concurrent is {most!r}: give a whole number of at least 1.")
         return found
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import sys
@@ -96,6 +95,7 @@ class Limits:
         self.path = None if path is None else Path(path)
         if problems := self.problems():
             raise LimitsError(problems)
+        self.file: LimitsFile | None = None
         self.begin_anew()
 
     def problems(self) -> list[str]:
@@ -117,7 +117,7 @@ class Limits:
         return found
 
     def begin_anew(self) -> None:
-        """Nothing is open yet; or this is a forked child, whose calls and threads are others."""
+        """Nobody waits yet; or this is a forked child, whose calls and threads are others."""
         self.process = os.getpid()
         self.lock = threading.Lock()
         self.lines: dict[str, Line] = {}
@@ -132,11 +132,24 @@ class Limits:
             UnknownPriceError: There are prices, and none of this model.
             LimitsError: There are rates by model, and none of this one; or the file can't be used.
         """
-        if self.prices is not None:
-            self.prices.of(model)
+        self.check(model)
         if tokens and not is_amount(tokens):
             raise LimitsError(f"tokens is {tokens!r}: give a number of at least 0.")
         return Call(self, self.line_of(model), model, tokens)
+
+    def check(self, model: str = "") -> None:
+        """Refuse a model that can't be called; nothing is opened.
+
+        Raises:
+            UnknownPriceError: There are prices, and none of this model.
+            LimitsError: There are rates by model, and none of this one.
+        """
+        if self.prices is not None:
+            self.prices.of(model)
+        if isinstance(self.rates, Mapping) and model not in self.rates:
+            near = get_close_matches(model, list(self.rates), n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(self.rates)}."
+            raise LimitsError(f"there are no limits for {model!r}: {hint}")
 
     def spent_usd(self) -> dict[str, float]:
         """What this run, this condition and this case have spent: `run`, `condition`, `case`."""
@@ -161,18 +174,16 @@ class Limits:
         return line
 
     def target_of(self, name: str) -> Target:
-        rates = self.rates if isinstance(self.rates, Rates) else self.rates.get(name)
-        if rates is None:
-            known = list(self.rates) if isinstance(self.rates, Mapping) else []
-            near = get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}."
-            raise LimitsError(f"there are no limits for {name!r}: {hint}")
+        rates = self.rates if isinstance(self.rates, Rates) else self.rates[name]
+        self.file = self.file or self.opened()
+        return Target(self.file, name, rates, accounts_of_case(self.budget or Budget()))
+
+    def opened(self) -> LimitsFile:
         run_dir = os.environ.get("SUITECASE_RUN_DIR")
         path = self.path or (Path(run_dir, layout.LIMITS) if run_dir else None)
         if path is None:
             say_once("outside of a run the limits hold for this process and those that it forks, no others.")
-        file = LimitsFile.open(path, share=share_of_host(), recount=lambda: spent_already(path))
-        return Target(file, name, rates, accounts_of_case(self.budget or Budget()))
+        return LimitsFile.open(path, share=share_of_host(), recount=lambda: spent_already(path))
 
     def tell(self, event: Mapping[str, object]) -> None:
         """Tell the observer; one that raises is told nothing more."""
@@ -205,20 +216,45 @@ class Call:
         self.process = os.getpid()
 
     def __enter__(self) -> Call:
-        with closing(self.line.steps(self.tokens)) as steps:
-            for step in steps:
-                step.wait() if isinstance(step, Turn) else time.sleep(step)
-        self.begun_s = time.monotonic()
+        self.begin()
         return self
 
     async def __aenter__(self) -> Call:
-        with closing(self.line.steps(self.tokens)) as steps:
-            for step in steps:
-                await (step.wait_async() if isinstance(step, Turn) else asyncio.sleep(step))
-        self.begun_s = time.monotonic()
+        await self.begin_async()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self.end(error)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        self.end(error)
+
+    def begin(self) -> None:
+        """Wait until the call may begin, as `with` does.
+
+        Raises:
+            BudgetSpentError: It may not begin any more.
+        """
+        if not self.line.take_at_once(self.tokens):
+            with closing(self.line.steps(self.tokens)) as steps:
+                for step in steps:
+                    step.wait() if isinstance(step, Turn) else time.sleep(step)
+        self.begun_s = time.monotonic()
+
+    async def begin_async(self) -> None:
+        """The same for `async with`."""
+        if not self.line.take_at_once(self.tokens):
+            from asyncio import sleep  # takes longer to import than all the rest, and whoever awaits has it
+
+            with closing(self.line.steps(self.tokens)) as steps:
+                for step in steps:
+                    await (step.wait_async() if isinstance(step, Turn) else sleep(step))
+        self.begun_s = time.monotonic()
+
+    def end(self, error: BaseException | None = None) -> None:
+        """Give the place back, as the end of the block does; the error is what the call raised."""
         if os.getpid() != self.process:  # forked within the block: the call is the parent's
             return
         if error is not None and status_code_of(error) == TOO_MANY_REQUESTS:
@@ -228,18 +264,13 @@ class Call:
         if error is None and not self.charged and self.limits.budget is not None:
             say_once(f"a call of {self.model or 'no model'} was not charged: there is a budget, so call.charge(…).")
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.__exit__(kind, error, traceback)
-
     def charge(
         self,
         usd: float | None = None,
         *,
-        input_tokens: int | None = None,
-        output_tokens: int | None = None,
-        cached_input_tokens: int = 0,
+        input_tokens: float | None = None,
+        output_tokens: float | None = None,
+        cached_input_tokens: float = 0,
     ) -> float | None:
         """Book what the call has used, at once; a second time adds to it.
 

@@ -76,24 +76,28 @@ class State:
     def refill(self, rates: Rates, now_s: float) -> None:
         """Fill the buckets with what the time since then gives."""
         elapsed_s = max(0.0, now_s - self.refilled_s)
-        scale = self.scale_at(now_s)
-        self.requests = filled(self.requests, rates.requests_per_min, scale, elapsed_s, 1.0)
-        self.tokens = filled(self.tokens, rates.tokens_per_min, scale, elapsed_s, 0.0)
+        scale = self.scale_at(now_s) if self.scale < 1.0 else 1.0
+        self.requests = filled(self.requests, rates.requests_per_min, scale * elapsed_s, 1.0)
+        self.tokens = filled(self.tokens, rates.tokens_per_min, scale * elapsed_s, 0.0)
         self.refilled_s = now_s
 
-    def delay_s(self, rates: Rates, tokens: float, now_s: float) -> float:
-        """Seconds until a call may begin, after `refill`; 0 for now, infinity if one in flight has to end first."""
-        scale = self.scale_at(now_s)
+    def delay_s(self, rates: Rates, tokens: float, now_s: float, ahead: int = 0) -> float:
+        """Seconds until a call may begin, after `refill`; 0 for now, infinity if one in flight has to end first.
+
+        Args:
+            ahead: Calls that come before it, of whose tokens nothing is known.
+        """
+        scale = self.scale_at(now_s) if self.scale < 1.0 else 1.0
         if rates.max_concurrent is not None and self.in_use >= max(1, int(rates.max_concurrent * scale)):
             return math.inf
-        # A call that is larger than the bucket begins with a full one, and leaves a debt.
-        asked = min(tokens, capacity(rates.tokens_per_min or 0.0, 0.0))
-        return max(
-            0.0,
-            self.paused_until_s - now_s,
-            until(1.0 - self.requests, rates.requests_per_min, scale),
-            until(asked - self.tokens, rates.tokens_per_min, scale),
-        )
+        pause_s = max(0.0, self.paused_until_s - now_s)
+        if rates.requests_per_min is not None:
+            pause_s = max(pause_s, until(1.0 + ahead - self.requests, rates.requests_per_min * scale))
+        if rates.tokens_per_min is not None:
+            # A call that is larger than the bucket begins with a full one, and leaves a debt.
+            asked = min(tokens, capacity(rates.tokens_per_min, 0.0))
+            pause_s = max(pause_s, until(asked - self.tokens, rates.tokens_per_min * scale))
+        return pause_s
 
     def take(self, tokens: float) -> None:
         """Begin a call."""
@@ -114,15 +118,15 @@ def capacity(per_min: float, least: float) -> float:
     return max(least, per_min / 60 * BURST_S)
 
 
-def filled(level: float, per_min: float | None, scale: float, elapsed_s: float, least: float) -> float:
+def filled(level: float, per_min: float | None, seconds: float, least: float) -> float:
     if per_min is None:
         return 0.0
-    return min(capacity(per_min, least), level + per_min / 60 * scale * elapsed_s)
+    return min(capacity(per_min, least), level + per_min / 60 * seconds)
 
 
-def until(missing: float, per_min: float | None, scale: float) -> float:
+def until(missing: float, per_min: float) -> float:
     """Seconds until so much more has come; what lacks by rounding alone is there."""
-    return 0.0 if per_min is None or missing <= 1e-9 else missing / (per_min / 60 * scale)
+    return 0.0 if missing <= 1e-9 else missing / per_min * 60
 
 
 def offset_of(target: int) -> int:

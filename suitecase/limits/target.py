@@ -72,9 +72,7 @@ class Target:
                 return number
             if not there:
                 now_s = time.monotonic()
-                # Full buckets, as after a long silence.
-                state = State(0, 0, 0, 0, math.inf, math.inf, now_s, 1.0, now_s, now_s, 0.0)
-                state.refill(self.rates, now_s)
+                state = State(0, 0, 0, 0, 0.0, 0.0, now_s, 1.0, now_s, now_s, 0.0)
                 self.file.write(offset, name)
                 self.file.write(*state.packed(number))
                 return number
@@ -102,8 +100,13 @@ class Target:
                 f"{self.name or 'limits'}: other processes of this run have {in_words(there)}, and this one has "
                 f"{in_words(mine)}. Give all of them the same."
             )
-        self.file.write(offset, LIMITS.pack(*mine))
-        self.file.commit()
+        if there != mine:
+            state, now_s = State.load(content, self.number), time.monotonic()
+            state.requests = state.tokens = math.inf  # full buckets, as after a long silence
+            state.refill(rates, now_s)
+            self.file.write(*state.packed(self.number))
+            self.file.write(offset, LIMITS.pack(*mine))
+            self.file.commit()
 
     def free_dead(self) -> None:
         """Give back what ended processes held, each in one change. In the critical section, before other changes."""
@@ -134,24 +137,29 @@ class Target:
             state, now_s = State.load(content, self.number), time.monotonic()
             ahead = self.ahead(ticket) if state.waiting > bool(ticket) else 0
             state.refill(self.rates, now_s)
-            pause_s = math.inf if ahead else state.delay_s(self.rates, tokens, now_s)
-            if not pause_s:
+            pause_s = state.delay_s(self.rates, tokens, now_s, ahead)
+            if not (pause_s or ahead):
                 state.take(tokens)
                 state.waiting -= bool(ticket)
-                held, ticket = held + 1, 0
-            elif not ticket:
+                self.save(state, offset, (pid, started, owner, held + 1, 0))
+                return 0.0
+            if not ticket:
                 state.tickets += 1
                 state.waiting += 1
-                ticket = state.tickets
-            self.file.write(*state.packed(self.number))
-            self.file.write(offset, HOLDER.pack(pid, started, owner, held, ticket))
-            if pause_s and now_s >= self.next_sweep_s:
+                self.save(state, offset, (pid, started, owner, held, state.tickets))
+            if now_s >= self.next_sweep_s:
                 self.file.commit()
                 self.free_dead()
                 self.next_sweep_s = now_s + SWEEP_EVERY_S
-        if pause_s < math.inf:
+        if POLL_S <= pause_s < math.inf:
             return min(pause_s, MOST_PAUSE_S)
-        return min(MOST_POLL_S, max(POLL_S * (ahead + 1), waited_s / 20))
+        # A place may become free at any time. The first in line looks often; those behind it wait for more than one.
+        return min(MOST_POLL_S, max(POLL_S * (1 + 4 * ahead), waited_s / 20))
+
+    def save(self, state: State, offset: int, holder: tuple[int, int, int, int, int]) -> None:
+        """Change the state and this process's record together."""
+        self.file.write(*state.packed(self.number))
+        self.file.write(offset, HOLDER.pack(*holder))
 
     def ahead(self, ticket: int) -> int:
         """How many processes wait for longer than the one with this ticket; without one, all that do."""
@@ -162,12 +170,11 @@ class Target:
         """Leave the line."""
         with self.file as content:
             offset = self.holder()
-            *facts, ticket = HOLDER.unpack_from(content, offset)
+            pid, started, owner, held, ticket = HOLDER.unpack_from(content, offset)
             if ticket:
                 state = State.load(content, self.number)
                 state.waiting -= 1
-                self.file.write(*state.packed(self.number))
-                self.file.write(offset, HOLDER.pack(*facts, 0))
+                self.save(state, offset, (pid, started, owner, held, 0))
 
     def give_back(self, more_tokens: float, begun_s: float, refused_for_s: float | None) -> None:
         """End a call.
@@ -178,7 +185,7 @@ class Target:
         """
         with self.file as content:
             offset = self.holder()
-            *facts, held, ticket = HOLDER.unpack_from(content, offset)
+            pid, started, owner, held, ticket = HOLDER.unpack_from(content, offset)
             state = State.load(content, self.number)
             state.in_use -= 1
             state.tokens -= more_tokens if self.rates.tokens_per_min else 0.0
@@ -186,8 +193,7 @@ class Target:
                 now_s = time.monotonic()
                 state.refill(self.rates, now_s)
                 state.cut(begun_s, now_s, refused_for_s)
-            self.file.write(*state.packed(self.number))
-            self.file.write(offset, HOLDER.pack(*facts, held - 1, ticket))
+            self.save(state, offset, (pid, started, owner, held - 1, ticket))
 
     # --- money
 

@@ -12,12 +12,22 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeGuard, cast
+from typing import Any, TypeGuard
 
 from suitecase.rundir import layout
 from suitecase.rundir.files import read_lines, read_object
 
-__all__ = ["PICO", "Cost", "Spent", "condition_of", "costs_told", "in_pico", "is_amount", "spent_by_case", "spent_by_run"]
+__all__ = [
+    "PICO",
+    "Cost",
+    "Spent",
+    "condition_of",
+    "costs_told",
+    "in_pico",
+    "is_amount",
+    "spent_by_case",
+    "spent_by_run",
+]
 
 PICO = 10**12
 
@@ -106,4 +116,4 @@ def spent_by_run(run_dir: Path) -> Iterator[tuple[str, str, int]]:
     for path in sorted(run_dir.glob(f"*/{layout.CONFIG}")):
         spent = sum(round(each.usd * PICO) for each in spent_by_case(path.parent))
         if spent and path.parent.name[0] != ".":
-            yield path.parent.name, condition_of(cast(dict[str, Any], read_object(path)[0] or {})), spent
+            yield path.parent.name, condition_of(read_object(path)[0] or {}), spent
