@@ -17,12 +17,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import DEADLINE_S, wait_for
+from asking import ask as suitecase
+from conftest import DEADLINE_S, Project, wait_for
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from experiment_runner import ABORT, HookRecord, Refuse
+from suitecase import items, tracking
 from suitecase import limits as package
-from suitecase import tracking
+from suitecase.items import ItemContext, ItemsError, RetryPolicy
 from suitecase.limits import (
     Budget,
     BudgetSpentError,
@@ -36,6 +39,9 @@ from suitecase.limits import (
 from suitecase.limits import file as layout
 from suitecase.limits.file import LimitsFile
 from suitecase.limits.state import State
+from suitecase.policies import CostBudget
+from suitecase.queries.overview import run_overview
+from suitecase.rundir import read_run
 from suitecase.rundir.spending import PICO
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -466,7 +472,7 @@ say(count)
 
 
 def test_no_process_starves(tmp_path: Path) -> None:
-    """Who waits gets a place in turn: over 800 calls, no process has less than half of the mean."""
+    """Who waits gets a place in turn: over 400 calls, no process has less than half of the mean."""
     stop = tmp_path / "stop"
     started = [start(FAIR, tmp_path / "limits.bin", stop) for _ in range(4)]
     assert [line(process) for process in started] == ["ready"] * 4
@@ -475,7 +481,7 @@ def test_no_process_starves(tmp_path: Path) -> None:
         assert process.stdin
         process.stdin.write("go\n")
         process.stdin.flush()
-    wait_for(lambda: limits.usage().granted >= 800, "800 calls")
+    wait_for(lambda: limits.usage().granted >= 400, "400 calls")
     stop.touch()
     counts = [int(process.communicate(timeout=DEADLINE_S)[0]) for process in started]
     assert min(counts) >= 0.5 * sum(counts) / len(counts), counts
@@ -664,3 +670,106 @@ def test_it_loads_nothing_slow() -> None:
     assert PICO == 10**12
     assert tracking.observe
     assert set(package.__all__) >= {"Limits", "Rates", "Budget", "Prices"}
+
+
+# --- Where else money is counted -------------------------------------------------------------------------------------
+
+
+def test_an_item_loop_shares_them(tmp_path: Path) -> None:
+    """Calls are priced and told with their model, once; at the budget the loop stops, and a larger one goes on."""
+    told: list[Any] = []
+    limits = Limits(Rates(max_concurrent=3), budget=Budget(run_usd=0.005), prices=PRICES, observe=told.append,
+                    path=tmp_path / "limits.bin")  # fmt: skip
+    in_flight: list[int] = []
+
+    async def ask(item: int) -> dict[str, object]:
+        in_flight.append(limits.usage("m").in_use)
+        await asyncio.sleep(0)
+        return {"score": item, "input_tokens": 1000, "output_tokens": 0}
+
+    def loop(limits: Limits) -> Any:
+        return items.process(range(20), ask, key=str, output_dir=tmp_path / "items", max_parallel=8, limits=limits, model="m",
+                       observe=told.append)  # fmt: skip
+
+    summary = loop(limits)
+    assert (summary.stopped_by, summary.ok) == ("cost_budget", False)
+    assert "0.005 USD are spent by this run: raise Budget(run_usd=…)" in summary.reason
+    assert 5 <= summary.succeeded <= 7
+    assert max(in_flight) <= 3
+    assert summary.cost_usd == pytest.approx(0.001 * summary.succeeded)
+    costs = [each for each in told if each["event"] == "cost"]
+    assert costs == [{"event": "cost", "usd": 0.001, "input_tokens": 1000, "output_tokens": 0, "model": "m"}] * len(
+        costs
+    )
+    assert len(costs) == summary.succeeded
+    again = loop(Limits(Rates(max_concurrent=3), budget=Budget(run_usd=1), prices=PRICES, path=tmp_path / "limits.bin"))
+    assert (again.succeeded, again.ok) == (20, True)
+    assert limits.spent_usd()["run"] == pytest.approx(0.02)
+
+
+def test_an_item_loop_heeds_429(tmp_path: Path) -> None:
+    """A plain function in threads, whose first call is refused: the retry succeeds, under lower limits."""
+    limits = Limits(Rates(max_concurrent=4), path=tmp_path / "limits.bin")
+
+    def ask(item: int, context: ItemContext) -> float:
+        if item == 0 and context.attempt == 1:
+            raise StatusError(429, 0.01)
+        return item
+
+    summary = process(
+        range(5), ask, key=str, output_dir=tmp_path / "items", limits=limits, retry=RetryPolicy(backoff_s=0)
+    )
+    assert summary.succeeded == 5
+    assert limits.usage().scale < 1
+    assert limits.usage().granted == 6
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"limits": 5}, "limits is 5: give suitecase.limits.Limits"),
+        ({"model": "m"}, "give limits, too"),
+        ({"limits": Limits(prices=PRICES), "model": "mm"}, "no price for 'mm'"),
+        ({"limits": Limits(), "rate_limit": 1}, "instead of rate_limit"),
+    ],
+)
+def test_an_item_loop_refuses_before_it_begins(tmp_path: Path, options: Any, words: str) -> None:
+    with pytest.raises(ItemsError, match=words):
+        items.process([1], float, output_dir=tmp_path / "items", **options)
+
+
+def test_the_runner_s_budget_reads_the_same_prices(tmp_path: Path) -> None:
+    """A line with tokens alone is priced on its day; a model without a price ends the run rather than count as free."""
+    case = tmp_path / "a"
+    case.mkdir()
+    (case / "config.json").write_text("{}")
+    with tracking.track(case) as tracker:
+        tracker.cost(None, model="m", input_tokens=1_000_000, output_tokens=0)
+        tracker.cost(0.5, model="other")
+    record = HookRecord("run", tmp_path, "e", {}, "a", output_dir=case, attempt=1, status="succeeded")
+    budget = CostBudget(5, prices=PRICES)
+    assert budget.after_case(record) is None
+    assert budget.spent_usd == 1.5
+    assert CostBudget(1.5, prices=PRICES).after_case(record) is ABORT
+    with tracking.track(case) as tracker:
+        tracker.cost(None, model="new", output_tokens=10)
+    unpriced = CostBudget(5, prices=PRICES)
+    assert unpriced.after_case(record) is ABORT
+    assert isinstance(refusal := unpriced.before_run(record), Refuse)
+    assert "a: the price table has no price for 'new'" in refusal.reason
+
+
+def test_show_has_what_was_spent(project: Project) -> None:
+    """By model and condition, seeds together; a sum in results.json counts only for what it has beyond the lines."""
+    tell = (
+        "from suitecase import tracking; tracking.cost(0.25, input_tokens=10, output_tokens=5, model='m');"
+        "tracking.cost(0.25, input_tokens=10, output_tokens=5, model='m');"
+    )
+    project.suite({"a": tell, "b": "(folder / 'results.json').write_text(json.dumps({'cost_usd': 0.125}))"})
+    assert project.run(env={"PYTHONPATH": str(ROOT)}).code == 0
+    overview = run_overview(read_run(project.run_dir))
+    rows = [(row["model"], row["calls"], row["input_tokens"], row["usd"]) for row in overview["spending"]]
+    assert rows == [("m", 2, 20, 0.5), ("", 0, 0, 0.125)]
+    shown = suitecase(project, "show", "exp").stdout
+    assert ["in", "all", "0.625"] in [text.split() for text in shown.splitlines()]
+    assert "not told" in shown

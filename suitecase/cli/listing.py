@@ -155,7 +155,8 @@ def print_spending(spending: list[dict[str, Any]]) -> None:
 
     rows = [
         [
-            row["model"] or "not told", ", ".join(f"{name}={cell_text(value)}" for name, value in row["condition"].items()),
+            row["model"] or "not told",
+            ", ".join(f"{name}={cell_text(value)}" for name, value in row["condition"].items()),
             f"{row['calls']:,}", f"{row['input_tokens']:,}", f"{row['output_tokens']:,}", f"{row['usd']:.6g}",
         ]
         for row in spending

@@ -111,7 +111,8 @@ class SharedLimits:
 class Caller(Protocol):
     """Makes a call without holding up the event loop."""
 
-    abandoned: int
+    @property
+    def abandoned(self) -> int: ...
 
     async def __call__(self, context: ItemContext) -> Outcome: ...
 

@@ -221,7 +221,8 @@ class Plan:
         await drive_asyncio(
             loop, self.call, is_async=self.is_async, max_parallel=options.get("max_parallel", 1),
             timeout_s=options.get("timeout_s"), pace=Pace(*rates) if any(rates) else None,
-            shared=SharedLimits(limits, options.get("model", "")) if limits else None, max_abandoned=options.get("max_abandoned", 32),
+            shared=SharedLimits(limits, options.get("model", "")) if limits else None,
+            max_abandoned=options.get("max_abandoned", 32),
         )  # fmt: skip
 
     def conclude(self, loop: Loop) -> Summary:

@@ -26,8 +26,7 @@ class Rates:
     def problems(self, where: str = "") -> list[str]:
         """Why these are no limits."""
         found = numbers_above_0(self, where, ("requests_per_min", "tokens_per_min"))
-        most: object = self.max_concurrent
-        if most is not None and not (isinstance(most, int) and not isinstance(most, bool) and most >= 1):
+        if self.max_concurrent is not None and not is_whole(most := self.max_concurrent):
             found.append(f"{where}max_concurrent is {most!r}: give a whole number of at least 1.")
         return found
 
@@ -68,6 +67,10 @@ def numbers_above_0(holder: Rates | Budget, where: str, names: tuple[str, ...]) 
         for name in names
         if (value := getattr(holder, name)) is not None and not is_above_0(value)
     ]
+
+
+def is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
 def is_above_0(value: object) -> bool:

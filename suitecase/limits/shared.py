@@ -296,9 +296,8 @@ class Call:
             usd = self.limits.prices.of(self.model).usd(input_tokens or 0, output_tokens or 0, cached_input_tokens)
         if usd is None:
             if self.limits.budget is not None:
-                raise LimitsError(
-                    f"a call of {self.model or 'no model'} has no cost: give charge(usd=…), or tokens and Limits(prices=…)."
-                )
+                what = f"a call of {self.model or 'no model'} has no cost"
+                raise LimitsError(f"{what}: give charge(usd=…), or tokens and Limits(prices=…).")
             return None
         self.charged = True
         # First the budget, then what is told of it: killed in between, too little is told, but not too much spent.

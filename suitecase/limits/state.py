@@ -18,7 +18,7 @@ STATE = struct.Struct("<QQQQddddddd")
 BURST_S = 1.0
 """A bucket holds a second's worth, so calls are spread over the minute; providers count shorter spans, too."""
 CUT = 0.5
-"""What a 429 leaves of the limits (the multiplicative decrease of Chiu & Jain 1989, Comput. Netw. ISDN Syst. 17:1–14)."""
+"""What a 429 leaves of the limits (multiplicative decrease: Chiu & Jain 1989, Comput. Netw. ISDN Syst. 17:1–14)."""
 RECOVERY_PER_S = 0.01
 """Of the limits, what comes back each second: the additive increase. A halved limit is whole again after 50 s."""
 LEAST_SCALE = 1 / 64

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import subprocess
 from collections import Counter, defaultdict
@@ -25,7 +24,7 @@ from suitecase.queries.simulation import (
     makespan_s,
     simulate,
 )
-from suitecase.rundir import CaseRun, Run, find_runs, layout, read_run
+from suitecase.rundir import CaseRun, Run, find_runs, read_run
 from suitecase.rundir.spending import PICO, condition_of, costs_told, is_amount
 from suitecase.scaffold import project_python
 from suitecase.tables.rows import case_results

@@ -57,17 +57,17 @@ def run_overview(run: Run) -> dict[str, Any]:
         "result_columns": [name for name in numbers if "." not in name][:8],
         "same_config": {name: value for name, value in first.items() if name not in varying},
         "cases": rows,
-        "spending": spending(run, {row["variant"]: row["config"] for row in rows}),
+        "spending": spending(run, [name for name in varying if name != "seed"], configs),
         "commands": run_commands(run),
         "problems": list(run.problems),
     }
 
 
-def spending(run: Run, varying: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+def spending(run: Run, fields: Sequence[str], configs: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
     """What was spent, by model and condition: the fields that differ, the seed aside."""
     sums: dict[tuple[str, str], dict[str, Any]] = {}
     for variant, case in run.cases.items():
-        condition = {name: value for name, value in varying[variant].items() if name != "seed"}
+        condition = {name: configs[variant].get(name) for name in fields}
         for spent in spent_by_case(case.path):
             key = spent.model, json.dumps(condition, sort_keys=True, default=str)
             row = sums.setdefault(
