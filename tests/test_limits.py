@@ -688,8 +688,10 @@ def test_an_item_loop_shares_them(tmp_path: Path) -> None:
         return {"score": item, "input_tokens": 1000, "output_tokens": 0}
 
     def loop(limits: Limits) -> Any:
-        return items.process(range(20), ask, key=str, output_dir=tmp_path / "items", max_parallel=8, limits=limits, model="m",
-                       observe=told.append)  # fmt: skip
+        return items.process(
+            range(20), ask, key=str, output_dir=tmp_path / "items", max_parallel=8, limits=limits, model="m",
+            observe=told.append,
+        )  # fmt: skip
 
     summary = loop(limits)
     assert (summary.stopped_by, summary.ok) == ("cost_budget", False)
@@ -716,7 +718,7 @@ def test_an_item_loop_heeds_429(tmp_path: Path) -> None:
             raise StatusError(429, 0.01)
         return item
 
-    summary = process(
+    summary = items.process(
         range(5), ask, key=str, output_dir=tmp_path / "items", limits=limits, retry=RetryPolicy(backoff_s=0)
     )
     assert summary.succeeded == 5
