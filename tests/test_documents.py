@@ -57,7 +57,7 @@ def run_transcript(text: str, folder: Path) -> None:
 
 
 def in_project(folder: Path) -> Callable[[Example], None]:
-    """How to execute a block: one that begins with a file's name is that file, other Python runs, other TOML doesn't."""
+    """How to execute a block: one that begins with a file's name is that file, other Python runs."""
 
     def evaluate(example: Example) -> None:
         language, text = example.region.lexemes["arguments"], str(example.parsed)

@@ -6,6 +6,8 @@ import asyncio
 import json
 import math
 import os
+import pickle
+import signal
 import subprocess
 import sys
 import threading
@@ -456,6 +458,39 @@ def test_a_forked_child_holds_what_it_took_itself(tmp_path: Path) -> None:
         parent.communicate()
     with limits.acquire(), limits.acquire():
         pass
+
+
+def test_a_stopped_process_holds_nobody_up(tmp_path: Path) -> None:
+    """First in line, it isn't waited for while it doesn't ask; continued, it comes next."""
+    path = tmp_path / "limits.bin"
+    limits = Limits(Rates(max_concurrent=2), path=path)
+    with limits.acquire():
+        with limits.acquire():
+            waiter = start(WAIT, path)
+            assert line(waiter) == "waits"
+            wait_for(lambda: limits.usage().waiting == 1, "the waiter")
+            waiter.send_signal(signal.SIGSTOP)
+        with limits.acquire():
+            assert limits.usage().waiting == 1
+        waiter.send_signal(signal.SIGCONT)
+        assert line(waiter) == "held"
+    waiter.communicate("end\n")
+
+
+def test_an_interrupted_change_leaves_the_lock(tmp_path: Path) -> None:
+    """An exception out of a signal's handler, in the middle of it: nothing is changed, and the next one gets in."""
+    limits = Limits(path=tmp_path / "limits.bin")
+    file = limits.line_of("").target.file
+
+    def interrupted() -> None:
+        with file:
+            file.write(layout.REDO_END, b"gone")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    with pickle.loads(pickle.dumps(limits)).acquire():
+        assert limits.usage().in_use == 1
 
 
 FAIR = """

@@ -5,8 +5,8 @@
     104        8      holders in use: records beyond this one were never written
     128        896    redo record: what the last change writes, until all of it is written
     1,024      64 × 256      targets: name, limits, state
-    17,408     1,024 × 40    holders: what one process holds of one target, and its ticket while it waits
-    58,368     16,384 × 24   accounts: a digest of the run, a condition or a case, and what it has spent
+    17,408     1,024 × 48    holders: what one process holds of one target, and its ticket while it waits
+    66,560     16,384 × 24   accounts: a digest of the run, a condition or a case, and what it has spent
 
 A process may be killed between any two writes. A change therefore goes to the redo record first, then a flag is set,
 then it's applied, then the flag is cleared: whoever takes the lock next and finds the flag writes the change again.
@@ -44,7 +44,8 @@ VERSION = 1
 HEADER = struct.Struct("<8sII16s64sd")
 COUNT = struct.Struct("<Q")
 CHANGE = struct.Struct("<II")
-HOLDER = struct.Struct("<QQQQQ")  # pid, start time, target + 1 (0: free), held, ticket (0: it doesn't wait)
+# Pid, start time, target + 1 (0: free), held, ticket (0: it doesn't wait), until when it asks again.
+HOLDER = struct.Struct("<QQQQQd")
 ACCOUNT = struct.Struct("<16sQ")
 LIMITS = struct.Struct("<ddQ")  # of a target, after its name: requests and tokens a minute, calls at a time; 0: none
 
@@ -71,7 +72,8 @@ class LimitsFile:
     def __init__(self, path: Path | None, share: float) -> None:
         self.path = path
         self.share = share
-        self.lock = threading.Lock()
+        # A signal's handler may raise amid a change, and what is cleaned up then enters again.
+        self.lock = threading.RLock()
         self.mine: dict[int, int] = {}  # by target: the record of this process
         self.changes: list[tuple[int, bytes]] = []
         self.descriptor = open_file(path)
@@ -107,15 +109,15 @@ class LimitsFile:
     # --- the critical section
 
     def __enter__(self) -> mmap.mmap:
+        assert self.map is not None
         self.lock.acquire()
         try:
             fcntl.lockf(self.descriptor, fcntl.LOCK_EX, 1, 0)
+            if self.map[REDO_FLAG]:
+                self.redo()
         except BaseException:
-            self.lock.release()
+            self.release()
             raise
-        assert self.map is not None
-        if self.map[REDO_FLAG]:
-            self.redo()
         return self.map
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
@@ -123,8 +125,14 @@ class LimitsFile:
             if kind is None:
                 self.commit()
         finally:
-            self.changes.clear()
+            self.release()
+
+    def release(self) -> None:
+        """Leave the critical section; what was written and not committed is forgotten."""
+        self.changes = []
+        try:
             fcntl.lockf(self.descriptor, fcntl.LOCK_UN, 1, 0)
+        finally:
             self.lock.release()
 
     def write(self, offset: int, content: bytes) -> None:
@@ -157,14 +165,14 @@ class LimitsFile:
 
     # --- records
 
-    def holders(self) -> Generator[tuple[int, int, int, int]]:
-        """Offset, target, calls held and ticket of each record in use. In the critical section."""
+    def holders(self) -> Generator[tuple[int, int, int, int, float]]:
+        """Offset, target, calls held, ticket and time to ask of each record in use. In the critical section."""
         assert self.map is not None
         used: int = COUNT.unpack_from(self.map, HOLDERS_USED)[0]
         records = self.map[HOLDERS : HOLDERS + used * HOLDER.size]
-        for number, (_, _, target, held, ticket) in enumerate(HOLDER.iter_unpack(records)):
+        for number, (_, _, target, held, ticket, due_s) in enumerate(HOLDER.iter_unpack(records)):
             if target:
-                yield HOLDERS + number * HOLDER.size, target - 1, held, ticket
+                yield HOLDERS + number * HOLDER.size, target - 1, held, ticket, due_s
 
     def add_holder(self, target: int) -> int:
         """A record for this process, and its offset. In the critical section.
@@ -180,7 +188,7 @@ class LimitsFile:
             raise LimitsError(f"{self.path}: {MOST_HOLDERS} processes and targets are in use, and no more fit.")
         offset = HOLDERS + number * HOLDER.size
         fcntl.lockf(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, offset)
-        self.write(offset, HOLDER.pack(os.getpid(), start_time(), target + 1, 0, 0))
+        self.write(offset, HOLDER.pack(os.getpid(), start_time(), target + 1, 0, 0, 0.0))
         if number == used:
             self.write(HOLDERS_USED, COUNT.pack(used + 1))
         self.commit()
@@ -264,7 +272,7 @@ class LimitsFile:
 
     def begin_anew(self) -> None:
         """In a forked child: locks are not inherited, so it holds nothing."""
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()
         self.mine = {}
         self.changes = []
 

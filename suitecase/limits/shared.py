@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from types import TracebackType
@@ -97,6 +98,12 @@ class Limits:
             raise LimitsError(problems)
         self.file: LimitsFile | None = None
         self.begin_anew()
+
+    def __reduce__(self) -> tuple[Callable[[], Limits], tuple[()]]:
+        """For processes that are started, not forked: the same limits, opened anew."""
+        return partial(
+            Limits, self.rates, budget=self.budget, prices=self.prices, observe=self.observe, path=self.path
+        ), ()
 
     def problems(self) -> list[str]:
         """What is wrong with the arguments."""

@@ -26,6 +26,7 @@ __all__ = ["Account", "Target"]
 
 POLL_S, MOST_POLL_S, MOST_PAUSE_S = 0.001, 0.025, 1.0
 SWEEP_EVERY_S = 0.1
+LATE_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +96,7 @@ class Target:
         mine = (rates.requests_per_min or 0.0, rates.tokens_per_min or 0.0, rates.max_concurrent or 0)
         offset = TARGETS + self.number * TARGET_SIZE + NAME_SIZE
         there = LIMITS.unpack_from(content, offset)
-        if there != mine and any(target == self.number for _, target, _, _ in self.file.holders()):
+        if there != mine and any(target == self.number for _, target, *_ in self.file.holders()):
             raise LimitsError(
                 f"{self.name or 'limits'}: other processes of this run have {in_words(there)}, and this one has "
                 f"{in_words(mine)}. Give all of them the same."
@@ -112,7 +113,7 @@ class Target:
         """Give back what ended processes held, each in one change. In the critical section, before other changes."""
         assert self.file.map is not None
         mine = set(self.file.mine.values())
-        for offset, target, held, ticket in list(self.file.holders()):
+        for offset, target, held, ticket, _ in list(self.file.holders()):
             if offset in mine or self.file.is_locked(offset):
                 continue
             state = State.load(self.file.map, target)
@@ -132,49 +133,56 @@ class Target:
         """
         with self.file as content:
             offset = self.holder()
-            pid, started, owner, held, ticket = HOLDER.unpack_from(content, offset)
+            pid, started, owner, held, ticket, _ = HOLDER.unpack_from(content, offset)
             self.check_budgets()
             state, now_s = State.load(content, self.number), time.monotonic()
-            ahead = self.ahead(ticket) if state.waiting > bool(ticket) else 0
+            ahead = self.ahead(ticket, now_s) if state.waiting > bool(ticket) else 0
             state.refill(self.rates, now_s)
             pause_s = state.delay_s(self.rates, tokens, now_s, ahead)
             if not (pause_s or ahead):
                 state.take(tokens)
                 state.waiting -= bool(ticket)
-                self.save(state, offset, (pid, started, owner, held + 1, 0))
+                self.save(state, offset, (pid, started, owner, held + 1, 0, 0.0))
                 return 0.0
             if not ticket:
                 state.tickets += 1
                 state.waiting += 1
-                self.save(state, offset, (pid, started, owner, held, state.tickets))
+                ticket = state.tickets
+            pause_s = poll_s(pause_s, ahead, waited_s)
+            self.save(state, offset, (pid, started, owner, held, ticket, now_s + pause_s))
             if now_s >= self.next_sweep_s:
                 self.file.commit()
                 self.free_dead()
                 self.next_sweep_s = now_s + SWEEP_EVERY_S
-        if POLL_S <= pause_s < math.inf:
-            return min(pause_s, MOST_PAUSE_S)
-        # A place may become free at any time. The first in line looks often; those behind it wait for more than one.
-        return min(MOST_POLL_S, max(POLL_S * (1 + 4 * ahead), waited_s / 20))
+            return pause_s
 
-    def save(self, state: State, offset: int, holder: tuple[int, int, int, int, int]) -> None:
+    def save(self, state: State, offset: int, holder: tuple[int, int, int, int, int, float]) -> None:
         """Change the state and this process's record together."""
         self.file.write(*state.packed(self.number))
         self.file.write(offset, HOLDER.pack(*holder))
 
-    def ahead(self, ticket: int) -> int:
-        """How many processes wait for longer than the one with this ticket; without one, all that do."""
-        tickets = [theirs for _, target, _, theirs in self.file.holders() if target == self.number and theirs]
+    def ahead(self, ticket: int, now_s: float) -> int:
+        """How many processes wait for longer than the one with this ticket; without one, all that do.
+
+        Those that should have asked again and haven't are busy otherwise, or stopped: nobody waits for them.
+        """
+        late_s = now_s - LATE_S
+        tickets = [
+            theirs
+            for _, target, _, theirs, due_s in self.file.holders()
+            if theirs and target == self.number and due_s > late_s
+        ]
         return sum(theirs < ticket for theirs in tickets) if ticket else len(tickets)
 
     def withdraw(self) -> None:
         """Leave the line."""
         with self.file as content:
             offset = self.holder()
-            pid, started, owner, held, ticket = HOLDER.unpack_from(content, offset)
+            pid, started, owner, held, ticket, _ = HOLDER.unpack_from(content, offset)
             if ticket:
                 state = State.load(content, self.number)
                 state.waiting -= 1
-                self.save(state, offset, (pid, started, owner, held, 0))
+                self.save(state, offset, (pid, started, owner, held, 0, 0.0))
 
     def give_back(self, more_tokens: float, begun_s: float, refused_for_s: float | None) -> None:
         """End a call.
@@ -185,7 +193,7 @@ class Target:
         """
         with self.file as content:
             offset = self.holder()
-            pid, started, owner, held, ticket = HOLDER.unpack_from(content, offset)
+            pid, started, owner, held, ticket, due_s = HOLDER.unpack_from(content, offset)
             state = State.load(content, self.number)
             state.in_use -= 1
             state.tokens -= more_tokens if self.rates.tokens_per_min else 0.0
@@ -193,7 +201,7 @@ class Target:
                 now_s = time.monotonic()
                 state.refill(self.rates, now_s)
                 state.cut(begun_s, now_s, refused_for_s)
-            self.save(state, offset, (pid, started, owner, held - 1, ticket))
+            self.save(state, offset, (pid, started, owner, held - 1, ticket, due_s))
 
     # --- money
 
@@ -237,6 +245,17 @@ class Target:
             state = State.load(content, self.number)
             state.refill(self.rates, time.monotonic())
             return state
+
+
+def poll_s(pause_s: float, ahead: int, waited_s: float) -> float:
+    """When to ask again.
+
+    A rate tells. A place may become free at any time: the first in line looks often, the less so the longer it waits;
+    those behind it wait for more than one place.
+    """
+    if POLL_S <= pause_s < math.inf:
+        return min(pause_s, MOST_PAUSE_S)
+    return min(MOST_POLL_S, max(POLL_S * (1 + 4 * ahead), waited_s / 20))
 
 
 def encoded(name: str) -> bytes:
