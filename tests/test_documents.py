@@ -62,18 +62,20 @@ def run_transcript(text: str, folder: Path) -> None:
 
 
 def in_project(folder: Path) -> Callable[[Example], None]:
-    """How to execute a block: a Python block that begins with a file's name is that file, others run."""
+    """How to execute a block: one that begins with a file's name is that file, other Python runs."""
 
     def evaluate(example: Example) -> None:
         language, text = example.region.lexemes["arguments"], str(example.parsed)
         if language == "console":
             run_transcript(text, folder)
             return
-        name = re.match(r"# (\S+\.py)\n", text)
+        name = re.match(r"# (\S+\.(?:py|toml))\n", text)
         if name:
             path = folder / name[1]
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
+            return
+        if language == "toml":
             return
         command = [sys.executable, "-c", text]
         subprocess.run(command, cwd=folder, env=clean_environment(), check=True, timeout=DEADLINE_S)
@@ -87,7 +89,7 @@ def test_blocks_of_documents_run_as_written(document: str, tmp_path: Path) -> No
     if document != FROM_NOTHING:
         make_repository(tmp_path, document)
     evaluate = in_project(tmp_path)
-    parsers = [CodeBlockParser(language, evaluate) for language in ("python", "console")]
+    parsers = [CodeBlockParser(language, evaluate) for language in ("python", "toml", "console")]
     examples = list(Sybil(parsers=parsers).parse(ROOT / document).examples())
     for example in examples:
         example.evaluate()

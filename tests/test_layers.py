@@ -15,7 +15,8 @@ PACKAGE = Path(__file__).resolve().parent.parent / "suitecase"
 
 LAYERS = (
     {"errors"},
-    {"rundir", "inspect_bridge", "stats", "design", "sandbox", "limits", "scaffold"},
+    {"rundir", "inspect_bridge", "stats", "design", "sandbox", "scaffold"},
+    {"limits"},
     {"hedging"},
     {"ensembles"},
     {"items"},

@@ -56,7 +56,8 @@ def test_names_are_those_of_the_runner(written: Project) -> None:
     assert {path.name for path in written.run_dir.iterdir() if path.is_file()} == known
     names = {path.name for path in (written.run_dir / "bad").iterdir()}
     assert names == {layout.CONFIG, *(layout.attempt_log(number) for number in (1, 2, 3))}
-    reserved = {layout.CONFIG, layout.RESULTS, layout.TRACKING, layout.ITEMS, layout.RUN, layout.JOURNAL, layout.CANCEL}
+    reserved = {layout.CONFIG, layout.RESULTS, layout.TRACKING, layout.ITEMS, layout.RUN, layout.JOURNAL, layout.CANCEL,
+                layout.LIMITS}  # fmt: skip
     assert reserved <= experiment_runner.RESERVED
 
 

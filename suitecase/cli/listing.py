@@ -170,6 +170,8 @@ def print_run(run: Run, overview: dict[str, Any]) -> None:
         return
     out.print()
     print_table(columns, rows, right=["took", "memory", *overview["result_columns"]], names=["case"])
+    if overview["spending"]:
+        print_spending(overview["spending"])
     counts = ", ".join(f"{count} {status}" for status, count in run.counts.items())
     out.print(f"\n{counted(len(run.cases), 'case')}: {counts}")
     for row in overview["cases"]:
@@ -177,6 +179,25 @@ def print_run(run: Run, overview: dict[str, Any]) -> None:
             out.print(f"  {row['variant']}: {row['cause']}", style="red")
     for what, command in overview["commands"].items():
         out.print(f"{what + ':':<10}{command}")
+
+
+def print_spending(spending: list[dict[str, Any]]) -> None:
+    """What was spent, by model and condition, and in all."""
+    from suitecase.tables.formats import cell_text
+
+    rows = [
+        [
+            row["model"] or "not told",
+            ", ".join(f"{name}={cell_text(value)}" for name, value in row["condition"].items()),
+            f"{row['calls']:,}", f"{row['input_tokens']:,}", f"{row['output_tokens']:,}", f"{row['usd']:.6g}",
+        ]
+        for row in spending
+    ]  # fmt: skip
+    if len(rows) > 1:
+        rows.append(["in all", "", "", "", "", f"{sum(row['usd'] for row in spending):.6g}"])
+    figures = ["calls", "input tokens", "output tokens", "USD"]
+    console().print("\nspent:")
+    print_table(["model", "condition", *figures], rows, right=figures)
 
 
 def result_text(results: dict[str, Any], name: str) -> str:

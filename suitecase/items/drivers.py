@@ -7,14 +7,16 @@ import contextvars
 import threading
 import time
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, replace
 from queue import SimpleQueue
 from typing import Any, Protocol, TypeVar
 
 from suitecase.items.records import ItemContext
-from suitecase.items.steps import Loop, Outcome
+from suitecase.items.steps import Loop, Outcome, usage_of
 from suitecase.items.stops import POLL_EVERY_S
+from suitecase.limits import BudgetSpentError, Limits
 
-__all__ = ["Call", "Limits", "drive_asyncio", "drive_here", "run_loop"]
+__all__ = ["Call", "Pace", "SharedLimits", "drive_asyncio", "drive_here", "run_loop"]
 
 T = TypeVar("T")
 Call = Callable[[ItemContext], Any]
@@ -47,8 +49,8 @@ def timed(call: Call, context: ItemContext) -> Outcome:
     return Outcome(value, None, time.perf_counter() - started_s)
 
 
-class Limits:
-    """Requests a second and tokens a minute, by aiolimiter's leaky bucket.
+class Pace:
+    """Requests a second and tokens a minute of this process, by aiolimiter's leaky bucket.
 
     Requests are spread evenly. What a call uses is known only at its end: its tokens are charged then, and its place
     is free once they fit; so the calls that are in flight when the limit is reached go beyond it, once.
@@ -69,6 +71,41 @@ class Limits:
             part = min(tokens, self.tokens.max_rate)
             await self.tokens.acquire(part)
             tokens -= part
+
+
+Pause = Callable[[Coroutine[Any, Any, None]], Coroutine[Any, Any, None]]
+"""Waits for something that a stop cuts short."""
+
+
+@dataclass(frozen=True)
+class SharedLimits:
+    """What the processes of a run share, as this loop's calls feel it."""
+
+    limits: Limits
+    model: str
+
+    async def call(self, caller: Caller, context: ItemContext, pause: Pause) -> Outcome:
+        """Make a call when it may begin, and charge it.
+
+        Raises:
+            BudgetSpentError: It may not begin any more.
+            LimitsError: There is a budget, and the call succeeded without a word on what it cost.
+        """
+        call = self.limits.acquire(self.model)
+        await pause(call.begin_async())
+        error: BaseException | None = None
+        try:
+            outcome = await caller(context)
+            error = outcome.error
+            usage = usage_of(outcome)
+            if error is not None and not usage:
+                return outcome
+            usd = call.charge(
+                usage.get("cost_usd"), input_tokens=usage.get("input_tokens"), output_tokens=usage.get("output_tokens")
+            )
+            return outcome if "cost_usd" in usage else replace(outcome, priced_usd=usd)
+        finally:
+            call.end(error)
 
 
 class Caller(Protocol):
@@ -218,11 +255,11 @@ def overdue(timeout_s: float, latency_s: float) -> Outcome:
 
 async def drive_asyncio(
     loop: Loop, call: Call, *, is_async: bool, max_parallel: int, timeout_s: float | None,
-    limits: Limits | None, max_abandoned: int,
+    pace: Pace | None, shared: SharedLimits | None, max_abandoned: int,
 ) -> None:  # fmt: skip
     """So many calls at a time, as tasks or in threads."""
     caller = TaskCaller(call, timeout_s) if is_async else ThreadCaller(call, timeout_s)
-    crew = Crew(loop, caller, limits, max_abandoned)
+    crew = Crew(loop, caller, pace, shared, max_abandoned)
     watcher = asyncio.create_task(crew.watch())
     workers = [asyncio.create_task(crew.work()) for _ in range(max_parallel)]
     try:
@@ -241,17 +278,23 @@ async def drive_asyncio(
 class Crew:
     """Workers that take the items of a loop one after the other, and somebody who watches whether it is to stop."""
 
-    def __init__(self, loop: Loop, caller: Caller, limits: Limits | None, max_abandoned: int) -> None:
-        self.loop, self.caller, self.limits, self.max_abandoned = loop, caller, limits, max_abandoned
+    def __init__(
+        self, loop: Loop, caller: Caller, pace: Pace | None, shared: SharedLimits | None, max_abandoned: int
+    ) -> None:
+        self.loop, self.caller, self.pace, self.shared, self.max_abandoned = loop, caller, pace, shared, max_abandoned
         self.slots = loop.slots()
         self.waiting: set[asyncio.Task[Any]] = set()
 
     async def work(self) -> None:
         """One worker: item after item, until none is left or the loop stops."""
         for slot in self.slots:
-            tokens = await self.item(slot)
-            if self.limits:
-                await self.pause(self.limits.after(tokens))
+            try:
+                tokens = await self.item(slot)
+            except BudgetSpentError as error:  # before the call: the item is left to the next pass
+                self.loop.stop.now("cost_budget", str(error))
+                return
+            if self.pace:
+                await self.pause(self.pace.after(tokens))
             await asyncio.sleep(0)  # a function that never waits would hold up everybody else's tasks
             if self.caller.abandoned > self.max_abandoned:
                 given_up = f"{self.caller.abandoned} calls that were given up still go on"
@@ -264,14 +307,20 @@ class Crew:
         try:
             while True:
                 if isinstance(step, ItemContext):
-                    if self.limits:
-                        await self.pause(self.limits.before())
-                    step = steps.send(await self.caller(step))
+                    if self.pace:
+                        await self.pause(self.pace.before())
+                    step = steps.send(await self.call(step))
                 else:
                     await self.pause(asyncio.sleep(step))
                     step = steps.send(None)
         except StopIteration as end:
             return end.value
+
+    async def call(self, context: ItemContext) -> Outcome:
+        """Make a call, when what the run shares lets it begin."""
+        if self.shared:
+            return await self.shared.call(self.caller, context, self.pause)
+        return await self.caller(context)
 
     async def pause(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Wait for something that a stop cuts short; a call that is in flight is waited for."""

@@ -25,6 +25,7 @@ from pydantic_core import from_json, to_json
 
 from suitecase.items.dataset import Dataset
 from suitecase.items.records import ItemsError, Row
+from suitecase.rundir.spending import PICO
 
 __all__ = ["Ledger", "Rows", "encode", "read_dead_letters", "read_items", "write_whole"]
 
@@ -32,8 +33,6 @@ ITEMS, DEAD_LETTERS, RESULTS = "items.jsonl", "dead_letters.jsonl", "results.jso
 FORMAT_VERSION = 1
 SYNC_EVERY_S = 1.0
 LOCK_WAIT_S = 5.0
-PICO = 10**12
-"""Costs are added as whole 1e-12 USD: the sum is the same in any order."""
 NONE, SUCCEEDED, FAILED, SKIPPED = range(4)
 STATUSES = {"succeeded": SUCCEEDED, "failed": FAILED, "skipped": SKIPPED}
 

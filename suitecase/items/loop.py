@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypedDict, TypeVar, Unpack, cast
 
 from suitecase.items.dataset import Dataset, Key
-from suitecase.items.drivers import Call, Limits, drive_asyncio, drive_here, run_loop
+from suitecase.items.drivers import Call, Pace, SharedLimits, drive_asyncio, drive_here, run_loop
 from suitecase.items.ledger import FAILED, NONE, RESULTS, SKIPPED, SUCCEEDED, Ledger
 from suitecase.items.metrics import Metric, Schema
 from suitecase.items.progress import Observe, Progress
@@ -24,6 +24,7 @@ from suitecase.items.results import RESERVED, summarise, write_results
 from suitecase.items.retries import RetryPolicy
 from suitecase.items.steps import Hooks, Loop, OnInvalid
 from suitecase.items.stops import Breaker, Stop, Window, stop_on_signals
+from suitecase.limits import Limits, LimitsError
 
 __all__ = ["aprocess", "process"]
 
@@ -42,6 +43,8 @@ class Options(TypedDict, total=False):
     shuffle: bool
     parameters: Mapping[str, Any] | None
     max_parallel: int
+    limits: Limits | None
+    model: str
     rate_limit: float | None
     token_limit: float | None
     timeout_s: float | None
@@ -83,6 +86,9 @@ def process(items: Iterable[ItemT], fn: Function[ItemT], **options: Unpack[Optio
         shuffle: Whether the order is drawn from the seed.
         parameters: What else determines the results, plain JSON: a resume with other ones is refused.
         max_parallel: Calls at a time.
+        limits: Rates, places and budgets that all processes of the run share, and prices; see `suitecase.limits`. A
+            call that tells tokens and no `cost_usd` is priced by them. Where a budget is spent the loop stops.
+        model: Whose limits and price these are; also the name that goes with the costs.
         rate_limit: Calls a second, retries included, evenly spread.
         token_limit: Tokens a minute, input and output; known after each call, so it may be exceeded by what is in
             flight.
@@ -177,8 +183,8 @@ class Plan:
     @property
     def runs_here(self) -> bool:
         """Whether calls are made in this thread."""
-        asked = [self.options.get(name) for name in ("timeout_s", "rate_limit", "token_limit")]
-        return not self.is_async and self.options.get("max_parallel", 1) == 1 and asked == [None, None, None]
+        asked = [self.options.get(name) for name in ("timeout_s", "rate_limit", "token_limit", "limits")]
+        return not self.is_async and self.options.get("max_parallel", 1) == 1 and asked == [None] * 4
 
     @property
     def replay(self) -> bool:
@@ -193,7 +199,8 @@ class Plan:
         try:
             ledger.write_dead_letters(self.dataset)
             breaker = options.get("breaker", Breaker())
-            progress = Progress(ledger, options.get("observe"))
+            limits = options.get("limits")
+            progress = Progress(ledger, options.get("observe"), tells_cost=limits is None or limits.observe is None)
             self.schema.warn = progress.warn
             yield Loop(
                 self.dataset, ledger, self.dataset.order(options.get("shuffle", False))[: most_rows()],
@@ -210,10 +217,11 @@ class Plan:
 
     async def drive(self, loop: Loop) -> None:
         options = self.options
-        rates = options.get("rate_limit"), options.get("token_limit")
+        rates, limits = (options.get("rate_limit"), options.get("token_limit")), options.get("limits")
         await drive_asyncio(
             loop, self.call, is_async=self.is_async, max_parallel=options.get("max_parallel", 1),
-            timeout_s=options.get("timeout_s"), limits=Limits(*rates) if any(rates) else None,
+            timeout_s=options.get("timeout_s"), pace=Pace(*rates) if any(rates) else None,
+            shared=SharedLimits(limits, options.get("model", "")) if limits else None,
             max_abandoned=options.get("max_abandoned", 32),
         )  # fmt: skip
 
@@ -283,6 +291,7 @@ def problems_of(fn: Callable[..., Any], options: Options) -> list[str]:
     for policy in (options.get("retry"), options.get("breaker")):
         if isinstance(policy, RetryPolicy | Breaker):
             problems += policy.problems()
+    problems += limits_problems(options)
     if options.get("on_invalid", "continue") not in ("continue", "retry", "abort"):
         problems.append(f"on_invalid is {options.get('on_invalid')!r}: give continue, retry or abort.")
     only = options.get("only") or os.environ.get("SUITECASE_REPLAY") or "dead_letters"
@@ -302,6 +311,25 @@ def problems_of(fn: Callable[..., Any], options: Options) -> list[str]:
     missing = [name for name in needed if find_spec(name) is None]
     if missing:
         problems.append(f"{' and '.join(missing)} missing: pip install 'suitecase[llm]'.")
+    return problems
+
+
+def limits_problems(options: Mapping[str, Any]) -> list[str]:
+    """What is wrong with shared limits, as far as it's known before a call."""
+    limits, model = options.get("limits"), options.get("model", "")
+    if limits is None:
+        return ["model says whose limits and price count: give limits, too."] if model else []
+    if not isinstance(limits, Limits):
+        return [f"limits is {limits!r:.80}: give suitecase.limits.Limits."]
+    if not isinstance(model, str):
+        return [f"model is {model!r:.80}: give its name."]
+    problems = ["limits has rates: give it instead of rate_limit and token_limit, not beside them."] * any(
+        options.get(name) is not None for name in ("rate_limit", "token_limit")
+    )
+    try:
+        limits.check(model)
+    except LimitsError as error:
+        problems += error.problems
     return problems
 
 

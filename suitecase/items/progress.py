@@ -9,7 +9,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
-from suitecase.items.ledger import FAILED, NONE, PICO, SKIPPED, Ledger
+from suitecase.items.ledger import FAILED, NONE, SKIPPED, Ledger
+from suitecase.rundir.spending import PICO
 
 __all__ = ["Observe", "Progress"]
 
@@ -23,9 +24,10 @@ log = logging.getLogger("suitecase.items")
 class Progress:
     """Tells how far the loop is, at most each second to `observe`, each five to stderr if nobody observes."""
 
-    def __init__(self, ledger: Ledger, observe: Observe | None) -> None:
+    def __init__(self, ledger: Ledger, observe: Observe | None, *, tells_cost: bool = True) -> None:
         self.ledger = ledger
         self.observe = observe
+        self.tells_cost = tells_cost
         self.every_s = OBSERVE_EVERY_S if observe else PRINT_EVERY_S
         self.started_s = time.monotonic()
         self.next_s = self.started_s + self.every_s
@@ -55,7 +57,8 @@ class Progress:
                 pass
             return
         self.say(facts)
-        if (cost := self.ledger.cost or 0) != self.told_cost or any(self.tokens):
+        cost = self.ledger.cost or 0
+        if self.tells_cost and (cost != self.told_cost or any(self.tokens)):
             usd = (cost - self.told_cost) / PICO
             self.say({"event": "cost", "usd": usd, "input_tokens": self.tokens[0], "output_tokens": self.tokens[1]})
             self.told_cost, self.tokens = cost, [0, 0]

@@ -11,10 +11,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from suitecase.items.ledger import FAILED, NONE, PICO, SKIPPED, SUCCEEDED, Ledger, Rows, encode, write_whole
+from suitecase.items.ledger import FAILED, NONE, SKIPPED, SUCCEEDED, Ledger, Rows, encode, write_whole
 from suitecase.items.metrics import Schema
 from suitecase.items.records import Estimate, Row
 from suitecase.items.stops import Stop
+from suitecase.rundir.spending import PICO
 
 __all__ = ["RESERVED", "estimate", "quantile", "summarise", "write_results"]
 

@@ -7,15 +7,14 @@ names as httpx, requests, aiohttp, openai and anthropic use them), and by an HTT
 
 from __future__ import annotations
 
-import math
 import random
-import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Literal, cast
+
+from suitecase.limits.replies import attribute, retry_after_s, status_code_of
 
 if TYPE_CHECKING:
     from tenacity.wait import wait_base
@@ -160,47 +159,3 @@ def classify(error: BaseException) -> ErrorClass:
             return kind
     reason = attribute(error, "reason")  # urllib's URLError holds what happened
     return classify(reason) if isinstance(reason, OSError) and reason is not error else ErrorClass.UNKNOWN
-
-
-def status_code_of(error: BaseException) -> int | None:
-    """The HTTP status that an error carries."""
-    response = attribute(error, "response")
-    for holder, names in ((error, ("status_code", "status", "code")), (response, ("status_code", "status"))):
-        for name in names:
-            value = attribute(holder, name)
-            if isinstance(value, int) and 100 <= value < 600:
-                return int(value)
-    return None
-
-
-def retry_after_s(error: BaseException, now_s: float | None = None) -> float | None:
-    """Seconds that a server asks to wait: the attribute `retry_after`, or the header Retry-After (RFC 9110, 10.2.3).
-
-    Args:
-        now_s: Seconds since 1970, for a header that names a date; default: now.
-    """
-    asked = attribute(error, "retry_after")
-    if asked is None:
-        headers = attribute(attribute(error, "response"), "headers") or attribute(error, "headers")
-        if not hasattr(headers, "get"):
-            return None
-        headers = cast("Mapping[str, Any]", headers)
-        asked = headers.get("Retry-After", headers.get("retry-after"))
-    if asked is None:
-        return None
-    try:
-        seconds = float(asked)
-    except (TypeError, ValueError):
-        try:
-            seconds = parsedate_to_datetime(str(asked)).timestamp() - (time.time() if now_s is None else now_s)
-        except ValueError:
-            return None
-    return max(0.0, seconds) if math.isfinite(seconds) else None
-
-
-def attribute(holder: object, name: str) -> Any:
-    """An attribute, None where there is none or asking for it raises: errors are other people's code."""
-    try:
-        return getattr(holder, name, None)
-    except Exception:
-        return None

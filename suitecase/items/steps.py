@@ -16,15 +16,16 @@ from types import MappingProxyType
 from typing import Any, Literal, cast
 
 from suitecase.items.dataset import Dataset, seed_of
-from suitecase.items.ledger import FAILED, NONE, PICO, Ledger
+from suitecase.items.ledger import FAILED, NONE, Ledger
 from suitecase.items.metrics import Schema, plain_number
 from suitecase.items.progress import Progress
 from suitecase.items.records import Answer, ItemContext, ItemResult, ItemsError, Row, text_of
 from suitecase.items.results import RESERVED
 from suitecase.items.retries import ErrorClass, RetryPolicy, retry_after_s, status_code_of
 from suitecase.items.stops import Stop, Window
+from suitecase.rundir.spending import PICO
 
-__all__ = ["Hooks", "InvalidResultError", "Loop", "OnInvalid", "Outcome", "Steps"]
+__all__ = ["Hooks", "InvalidResultError", "Loop", "OnInvalid", "Outcome", "Steps", "usage_of"]
 
 OnInvalid = Literal["continue", "retry", "abort"]
 BESIDE_METRICS = frozenset({"output", "cost_usd", "input_tokens", "output_tokens"})
@@ -40,11 +41,13 @@ class Outcome:
 
     Attributes:
         latency_s: From its begin to its end, without any waiting of ours.
+        priced_usd: What a price table says that it cost; None if there is none, or the call told its cost itself.
     """
 
     value: object
     error: Exception | None
     latency_s: float
+    priced_usd: float | None = None
 
 
 @dataclass(frozen=True)
@@ -70,9 +73,11 @@ class History:
     input_tokens: int | None = None
     output_tokens: int | None = None
 
-    def charge(self, told: object) -> list[str]:
+    def charge(self, told: object, priced_usd: float | None) -> list[str]:
         """Add what a result, or an error that knows, says that its call cost; a sentence for what is no cost."""
         problems: list[str] = []
+        if priced_usd is not None:
+            self.cost_usd = (self.cost_usd or 0) + priced_usd
         for name in ("cost_usd", "input_tokens", "output_tokens"):
             value = plain_number(getattr(told, name, None))
             if isinstance(value, int | float) and 0 <= value < math.inf:
@@ -159,11 +164,11 @@ class Loop:
         """Metrics and output of a call, or why there are none."""
         history.invalid = []
         if outcome.error is not None:
-            history.charge(outcome.error)
+            history.charge(outcome.error, outcome.priced_usd)
             return {}, None, outcome.error
         try:
             result = result_of(outcome.value)
-            no_costs = history.charge(result)
+            no_costs = history.charge(result, outcome.priced_usd)
             metrics, problems = self.schema.check(result.metrics)
         except ItemsError:
             raise
@@ -264,6 +269,18 @@ class Loop:
         if what not in self.warned:
             self.warned.add(what)
             self.progress.warn(f"{what}: {example}")
+
+
+def usage_of(outcome: Outcome) -> dict[str, float]:
+    """What a call says that it used: `cost_usd`, `input_tokens`, `output_tokens`, as far as these are numbers."""
+    told = outcome.value if outcome.error is None else outcome.error
+    found: dict[str, float] = {}
+    for name in ("cost_usd", "input_tokens", "output_tokens"):
+        value = cast("Mapping[str, object]", told).get(name) if isinstance(told, Mapping) else getattr(told, name, None)
+        number = plain_number(value)
+        if isinstance(number, int | float) and 0 <= number < math.inf:
+            found[name] = number
+    return found
 
 
 def result_of(value: object) -> ItemResult:

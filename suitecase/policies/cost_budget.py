@@ -10,15 +10,17 @@ twice, or writing it twice, changes nothing.
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from suitecase.policies.records import check, is_number, log, number_problems, runner_of
+from suitecase.limits import LimitsError, Prices
+from suitecase.policies.records import check, log, number_problems, runner_of
+from suitecase.rundir.spending import PICO, condition_of, in_pico, is_amount
 
 if TYPE_CHECKING:
     from experiment_runner import Answer, HookRecord, Refuse
@@ -26,8 +28,6 @@ if TYPE_CHECKING:
 __all__ = ["CostBudget"]
 
 LEDGER = ".costs.jsonl"  # begins with a dot: can't be the name of a variant
-PICO = 10**12
-"""Costs are added as whole 1e-12 USD: ten times 0.1 is 1, in any order, and one token of the cheapest model counts."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,8 @@ class CostBudget:
     Args:
         max_total_usd: For the run: the run is aborted at this, and may not be started or resumed again with it.
         max_per_condition_usd: For all cases whose configs differ only in `seed`: the further ones are skipped.
+        prices: What models cost, for lines of `tracking.jsonl` that have model and tokens and no `usd`. A model that it
+            doesn't have ends the run: what isn't known can't be within a budget.
         warn_at_fraction: Share of a limit, 0 < fraction ≤ 1, at which a warning is logged, once for each.
 
     Raises:
@@ -75,6 +77,7 @@ class CostBudget:
         max_total_usd: float | None = None,
         max_per_condition_usd: float | None = None,
         *,
+        prices: Prices | None = None,
         warn_at_fraction: float = 0.8,
     ) -> None:
         limits = {"max_total_usd": max_total_usd, "max_per_condition_usd": max_per_condition_usd}
@@ -84,6 +87,7 @@ class CostBudget:
         check(problems + number_problems("warn_at_fraction", warn_at_fraction, at_most=1))
         self.max_total_usd = max_total_usd
         self.max_per_condition_usd = max_per_condition_usd
+        self.prices = prices
         self.warn_at_fraction = warn_at_fraction
         self.forget(None)
 
@@ -104,6 +108,7 @@ class CostBudget:
         self.of_condition: defaultdict[str, int] = defaultdict(int)
         self.condition_of: dict[str, str] = {}
         self.warned: set[str] = set()
+        self.unpriced = ""
 
     def before_run(self, record: HookRecord) -> Refuse | None:
         """Add up what earlier passes have cost; refuse if nothing is left."""
@@ -111,6 +116,8 @@ class CostBudget:
             self.recount(record.run_dir)
         except ValueError as error:
             return runner_of(record).Refuse(str(error))
+        if self.unpriced:
+            return runner_of(record).Refuse(f"cost budget: {self.unpriced}")
         if self.exhausted(self.total, self.max_total_usd):
             return runner_of(record).Refuse(
                 f"cost budget: {in_usd(self.total)} of {self.max_total_usd:.6g} USD are spent in {record.run_dir}: "
@@ -121,7 +128,7 @@ class CostBudget:
     def before_case(self, record: HookRecord) -> Answer | None:
         """ABORT if nothing is left for the run, SKIP if nothing is left for the condition."""
         self.make_sure_of(record)
-        if self.exhausted(self.total, self.max_total_usd):
+        if self.unpriced or self.exhausted(self.total, self.max_total_usd):
             return runner_of(record).ABORT
         condition = self.condition(record.variant, record.config)
         if self.exhausted(self.of_condition[condition], self.max_per_condition_usd):
@@ -135,6 +142,9 @@ class CostBudget:
         """Add what the attempt has cost; ABORT at the limit."""
         self.make_sure_of(record)
         self.observe(record.variant, record.config)
+        if self.unpriced:
+            self.warn("unpriced", f"{self.unpriced} Nothing more is started.")
+            return runner_of(record).ABORT
         if self.spent[record.variant].all == 0:
             self.warn("free", f"{record.variant} recorded no cost, so it counts as 0 USD (said once)")
         condition = self.condition(record.variant, record.config)
@@ -233,11 +243,29 @@ class CostBudget:
             return 0
         if not isinstance(event, dict) or cast(dict[str, Any], event).get("event") != "cost":
             return 0
-        return self.cost(cast(dict[str, Any], event).get("usd"), path)
+        told = cast(dict[str, Any], event)
+        if told.get("usd") is None and self.prices is not None and isinstance(told.get("model"), str):
+            return self.priced(self.prices, told, path)
+        return self.cost(told.get("usd"), path)
+
+    def priced(self, prices: Prices, told: Mapping[str, Any], path: Path) -> int:
+        """What the price table says of a line's model and tokens, on the line's day."""
+        used, made = (told.get(name) or 0 for name in ("input_tokens", "output_tokens"))
+        if not (is_amount(used) and is_amount(made)):
+            return self.cost(f"{used!r} and {made!r} tokens", path)
+        try:
+            day = date.fromisoformat(str(told.get("time"))[:10])
+        except ValueError:
+            day = None
+        try:
+            return in_pico(prices.of(str(told["model"]), day).usd(used, made)) or 0
+        except LimitsError as error:
+            self.unpriced = f"{path.parent.name}: {error}"
+            return 0
 
     def cost(self, usd: object, path: Path) -> int:
-        if is_number(usd) and 0 <= usd < math.inf:
-            return round(usd * PICO)
+        if (pico := in_pico(usd)) is not None:
+            return pico
         what = f"{path.parent.name}: {path.name} has a cost of {str(usd)[:40]!r}, no number of at least 0: not counted"
         self.warn(f"wrong {path}", what)
         return 0
@@ -252,8 +280,7 @@ class CostBudget:
                 config = json.loads((self.run_dir / variant / "config.json").read_bytes())
             except (OSError, ValueError):
                 config = config or {"": variant}  # of a case whose folder is gone: a condition by itself
-            shared = {name: value for name, value in config.items() if name not in ("seed", "output_dir")}
-            self.condition_of[variant] = json.dumps(shared, sort_keys=True, default=str)
+            self.condition_of[variant] = condition_of(config)
         return self.condition_of[variant]
 
     def carry(self, record: HookRecord) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import subprocess
 from collections import Counter, defaultdict
@@ -11,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
-from typing import Any, TypeGuard, cast
+from typing import Any, cast
 
 from suitecase.errors import SuitecaseError
 from suitecase.queries.selection import find_results_dir, project_root
@@ -25,8 +24,8 @@ from suitecase.queries.simulation import (
     makespan_s,
     simulate,
 )
-from suitecase.rundir import CaseRun, Run, find_runs, layout, read_run
-from suitecase.rundir.files import read_lines
+from suitecase.rundir import CaseRun, Run, find_runs, read_run
+from suitecase.rundir.spending import PICO, condition_of, costs_told, is_amount
 from suitecase.scaffold import project_python
 from suitecase.tables.rows import case_results
 
@@ -107,11 +106,6 @@ class Estimate:
     overhead_s: float = 0.0
     confidence: float = CONFIDENCE
     seed: int = SEED
-
-
-def condition_of(config: Mapping[str, Any]) -> str:
-    kept = {name: value for name, value in config.items() if name not in ("seed", "output_dir")}
-    return json.dumps(kept, sort_keys=True)
 
 
 # --- What would run --------------------------------------------------------------------------------------------------
@@ -288,15 +282,10 @@ def caveats(
 
 def recorded_cost_usd(run: Run, case: CaseRun) -> float | None:
     """What a case cost: `cost_usd` of its results, or the sum of what it told on the way, if that is more."""
-    lines = read_lines(case.path / layout.TRACKING, having=b'"cost"')
-    told = [line["usd"] for line in lines if line.get("event") == "cost" and is_amount(line.get("usd"))]
+    told = [cost.pico for cost in costs_told(case.path)]
     in_results: object = case_results(run, case)[0].get("cost_usd")
-    amounts = [*([in_results] if is_amount(in_results) else []), *([sum(told)] if told else [])]
+    amounts = [*([in_results] if is_amount(in_results) else []), *([sum(told) / PICO] if told else [])]
     return max(map(float, amounts), default=None)
-
-
-def is_amount(value: object) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
 
 
 # --- Intervals -------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ from typing import Any, cast
 from suitecase.queries.logs import shown_text
 from suitecase.rundir import CaseRun, Run, layout
 from suitecase.rundir.runs import parse_time
+from suitecase.rundir.spending import spent_by_case
 from suitecase.tables.rows import case_results, flatten
 
 __all__ = ["case_overview", "log_tail", "run_overview", "suite_command"]
@@ -62,9 +64,29 @@ def run_overview(run: Run) -> dict[str, Any]:
         "result_columns": [name for name in numbers if "." not in name][:8],
         "same_config": {name: value for name, value in first.items() if name not in varying},
         "cases": rows,
+        "spending": spending(run, [name for name in varying if name != "seed"], configs),
         "commands": run_commands(run),
         "problems": problems,
     }
+
+
+def spending(run: Run, fields: Sequence[str], configs: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """What was spent, by model and condition: the fields that differ, the seed aside."""
+    sums: dict[tuple[str, str], dict[str, Any]] = {}
+    for variant, case in run.cases.items():
+        condition = {name: configs[variant].get(name) for name in fields}
+        for spent in spent_by_case(case.path):
+            key = spent.model, json.dumps(condition, sort_keys=True, default=str)
+            row = sums.setdefault(
+                key,
+                {"model": spent.model, "condition": condition, "cases": 0, "calls": 0, "input_tokens": 0,
+                 "output_tokens": 0, "usd": 0.0},
+            )  # fmt: skip
+            row["cases"] += 1
+            row["usd"] = round(row["usd"] + spent.usd, 12)
+            for name in ("calls", "input_tokens", "output_tokens"):
+                row[name] += getattr(spent, name)
+    return sorted(sums.values(), key=lambda row: -row["usd"])
 
 
 def case_overview(run: Run, case: CaseRun) -> dict[str, Any]:

@@ -18,7 +18,6 @@ from suitecase.queries.estimate import (
     Estimate,
     NoBasisError,
     PlannedSuite,
-    is_amount,
     predict,
     predictions,
     recorded_cost_usd,
@@ -26,6 +25,7 @@ from suitecase.queries.estimate import (
 from suitecase.queries.simulation import SEED
 from suitecase.rundir import CaseRun, Run, find_runs, layout, read_run
 from suitecase.rundir.files import read_lines
+from suitecase.rundir.spending import is_amount
 
 __all__ = ["MAX_ITEMS", "estimate_by_pilot"]
 

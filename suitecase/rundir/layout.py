@@ -14,6 +14,7 @@ __all__ = [
     "INSPECT_RUNS",
     "ITEMS",
     "JOURNAL",
+    "LIMITS",
     "PATCH",
     "RESULTS",
     "RUN",
@@ -34,6 +35,7 @@ JOURNAL = "journal.jsonl"
 PATCH = "uncommitted.patch"
 RUNNER_LOG = "runner.log"
 CANCEL = "cancel"
+LIMITS = "limits.bin"
 
 CONFIG = "config.json"
 RESULTS = "results.json"

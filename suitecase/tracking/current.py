@@ -242,7 +242,11 @@ def artifact(path: str | os.PathLike[str]) -> None:
 
 
 def cost(usd: object, *, input_tokens: object = None, output_tokens: object = None, model: str | None = None) -> None:
-    """Record what something cost, in US dollars. All lines of a case are added up, those of earlier attempts too."""
+    """Record what something cost, in US dollars. All lines of a case are added up, those of earlier attempts too.
+
+    Where only model and tokens are known, `cost(None, model=…, input_tokens=…)` leaves the price to the table of
+    whoever reads, such as `CostBudget(prices=…)`; `suitecase.limits` prices calls as they are made.
+    """
     current().cost(usd, input_tokens=input_tokens, output_tokens=output_tokens, model=model)
 
 

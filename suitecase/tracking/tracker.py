@@ -174,7 +174,8 @@ class Tracker:
     ) -> None:
         """See `tracking.cost`."""
         amount = as_number(usd)
-        if amount is None or isinstance(amount, str) or amount < 0:
+        unpriced = usd is None and model is not None and (input_tokens is not None or output_tokens is not None)
+        if not unpriced and (amount is None or isinstance(amount, str) or amount < 0):
             self.drop("value", f"a cost is {as_text(usd)[:80]}, no number of at least 0.")
             return
         more = {"input_tokens": input_tokens, "output_tokens": output_tokens, "model": model}
