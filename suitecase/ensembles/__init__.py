@@ -22,6 +22,9 @@ when it is first used.
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from suitecase.ensembles.counting import Majority, Plurality, Unanimous, Weighted
 from suitecase.ensembles.ensemble import Ensemble, predict
 from suitecase.ensembles.executions import Cascade, Execution, Hedged, Parallel, Sequential
@@ -41,28 +44,55 @@ from suitecase.ensembles.records import (
 )
 from suitecase.ensembles.strategies import BestConfidence, Custom, Mean, Median, Ranked
 from suitecase.ensembles.strategy import Decision, Strategy, Ties
+from suitecase.errors import missing_extra
+
+if TYPE_CHECKING:
+    from suitecase.ensembles.analysis import (
+        Ablation,
+        Condorcet,
+        Pairs,
+        Scored,
+        ablation,
+        calibration_of_agreement,
+        condorcet,
+        disagreement,
+        effective_members,
+        error_correlation,
+        expected_accuracy,
+        front,
+    )
+    from suitecase.ensembles.recorded import Recorded, Replayed, Rule, replay
+    from suitecase.ensembles.searching import Found, build, search
 
 __all__ = [
+    "Ablation",
     "Alike",
     "BestConfidence",
     "Cascade",
+    "Condorcet",
     "Custom",
     "Decision",
     "Ensemble",
     "EnsembleError",
     "EnsembleResult",
     "Execution",
+    "Found",
     "Hedged",
     "Majority",
     "Mean",
     "Median",
     "Member",
     "NoConsensusError",
+    "Pairs",
     "Parallel",
     "Plurality",
     "QuorumError",
     "Ranked",
+    "Recorded",
+    "Replayed",
     "Reply",
+    "Rule",
+    "Scored",
     "Sequential",
     "Status",
     "Strategy",
@@ -71,9 +101,54 @@ __all__ = [
     "UnansweredError",
     "Vote",
     "Weighted",
+    "ablation",
+    "build",
+    "calibration_of_agreement",
     "choice",
     "code",
+    "condorcet",
+    "disagreement",
     "edit_similarity",
+    "effective_members",
+    "error_correlation",
+    "expected_accuracy",
+    "front",
     "number",
     "predict",
+    "replay",
+    "search",
 ]
+
+MODULES = {
+    "analysis": [
+        "Ablation",
+        "Condorcet",
+        "Pairs",
+        "Scored",
+        "ablation",
+        "calibration_of_agreement",
+        "condorcet",
+        "disagreement",
+        "effective_members",
+        "error_correlation",
+        "expected_accuracy",
+        "front",
+    ],
+    "recorded": ["Recorded", "Replayed", "Rule", "replay"],
+    "searching": ["Found", "build", "search"],
+}
+"""Where the names live that need the extra `analysis`."""
+
+HOME = {name: module for module, names in MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        module = import_module(f"{__name__}.{HOME[name]}")
+    except ModuleNotFoundError as error:
+        if error.name and error.name.partition(".")[0] in ("numpy", "scipy", "statsmodels", "pandas"):
+            raise missing_extra(f"suitecase.ensembles.{name}", "analysis") from error
+        raise
+    return getattr(module, name)

@@ -195,9 +195,6 @@ class Ensemble:
             self.observe({"event": "log", "level": "warning", "message": message})
 
 
-# --- Reading what is given --------------------------------------------------------------------------------------------
-
-
 def member_of(given: Member | Callable[..., Any]) -> Member:
     """A member, or a function that is to be one."""
     return given if isinstance(given, Member) else Member(getattr(given, "__name__", type(given).__name__), given)

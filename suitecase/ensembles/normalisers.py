@@ -52,9 +52,9 @@ def lower_trim(raw: object) -> object:
 def choice(letters: str = "ABCDEFGHIJ") -> Normaliser:
     """A normaliser for multiple choice: gives one of the letters, in upper case.
 
-    It looks, in this order, at `\\boxed{}`, at what follows the last "answer", at a reply that is or begins with a letter
-    ("B", "(b) Paris", "B. Paris"), at "option B", and at letters in brackets or emphasis. If the last two name several,
-    that is no answer. "A dog" is no choice of A.
+    It looks, in this order, at `\\boxed{}`, at what follows the last "answer", at a reply that is or begins with a
+    letter ("B", "(b) Paris", "B. Paris"), at "option B", and at letters in brackets or emphasis. If the last two name
+    several, that is no answer. "A dog" is no choice of A.
     """
     one = f"[{re.escape(letters.upper() + letters.lower())}]"
     upper = f"[{re.escape(letters.upper())}]"
