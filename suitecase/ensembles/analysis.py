@@ -91,8 +91,8 @@ def error_correlation(recorded: Recorded) -> Pairs:
 def effective_members(recorded: Recorded, *, level: float = 0.95, draws: int = 2000, seed: int = 0) -> Estimate:
     """How many members that err independently vary as much in sum: k Σ var / Σ Σ cov of their errors.
 
-    That is k over Kish's design effect (1965, Survey Sampling): k for independent errors, 1 where all err together, more
-    than k where errors avoid each other. The interval is a percentile bootstrap over items.
+    That is k over Kish's design effect (1965, Survey Sampling): k for independent errors, 1 where all err together,
+    more than k where errors avoid each other. The interval is a percentile bootstrap over items.
 
     Raises:
         EnsembleError: If no member's errors vary, or all sums are equal.

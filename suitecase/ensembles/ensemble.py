@@ -135,11 +135,11 @@ class Ensemble:
         return (*self.members, self.escalate_to) if self.escalate_to else self.members
 
     def describe(self) -> dict[str, object]:
-        """What an answer follows from, beside the members' own doing, as JSON has it."""
+        """What an answer follows from, beside the members' own doing and timeouts, as JSON has it."""
         return {
             "members": [member.name for member in self.members], "strategy": described(self.strategy),
             "execution": described(self.execution), "normaliser": self.normaliser_name,
-            "alike": self.alike and self.alike.threshold, "quorum": self.quorum, "timeout_s": self.timeout_s,
+            "alike": self.alike and self.alike.threshold, "quorum": self.quorum,
             "escalate_to": self.escalate_to and self.escalate_to.name, "seed": self.seed,
         }  # fmt: skip
 

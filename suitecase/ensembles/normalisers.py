@@ -28,7 +28,7 @@ __all__ = ["NORMALISERS", "Normaliser", "boolean", "choice", "code", "json_value
 
 Normaliser: TypeAlias = Callable[[object], object]
 
-FENCE = re.compile(r"```[ \t]*([\w+#.-]*)[^\n]*\n(.*?)(?:\n[ \t]*```|\Z)", re.DOTALL)
+FENCE = re.compile(r"```[ \t]*([\w+#.-]*)[^\n]*\n(.*?)(?:^[ \t]*```|\Z)", re.DOTALL | re.MULTILINE)
 
 
 def none(raw: object) -> object:

@@ -84,8 +84,8 @@ class Recorded:
         """
         n, names = len(truth), tuple(answers)
         problems = ["there are no members."] * (not names) + ["there are no items."] * (not n)
-        beside: list[tuple[str, Mapping[str, object]]] = [("answers", answers), ("cost_usd", cost_usd or answers)]
-        beside.append(("confidence", confidence or answers))
+        told = (("answers", answers), ("cost_usd", cost_usd), ("confidence", confidence))
+        beside = [(what, cast("Mapping[str, object]", given)) for what, given in told if given is not None]
         for what, given in beside:
             problems += [f"{what}: {name!r} is no member." for name in given if name not in answers]
             problems += [f"{what}: nothing is said of {name!r}." for name in names if name not in given]
@@ -174,8 +174,9 @@ class Recorded:
 
     def only(self, places: NDArray[np.intp]) -> Recorded:
         """Some of the items."""
+        items = tuple(self.items[int(i)] for i in cast("list[int]", places.tolist()))
         return Recorded(
-            self.members, tuple(self.items[int(i)] for i in cast("list[int]", places.tolist())), self.codes[places], self.rank[places],
+            self.members, items, self.codes[places], self.rank[places],
             self.truth[places], None if self.cost_usd is None else self.cost_usd[places],
             None if self.confidence is None else self.confidence[places],
         )  # fmt: skip

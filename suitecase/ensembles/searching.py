@@ -163,7 +163,7 @@ def check(recorded: Recorded, budget_usd: float, routes: Sequence[Hashable] | No
         problems.append("the costs aren't known for all calls: give cost_usd.")
     else:
         cheapest = float(recorded.cost_usd.mean(axis=0).min())
-        if not budget_usd >= cheapest:
+        if not budget_usd >= cheapest * (1 - 1e-9):
             problems.append(f"budget_usd is {budget_usd!r}, and the cheapest member costs {cheapest:.3g} an item.")
     if problems:
         raise EnsembleError(problems)
@@ -182,7 +182,7 @@ def dealt(route: Places, folds: int, seed: int) -> list[Places]:
 
 
 class Table:
-    """Everything that is tried, on all items; what has to be learned is learned anew from each set of training items."""
+    """Everything that is tried, on all items; what is learned is learned anew from each set of training items."""
 
     def __init__(self, recorded: Recorded, folds: int, options: int) -> None:
         self.recorded, self.folds, self.options = recorded, folds, options
