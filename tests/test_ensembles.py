@@ -238,6 +238,9 @@ def test_no_consensus_is_escalated_or_an_error_with_its_costs() -> None:
     result = ask(members, strategy=Unanimous(), escalate_to=saying("big", Reply("y", cost_usd=1.0)))
     assert (result.answer, result.decided_by, result.agreement, result.cost_usd) == ("y", "escalation", 0.5, 1.75)
     assert [vote.member for vote in result.votes] == ["a", "b", "big"]
+    # Who decides alone needs no confidence, and no list.
+    unsure = panel({"a": Reply("x", 0.0), "b": Reply("y", 0.0)})
+    assert ask(unsure, strategy="weighted", escalate_to=saying("big", "z")).answer == "z"
     with pytest.raises(NoConsensusError, match="then 'big' was asked: OSError"):
         ask(members, strategy=Unanimous(), escalate_to=saying("big", FAILS))
 
@@ -317,6 +320,17 @@ def test_hedged_takes_the_first_answer() -> None:
     assert ask([saying("primary", FAILS), saying("backup", "x")], execution=Hedged(waits)).answer == "x"
     with pytest.raises(QuorumError, match="primary: OSError: no connection; backup: it gave nothing"):
         ask([saying("primary", FAILS), saying("backup", "")], execution=Hedged(waits))
+
+
+def test_an_ensemble_may_be_a_member() -> None:
+    """Its agreement is its confidence, its costs are the member's."""
+    inner = Ensemble([saying("a", Reply("X", cost_usd=0.25)), saying("b", "x"), saying("c", "y")])
+    split = Ensemble(panel({"a": "x", "b": "y"}), strategy="unanimous")
+    members = [Member("inner", inner), Member("split", split), saying("d", Reply("x", 0.2))]
+    result = ask(members, strategy="weighted")
+    assert (result.answer, result.text, result.cost_usd) == ("x", "X", 0.25)
+    assert result.confidence == pytest.approx(2 / 3)
+    assert result.votes[1].status is Status.FAILED
 
 
 def test_plain_functions_run_beside_each_other() -> None:
@@ -452,6 +466,7 @@ def test_what_is_wrong_is_said_before_any_call() -> None:
         ({"execution": Cascade(agreement=0.5, min_members=3)}, "min_members is 3: from 1 to all 2 members"),
         ({"execution": Hedged(HedgePolicy()), "quorum": 2}, "the first answer decides"),
         ({"execution": Hedged(HedgePolicy(max_backups=2))}, "2 members are too few for max_backups=2"),
+        ({"execution": Hedged("soon")}, "give a HedgePolicy"),  # type: ignore[arg-type]
         ({"strategy": Plurality(1.2)}, "threshold is 1.2"),
         ({"strategy": Weighted({"a": 0, "b": 0})}, "all weights are 0"),
         ({"strategy": "ranked", "alike": Alike(edit_similarity)}, "ranked lists can't be grouped"),

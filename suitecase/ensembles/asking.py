@@ -1,22 +1,20 @@
-"""A question on its way: members are called, their replies read, and the votes counted."""
+"""A question on its way: members are called, and their votes counted."""
 
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-from suitecase.ensembles.calls import Ending, call
-from suitecase.ensembles.normalisers import Normaliser
+from suitecase.ensembles.calls import call
+from suitecase.ensembles.reading import spent, vote_of
 from suitecase.ensembles.records import (
     EnsembleResult,
     Member,
     NoConsensusError,
     QuorumError,
-    Reply,
     Status,
     UnansweredError,
     Vote,
@@ -77,45 +75,12 @@ class Asked:
         timeout_s = ensemble.timeout_s if member.timeout_s is None else member.timeout_s
         self.begun_s[member.name] = time.perf_counter()
         # What stands if it is cancelled meanwhile.
-        self.votes[member.name] = booked(Vote(member.name, Status.CANCELLED), None, member)
+        self.votes[member.name] = Vote(member.name, Status.CANCELLED, **spent(None, member))
         ending = await call(member.call, arguments, timeout_s=timeout_s, tell_stuck=lambda: ensemble.stuck(member))
         if ending.error is not None:
             self.errors[member.name] = ending.error
-        is_last = member.name == self.members[-1].name
-        vote = self.votes[member.name] = self.vote_of(member, ending, is_last=is_last)
+        vote = self.votes[member.name] = vote_of(ensemble, member, ending)
         return vote
-
-    def vote_of(self, member: Member, ending: Ending, *, is_last: bool) -> Vote:
-        """What a call's end means."""
-        vote = Vote(member.name, Status.ANSWERED, latency_s=ending.latency_s)
-        if ending.error is not None:
-            status = Status.TIMED_OUT if ending.timed_out else Status.FAILED
-            text = str(ending.error) if ending.timed_out else f"{type(ending.error).__name__}: {ending.error}"
-            return booked(replace(vote, status=status, error=text[:2000]), ending.error, member)
-        reply = ending.value if isinstance(ending.value, Reply) else Reply(ending.value)
-        vote = booked(replace(vote, raw=reply.answer), reply, member)
-        try:
-            return self.read(vote, reply, is_last=is_last)
-        except Exception as error:  # the user's normaliser, or a value that JSON doesn't know
-            return replace(vote, status=Status.UNREADABLE, error=f"{type(error).__name__}: {error}"[:2000])
-
-    def read(self, vote: Vote, reply: Reply, *, is_last: bool) -> Vote:
-        """A vote with its answer normalised."""
-        ensemble, raw = self.ensemble, reply.answer
-        if raw is None or (isinstance(raw, str) and not raw.strip()):
-            return replace(vote, status=Status.EMPTY, error="it gave nothing")
-        confidence = None if reply.confidence is None else float(reply.confidence)
-        if confidence is not None and not 0 <= confidence <= 1:
-            raise ValueError(f"its confidence is {confidence!r}: from 0 to 1")
-        if ensemble.strategy.ranks:
-            vote = with_ranking(vote, raw, ensemble.normaliser)
-        else:
-            answer = plain(ensemble.normaliser(raw))
-            vote = replace(vote, answer=answer, key=key_of(answer), choice=key_of(answer))
-        vote = replace(vote, confidence=confidence)
-        why = f"the normaliser {ensemble.normaliser_name!r} finds no answer in it" if vote.answer is None else None
-        why = why or ensemble.strategy.unusable(vote) or ensemble.execution.unusable(vote, is_last=is_last)
-        return replace(vote, status=Status.UNREADABLE, error=why) if why else vote
 
     async def result(self) -> EnsembleResult:
         """The answer, once everybody was asked who is to be.
@@ -190,43 +155,6 @@ class Asked:
                   if vote.status is not Status.ANSWERED]  # fmt: skip
         said = f"{answered} of {len(self.members)} members answered, and the quorum is {self.quorum}"
         return f"{said}: {'; '.join(others):.1000}." if others else f"{said}."
-
-
-def with_ranking(vote: Vote, raw: object, normaliser: Normaliser) -> Vote:
-    """A vote that is a list, best first, each entry normalised.
-
-    Raises:
-        ValueError: If it is no list, or names an option twice.
-    """
-    if isinstance(raw, str) or not isinstance(raw, Sequence):
-        raise ValueError("a ranked vote is a list, best first")
-    answers = [plain(normaliser(each)) for each in cast("Sequence[object]", raw)]
-    keys = tuple(key_of(each) for each in answers)
-    if len(set(keys)) < len(keys) or None in answers:
-        raise ValueError("a ranked vote names each option once")
-    if not keys:
-        return vote
-    return replace(vote, answer=answers[0], key=keys[0], choice=keys[0], ranking=keys)
-
-
-def booked(vote: Vote, told: object, member: Member) -> Vote:
-    """A vote with what a reply or an error says that the call cost; else with the member's price, as an estimate."""
-    cost_usd = amount_of(told, "cost_usd")
-    tokens = [None if (n := amount_of(told, f"{way}_tokens")) is None else int(n) for way in ("input", "output")]
-    estimated = cost_usd is None and member.cost_usd is not None
-    return replace(
-        vote, cost_usd=member.cost_usd if estimated else cost_usd, cost_estimated=estimated,
-        input_tokens=tokens[0], output_tokens=tokens[1],
-    )  # fmt: skip
-
-
-def amount_of(told: object, name: str) -> float | None:
-    """An amount that a reply or an error tells; None if it is no number of at least 0."""
-    try:
-        value = float(getattr(told, name, None))  # pyright: ignore[reportArgumentType]
-    except (TypeError, ValueError):
-        return None
-    return value if 0 <= value < math.inf else None
 
 
 def question_text(question: object, context: object) -> str:

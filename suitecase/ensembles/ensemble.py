@@ -160,6 +160,8 @@ class Ensemble:
         except UnansweredError as error:
             self.tell(error.votes, tell_costs, "warning", f"no answer: {error}", {})
             raise
+        if self.observe is None:
+            return result
         text = f"{result.answer!r:.80} by {result.decided_by}, agreement {result.agreement:.0%}"
         told = result.record()
         facts = {name: told[name] for name in ("answer", "agreement", "decided_by", "tied", "latency_s", "cost_usd")}

@@ -11,10 +11,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from suitecase.ensembles.records import Member, Status, Vote
-from suitecase.hedging import AllCallsFailedError, Call, HedgePolicy, HedgeTimeoutError, hedged
+
+if TYPE_CHECKING:
+    from suitecase.hedging import Call, HedgePolicy
 
 __all__ = ["EXECUTIONS", "Cascade", "Execution", "Hedged", "Parallel", "Poll", "Sequential"]
 
@@ -183,12 +185,16 @@ class Hedged(Execution):
         return 1
 
     def problems(self, members: int, quorum: int) -> list[str]:
+        if not isinstance(getattr(self.policy, "max_backups", None), int):
+            return [f"hedged: policy is {self.policy!r:.80}: give a HedgePolicy."]
         wrong = [f"hedged: the first answer decides, so a quorum of {quorum} is never there."] * (quorum > 1)
         if self.policy.max_backups >= members:
             wrong.append(f"hedged: {members} members are too few for max_backups={self.policy.max_backups}.")
         return wrong
 
     async def run(self, poll: Poll) -> Vote | None:
+        from suitecase.hedging import AllCallsFailedError, HedgeTimeoutError, hedged
+
         by_name = {member.name: member for member in poll.members}
 
         async def ask(call: Call) -> Vote:

@@ -40,7 +40,8 @@ class Member:
         name: Unique within its ensemble.
         call: A plain or an async function of the question, or of the question and a `context`. It returns an answer
             (text, a number, any JSON value; for ranked votes a list, best first) or a `Reply`. An error that it raises
-            may tell its cost as `cost_usd`, `input_tokens`, `output_tokens`. Plain functions are called in threads.
+            may tell its cost as `cost_usd`, `input_tokens`, `output_tokens`. Plain functions are called in threads. An
+            `Ensemble` may be a member of another; its agreement is then its confidence.
         cost_usd: Of a call whose cost nobody tells, such as one that timed out; booked as an estimate.
         timeout_s: Seconds for a call; None takes the ensemble's.
     """
