@@ -6,7 +6,9 @@ import asyncio
 import functools
 import threading
 from collections.abc import Mapping
+from dataclasses import replace
 from fractions import Fraction
+from itertools import product
 from typing import Any
 
 import pytest
@@ -23,6 +25,7 @@ from suitecase.ensembles import (
     EnsembleResult,
     Hedged,
     Majority,
+    Median,
     Member,
     NoConsensusError,
     Plurality,
@@ -30,8 +33,10 @@ from suitecase.ensembles import (
     Ranked,
     Reply,
     Status,
+    Strategy,
     Ties,
     Unanimous,
+    Vote,
     Weighted,
     edit_similarity,
     predict,
@@ -76,7 +81,7 @@ def outcome(members: list[Member], **options: Any) -> object:
 SAID = st.lists(st.sampled_from(["a", "b", "c", FAILS, ""]), min_size=1, max_size=7).map(
     lambda said: {f"m{i}": each for i, each in enumerate(said)}
 )
-SURE = st.lists(
+CONFIDENT = st.lists(
     st.builds(Reply, st.sampled_from(["a", "b", "c"]), st.sampled_from([0.1, 0.3, 0.6, 0.9, 1.0])),
     min_size=1,
     max_size=6,
@@ -102,7 +107,7 @@ def test_a_vote_does_not_depend_on_the_order_of_members(
 
 
 @LAWS
-@given(SURE, st.sampled_from(["weighted", "best_confidence"]), st.randoms(use_true_random=False))
+@given(CONFIDENT, st.sampled_from(["weighted", "best_confidence"]), st.randoms(use_true_random=False))
 def test_votes_by_confidence_do_not_depend_on_order_either(said: dict[str, Reply], strategy: str, rng: Any) -> None:
     """Sums of floats are exactly rounded."""
     members = panel(said)
@@ -122,7 +127,7 @@ def test_sequential_gives_the_answer_of_parallel(said: dict[str, str], chosen: o
 
 
 @LAWS
-@given(SURE)
+@given(CONFIDENT)
 def test_sequential_agrees_by_confidence_too(said: dict[str, Reply]) -> None:
     """Weights that aren't known beforehand count as 1 at the most."""
     assert (
@@ -169,6 +174,70 @@ def test_agreement_is_the_share_of_votes(said: dict[str, str]) -> None:
     assert result.agreement == counted.count(str(result.answer)) / len(counted)
     assert [vote.member for vote in result.votes] == list(said)
     assert result.answered == len(counted)
+
+
+A, B, C = (Vote("", Status.ANSWERED, answer=each, key=f'"{each}"', choice=f'"{each}"') for each in "abc")
+ONE, TWO, FIVE = (Vote("", Status.ANSWERED, answer=each, key=str(each), choice=str(each)) for each in (1, 2, 5))
+SURE = [replace(vote, confidence=sure) for vote in (A, B) for sure in (0.4, 1.0)]
+LISTS = [
+    replace(vote, ranking=order) for vote, order in ((A, ('"a"', '"b"')), (B, ('"b"', '"c"')), (C, ('"c"', '"b"')))
+]
+
+
+@pytest.mark.parametrize(
+    ("strategy", "ballots", "exact"),
+    [
+        (Majority(), [A, B, C, None], True),
+        (Plurality(0.5), [A, B, C, None], True),
+        (Plurality(0.67), [A, B, C, None], True),
+        (Unanimous(), [A, B, C, None], True),
+        (Weighted({f"m{i}": WEIGHTS[f"m{i}"] for i in range(5)}), [A, B, C, None], True),
+        (Weighted(), [*SURE, None], False),
+        (Median(), [ONE, TWO, FIVE, None], False),
+        (Ranked("runoff"), [*LISTS, None], False),
+    ],
+)
+def test_settled_is_exact(strategy: Strategy, ballots: list[Vote | None], exact: bool) -> None:
+    """In all ways in which five members can vote or fail: settled only if, and for counting just if, all ends are one.
+
+    With everybody heard nothing is left to settle: equals are the seed's to tell apart.
+    """
+    names = [f"m{i}" for i in range(5)]
+
+    def counted(said: tuple[Vote | None, ...]) -> list[Vote]:
+        return [replace(vote, member=name) for name, vote in zip(names, said, strict=False) if vote is not None]
+
+    ends: dict[tuple[Vote | None, ...], set[str | None]] = {}
+    for said in product(ballots, repeat=5):
+        votes = counted(said)
+        if votes:
+            keys = {strategy.decide(votes, Ties(seed)).key for seed in range(3)}
+            for length in range(1, 6):
+                ends.setdefault(said[:length], set()).update(keys)
+    for said, keys in ends.items():
+        votes = counted(said)
+        if votes and len(said) < 5:
+            settled = strategy.settled(votes, names[len(said) :], grouped=False)
+            assert settled <= (len(keys) == 1)
+            assert not exact or settled == (len(keys) == 1), (said, keys)
+
+
+def test_settled_is_safe_where_answers_are_grouped() -> None:
+    """Later answers may join groups, so that a leader's group is overtaken, or goes by another name."""
+    names = [f"m{i}" for i in range(5)]
+    near = Alike(lambda a, b: abs(a - b) <= 1)
+    ballots = [Vote("", Status.ANSWERED, answer=n, key=str(n), choice=str(n)) for n in range(4)]
+    ties = Ties(0)
+    found = 0
+    for strategy, said in product((Majority(), Plurality(0.67)), product(ballots, repeat=5)):
+        votes = [replace(vote, member=name) for name, vote in zip(names, said, strict=True)]
+        end = strategy.decide(near.group(votes, ties, {}), ties).key
+        for length in (2, 3, 4):
+            heard = near.group(votes[:length], ties, {})
+            if strategy.settled(heard, names[length:], grouped=True):
+                found += 1
+                assert strategy.decide(heard, ties).key == end
+    assert found
 
 
 def test_sequential_asks_no_more_than_it_takes() -> None:
@@ -489,6 +558,9 @@ def test_like_answers_count_as_one() -> None:
     )
     assert (result.answer, result.agreement) == ("color", 0.6)
     assert [vote.answer for vote in result.votes][:2] == ["colour", "color"]
+
+    chain = ask(panel({"a": 1, "b": 3, "c": 2}), alike=Alike(lambda a, b: max(a, b) == 3), normaliser="none")
+    assert chain.agreement == 1.0
 
     def broken(a: object, b: object) -> float:
         raise ZeroDivisionError("similarity")
