@@ -87,12 +87,12 @@ def test_what_is_public_is_listed(module: Path) -> None:
     "module",
     [
         "suitecase",
+        "suitecase.ensembles",
         "suitecase.rundir",
         "suitecase.tables",
         "suitecase.queries",
         "suitecase.stats",
         "suitecase.reports",
-        "suitecase.ensembles",
     ],
 )
 def test_importing_is_light(module: str) -> None:
