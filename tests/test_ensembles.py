@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import subprocess
+import sys
 import threading
 from collections.abc import Mapping
 from dataclasses import replace
@@ -639,3 +641,9 @@ def test_a_strategy_of_ones_own() -> None:
     assert ask(panel({"a": "x", "b": "x", "c": "y"}), strategy=Contrarian()).answer == "y"
     with pytest.raises(NoConsensusError, match="'none' gave no answer"):
         ask(panel({"a": "x"}), strategy=Custom(lambda votes: None, label="none"))
+
+
+def test_importing_it_is_light() -> None:
+    """What analyses is imported when it is first used."""
+    script = "import sys, suitecase.ensembles; print({'numpy', 'scipy', 'pydantic', 'inspect_ai'} & {*sys.modules})"
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "set()\n"

@@ -85,15 +85,7 @@ def test_what_is_public_is_listed(module: Path) -> None:
 
 @pytest.mark.parametrize(
     "module",
-    [
-        "suitecase",
-        "suitecase.ensembles",
-        "suitecase.rundir",
-        "suitecase.tables",
-        "suitecase.queries",
-        "suitecase.stats",
-        "suitecase.reports",
-    ],
+    ["suitecase", "suitecase.rundir", "suitecase.tables", "suitecase.queries", "suitecase.stats", "suitecase.reports"],
 )
 def test_importing_is_light(module: str) -> None:
     """What only reads imports no library that takes long."""
