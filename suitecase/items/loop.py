@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypedDict, TypeVar, Unpack, cast
 
+from suitecase.ensembles import Ensemble
 from suitecase.items.dataset import Dataset, Key
 from suitecase.items.drivers import Call, Pace, SharedLimits, drive_asyncio, drive_here, run_loop
 from suitecase.items.ledger import FAILED, NONE, RESULTS, SKIPPED, SUCCEEDED, Ledger
@@ -24,6 +25,7 @@ from suitecase.items.results import RESERVED, summarise, write_results
 from suitecase.items.retries import RetryPolicy
 from suitecase.items.steps import Hooks, Loop, OnInvalid
 from suitecase.items.stops import Breaker, Stop, Window, stop_on_signals
+from suitecase.items.voting import Score, voting
 from suitecase.limits import Limits, LimitsError
 
 __all__ = ["aprocess", "process"]
@@ -55,6 +57,7 @@ class Options(TypedDict, total=False):
     failure_budget: int | None
     metrics: Mapping[str, Metric] | None
     on_invalid: OnInvalid
+    score: Score | None
     failed_counts_as: Mapping[str, float] | None
     derived: Mapping[str, Callable[[Sequence[Row]], object]] | None
     before_item: Callable[[ItemContext], object] | None
@@ -73,6 +76,10 @@ def process(items: Iterable[ItemT], fn: Function[ItemT], **options: Unpack[Optio
     second parameter named `context`, or one without default). It returns a number (the metric `score`), a mapping of
     metrics that may also hold `output`, `cost_usd`, `input_tokens` and `output_tokens`, or an `ItemResult`. What it
     raises concerns that item only. An error may tell its cost by the same names as attributes.
+
+    An `Ensemble` in place of `fn` is asked each item: the row's output is the record of its result with all votes, the
+    metrics are `agreement` and what `score` says, the cost is that of all members. What the ensemble consists of
+    belongs to `parameters`. A question without quorum or consensus is a failed item.
 
     A plain function is called in this thread, one item after the other; with `max_parallel`, `timeout_s` or a rate, in
     threads. An async one gets an event loop of its own, also where one is running already (Jupyter), while this waits.
@@ -104,6 +111,8 @@ def process(items: Iterable[ItemT], fn: Function[ItemT], **options: Unpack[Optio
             number.
         on_invalid: What a value that doesn't fit means. "continue": the row is kept without it, and names it as
             `invalid`. "retry": the call failed. "abort": the row failed and the loop stops.
+        score: With an ensemble: a function of an item and an `EnsembleResult`, that gives a number (the metric `score`)
+            or a mapping of metrics.
         failed_counts_as: Values that failed rows count with in the means, such as {"accuracy": 0.0}. Default: they
             have none, and are counted beside the mean as `missing`.
         derived: Figures of your own for results.json, from the rows in the order of the dataset.
@@ -176,6 +185,10 @@ class Plan:
             problems.append(str(error))
         if problems or dataset is None:
             raise ItemsError("\n".join(problems))
+        if isinstance(fn, Ensemble):
+            options = options.copy()
+            options["parameters"] = {**(options.get("parameters") or {}), "ensemble": fn.describe()}
+            fn = voting(fn, options.get("score"))
         return cls(
             dataset, call_of(fn, dataset.items), is_async(fn), folder, options, Schema(options.get("metrics") or {})
         )
@@ -288,6 +301,8 @@ def problems_of(fn: Callable[..., Any], options: Options) -> list[str]:
     problems = [f"there is no option {name!r}{nearest(name, known)}." for name in sorted(options.keys() - known.keys())]
     problems += number_problems(options)
     problems += type_problems(options)
+    if options.get("score") is not None and not isinstance(fn, Ensemble):
+        problems.append("score is for an ensemble: a function tells its metrics itself.")
     for policy in (options.get("retry"), options.get("breaker")):
         if isinstance(policy, RetryPolicy | Breaker):
             problems += policy.problems()
@@ -340,6 +355,8 @@ def type_problems(options: Mapping[str, Any]) -> list[str]:
         problems.append(f"retry is {options['retry']!r:.80}: give a RetryPolicy.")
     if not isinstance(options.get("breaker"), Breaker | None):
         problems.append(f"breaker is {options['breaker']!r:.80}: give a Breaker, or None.")
+    if (score := options.get("score")) is not None and (not callable(score) or is_async(score)):
+        problems.append(f"score is {score!r:.80}: give a plain function of an item and an ensemble's result.")
     if not isinstance(options.get("parameters") or {}, Mapping):
         problems.append(f"parameters is {options['parameters']!r:.80}: give a mapping.")
     kinds: tuple[tuple[str, Callable[[object], bool], str], ...] = (
