@@ -15,11 +15,12 @@ PACKAGE = Path(__file__).resolve().parent.parent / "suitecase"
 
 LAYERS = (
     {"errors"},
-    {"rundir", "inspect_bridge", "stats", "design", "sandbox", "limits", "scaffold"},
+    {"rundir", "stats", "design", "sandbox", "limits", "scaffold"},
     {"hedging"},
     {"ensembles"},
-    {"items"},
-    {"tables", "tracking", "policies"},
+    {"items", "tracking"},
+    {"inspect_bridge"},
+    {"tables", "policies"},
     {"compare", "queries", "datasets", "traces", "launchers"},
     {"reports", "optimise"},
     {"cli", "board", "mcp_server"},
