@@ -82,7 +82,7 @@ class Script(BaseModel):
     max_connections: int = Field(default=10, ge=1)
 
 
-@dataclass
+@dataclass(eq=False)  # exceptions are kept in sets
 class ScriptedError(Exception):
     """An error that a rule asked for."""
 
