@@ -628,7 +628,7 @@ def check_options(suite: Suite, options: Options) -> list[str]:
     if options.allow_mixed_code and options.same_code:
         problems.append("--same-code refuses other code, --allow-mixed-code goes on with it: leave one of them out.")
     if options.allow_mixed_code and (suite.mode != "inspect" or options.resume is None):
-        problems.append("--allow-mixed-code goes on with the logs of a run in Inspect mode: say of which with --resume.")
+        problems.append("--allow-mixed-code goes on with logs of a run in Inspect mode: say of which with --resume.")
     if options.again and options.confirm_above is not None:
         problems.append("--confirm-above can't tell what --again costs: leave one of them out.")
     at_once = cast(object, options.parallelism)
@@ -3963,10 +3963,15 @@ class LogHeader:
 
 
 def final_logs(attempt: Attempt) -> list[LogHeader]:
-    """The logs that an attempt finished; of a task that it retried, the last."""
+    """The logs that an attempt finished; of a task that it retried, the last, if that was finished."""
     paths = sorted(attempt.folder.rglob("*.eval"), key=lambda path: path.stat().st_mtime_ns)
-    headers = [header for header in map(read_log_header, paths) if header is not None]
-    return list({header.task_id: header for header in headers}.values())
+    last: dict[str, LogHeader] = {}
+    for path in paths:
+        if header := read_log_header(path):
+            last[header.task_id] = header
+        else:  # what it went on with is not its own; a log's name ends with the id of its task
+            last = {task_id: header for task_id, header in last.items() if task_id not in path.name}
+    return list(last.values())
 
 
 def read_log_header(path: Path) -> LogHeader | None:

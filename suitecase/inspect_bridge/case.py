@@ -57,7 +57,7 @@ class Case:
         folder = Path(config.output_dir)
         told = os.environ.get("SUITECASE_OUTPUT_DIR") or ""
         by_runner = bool(told) and os.path.realpath(told) == os.path.realpath(folder)
-        environment = os.environ if by_runner else {}
+        environment = dict(os.environ) if by_runner else {}
         code: dict[str, Any] = json.loads(environment.get(CODE) or "{}")
         config_json = (folder / "config.json").read_bytes() if by_runner else b""
         fields = json.loads(config_json) if config_json else config.model_dump(mode="json")

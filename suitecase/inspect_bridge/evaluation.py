@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
-from inspect_ai import Task, eval_set
-from inspect_ai import eval as evaluate
+import inspect_ai
+from inspect_ai import Task
 from inspect_ai.dataset import Dataset
 from inspect_ai.log import EvalLog
 
-import suitecase.inspect_bridge.registry  # noqa: F401  # so that its models can be named
+import suitecase.inspect_bridge.registry  # noqa: F401  # pyright: ignore[reportUnusedImport]
 from suitecase.errors import SuitecaseError
 from suitecase.inspect_bridge.case import Case, ConfigLike
 from suitecase.inspect_bridge.earlier import continue_earlier
@@ -18,6 +18,10 @@ from suitecase.inspect_bridge.progress import count_kept
 from suitecase.inspect_bridge.served import record_served
 
 __all__ = ["EvaluationError", "run_inspect"]
+
+# The types of some arguments are of packages that Inspect does without.
+evaluate = cast(Callable[..., list[EvalLog]], inspect_ai.eval)  # pyright: ignore[reportUnknownMemberType]
+evaluate_set = cast(Callable[..., tuple[bool, list[EvalLog]]], inspect_ai.eval_set)  # pyright: ignore[reportUnknownMemberType]
 
 # The runner retries; what only one of `eval` and `eval_set` takes can't be passed on to both.
 OURS = (
@@ -98,7 +102,7 @@ def evaluated(tasks: Sequence[Task], folder: str, arguments: Mapping[str, Any], 
     if not going_on:
         return evaluate(list(tasks), log_dir=folder, log_format="eval", log_header_only=True, **arguments)
     once = {"retry_attempts": 0, "retry_immediate": False, "log_dir_allow_dirty": True}
-    return eval_set(list(tasks), log_dir=folder, log_format="eval", **once, **arguments)[1]
+    return evaluate_set(list(tasks), log_dir=folder, log_format="eval", **once, **arguments)[1]
 
 
 def with_seeds(eval_args: Mapping[str, Any], seed: int) -> dict[str, Any]:
