@@ -6,6 +6,7 @@ import anyio
 from inspect_ai.model import ChatMessage, GenerateConfig, ModelOutput
 from inspect_ai.tool import ToolChoice, ToolInfo
 from inspect_ai.util import LimitExceededError
+from tenacity import RetryError
 
 from suitecase.inspect_bridge.members import MemberModels, answered_by, is_refusal
 
@@ -54,7 +55,7 @@ class FallbackAPI(MemberModels):
             except LimitExceededError:  # of the sample, not of this member
                 raise
             except Exception as error:
-                why = f"no answer within {self.timeout_s:g} s" if isinstance(error, TimeoutError) else str(error)
+                why = f"no answer within {self.timeout_s:g} s" if isinstance(error, TimeoutError) else reason_of(error)
                 passed_over.append({"model": name, "reason": why})
                 error.add_note(name)
                 errors.append(error)
@@ -66,3 +67,9 @@ class FallbackAPI(MemberModels):
         if refusal:
             return answered_by(refusal[1], {"fallback": {"answered": refusal[0], "passed_over": passed_over}})
         raise AllFailedError(f"none of {', '.join(self.names)} answered", errors)
+
+
+def reason_of(error: Exception) -> str:
+    """What went wrong, where Inspect only says that it has tried often enough."""
+    cause = error.__cause__ if isinstance(error, RetryError) else None
+    return str(cause or error) or type(error).__name__

@@ -22,6 +22,7 @@ from inspect_ai.model import (
 )
 from inspect_ai.tool import ToolChoice, ToolInfo
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from tenacity import wait_fixed
 
 from suitecase.errors import SuitecaseError
 
@@ -71,6 +72,7 @@ class Script(BaseModel):
         calls: A file to which every call appends a line of JSON: `model`, `question`, `asked` (how often by now in
             this process), `pid`. Relative to the script's file.
         seed: Other draws of everything that is drawn.
+        retry_wait_s: How long Inspect waits before it tries again; its own wait begins with 3 s.
         max_connections: How many calls Inspect has in flight, if nobody says so.
     """
 
@@ -79,6 +81,7 @@ class Script(BaseModel):
     rules: tuple[Rule, ...] = ()
     calls: str | None = None
     seed: int = 0
+    retry_wait_s: float = Field(default=0.05, ge=0)
     max_connections: int = Field(default=10, ge=1)
 
 
@@ -186,6 +189,9 @@ class ScriptedAPI(ModelAPI):
 
     def max_connections(self) -> int:
         return self.script.max_connections
+
+    def retry_wait(self) -> wait_fixed:
+        return wait_fixed(self.script.retry_wait_s)
 
     def should_retry(self, ex: Exception) -> bool | RetryDecision:
         kind = ex.kind if isinstance(ex, ScriptedError) else None
