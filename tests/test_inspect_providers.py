@@ -157,6 +157,68 @@ def test_failure_of_all_holds_every_error(model: Any) -> None:
     assert isinstance(error.value.exceptions[1], TimeoutError)
 
 
+def test_hedge_answers_if_the_primary_is_slow(model: Any, tmp_path: Path) -> None:
+    """The backup's answer comes, the primary is cancelled; the metadata have both calls and an estimate of the loser's."""
+    slow = model("slow", {"error": "hang"}, calls="calls.jsonl")
+    quick = model("quick", {"answer": "42", "input_tokens": 3, "output_tokens": 4}, calls="calls.jsonl")
+    (output,) = ask(f"hedged/{slow},{quick}", "q", delay_s=0.02)
+    told = (output.metadata or {})["hedged"]
+    assert (output.completion, output.usage) == ("42", None)
+    assert (told["winner"], told["hedge_won"]) == (quick, True)
+    assert [call["target"] for call in told["calls"]] == [slow, quick]
+    assert told["losers_at_most"] == {"input_tokens": 3, "output_tokens": 4}
+    assert len((tmp_path / "calls.jsonl").read_text().splitlines()) == 2
+
+
+def test_quick_primary_is_not_hedged(model: Any) -> None:
+    """Without a reason, no second request."""
+    (output,) = ask(f"hedged/{model('quick', {'answer': '42'})}", "q", delay_s=30)
+    told = (output.metadata or {})["hedged"]
+    assert (told["hedge_won"], len(told["calls"])) == (False, 1)
+
+
+def test_race_that_failed_is_tried_again_by_inspect(model: Any) -> None:
+    """What Inspect would try again of a member, it tries again of the race."""
+    name = model("a", {"error": "rate_limit", "first": 2, "answer": "at last"})
+    (output,) = ask(f"hedged/{name}", "q", delay_s=30, max_backups=0, config=GenerateConfig(max_retries=3))
+    assert output.completion == "at last"
+
+
+def test_majority_of_members_answers(model: Any) -> None:
+    """The winner's whole output, without usage of its own; every vote stands in the metadata, of those that failed too."""
+    names = [
+        model("a", {"answer": "It is 42.", "served": "a-1"}),
+        model("b", {"answer": "41"}),
+        model("c", {"answer": "so: 42"}),
+        model("d", {"error": "bad_request"}),
+    ]
+    (output,) = ask(f"ensemble/{','.join(names)}", "q", normaliser="number")
+    told = (output.metadata or {})["ensemble"]
+    assert (output.completion, output.model, output.usage) == ("It is 42.", "a-1", None)
+    assert told["agreement"] == pytest.approx(2 / 3)
+    assert [vote["status"] for vote in told["votes"]] == ["answered", "answered", "answered", "failed"]
+    assert [vote.get("raw") for vote in told["votes"]] == ["It is 42.", "41", "so: 42", None]
+
+
+def test_cascade_ends_once_members_agree(model: Any, tmp_path: Path) -> None:
+    """Two cheap ones that agree are enough; the third is not asked."""
+    names = [model(name, {"answer": "42"}, calls="calls.jsonl") for name in ("a", "b", "c")]
+    (output,) = ask(f"cascade/{','.join(names)}", "q")
+    assert output.completion == "42"
+    assert len((tmp_path / "calls.jsonl").read_text().splitlines()) == 2
+
+
+def test_quorum_is_enforced(model: Any) -> None:
+    """Too few answers are an error, before the questions if it can be known."""
+    names = ",".join(
+        [model("a", {"answer": "42"}), model("b", {"error": "bad_request"}), model("c", {"error": "refusal"})]
+    )
+    with pytest.raises(SuitecaseError, match="quorum"):
+        ask(f"ensemble/{names}", "q")
+    with pytest.raises(SuitecaseError, match="quorum is 4"):
+        get_model(f"ensemble/{names}", quorum=4)
+
+
 @pytest.mark.parametrize(
     ("name", "told"),
     [
@@ -176,7 +238,9 @@ def test_registered_providers_are_those_of_the_entry_point() -> None:
     """`inspect eval --model fallback/…` finds them in a process that imports nothing of ours itself."""
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]["inspect_ai"]
     assert declared == {"suitecase": "suitecase.inspect_bridge.registry"}
-    assert set(importlib.import_module(declared["suitecase"]).__all__) >= {"fallback", "scripted"}
+    assert set(importlib.import_module(declared["suitecase"]).__all__) == {
+        *("cascade", "ensemble", "fallback", "hedged", "scripted")
+    }
 
 
 def test_only_public_names_of_inspect_are_used() -> None:

@@ -10,7 +10,7 @@ import os
 from inspect_ai.hooks import hooks
 from inspect_ai.model import ModelAPI, modelapi
 
-__all__ = ["fallback", "scripted"]
+__all__ = ["cascade", "ensemble", "fallback", "hedged", "scripted"]
 
 
 @modelapi(name="scripted")
@@ -27,6 +27,30 @@ def fallback() -> type[ModelAPI]:
     from suitecase.inspect_bridge.fallback import FallbackAPI
 
     return FallbackAPI
+
+
+@modelapi(name="hedged")
+def hedged() -> type[ModelAPI]:
+    """`hedged/<target>`: asked again beside if it is slow."""
+    from suitecase.inspect_bridge.hedged import HedgedAPI
+
+    return HedgedAPI
+
+
+@modelapi(name="ensemble")
+def ensemble() -> type[ModelAPI]:
+    """`ensemble/<a,b,c>`: their votes are counted."""
+    from suitecase.inspect_bridge.ensemble import EnsembleAPI
+
+    return EnsembleAPI
+
+
+@modelapi(name="cascade")
+def cascade() -> type[ModelAPI]:
+    """`cascade/<a,b,c>`: one after the other, until one is sure or they agree."""
+    from suitecase.inspect_bridge.ensemble import CascadeAPI
+
+    return CascadeAPI
 
 
 if os.environ.get("SUITECASE_OUTPUT_DIR"):  # elsewhere Inspect would announce a hook that does nothing
