@@ -867,8 +867,9 @@ def env_file_problems(path: str | None) -> list[str]:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
         return [f"--env-file {path} can't be read: {reason}."]
-    wrong = [line.original.line for line in lines if line.error or (line.key is not None and line.value is None)]
-    return [f"--env-file {path}, line {number}: write it NAME=VALUE." for number in wrong]
+    wrong = [line.original for line in lines if line.error or (line.key is not None and line.value is None)]
+    numbers = [each.line + each.string.partition(each.string.strip())[0].count("\n") for each in wrong]
+    return [f"--env-file {path}, line {number}: write it NAME=VALUE." for number in numbers]
 
 
 def read_env_file(path: str) -> dict[str, str]:

@@ -15,7 +15,7 @@ import pytest
 from inspect_ai.model import GenerateConfig, ModelOutput, get_model
 from tenacity import RetryError
 
-import suitecase.inspect_bridge.registry  # noqa: F401
+import suitecase.inspect_bridge.registry  # noqa: F401  # pyright: ignore[reportUnusedImport]
 from suitecase.errors import SuitecaseError
 from suitecase.inspect_bridge.fallback import AllFailedError
 from suitecase.inspect_bridge.scripted import ScriptedError
@@ -49,7 +49,7 @@ def model(tmp_path: Path) -> Any:
 
 
 def test_rules_decide_what_is_answered() -> None:
-    """The first rule that matches counts, with its groups, tokens and served id; without one the question comes back."""
+    """The first rule that matches counts, with its groups, tokens, served id; without one the question comes back."""
     script = {
         "rules": [
             {"match": r"(\d+) and (?P<b>\d+)", "answer": r"\g<b>, \1", "input_tokens": 7, "output_tokens": 9},
@@ -158,7 +158,7 @@ def test_failure_of_all_holds_every_error(model: Any) -> None:
 
 
 def test_hedge_answers_if_the_primary_is_slow(model: Any, tmp_path: Path) -> None:
-    """The backup's answer comes, the primary is cancelled; the metadata have both calls and an estimate of the loser's."""
+    """The backup's answer comes, the primary is cancelled; the metadata have both, and what the loser may have cost."""
     slow = model("slow", {"error": "hang"}, calls="calls.jsonl")
     quick = model("quick", {"answer": "42", "input_tokens": 3, "output_tokens": 4}, calls="calls.jsonl")
     (output,) = ask(f"hedged/{slow},{quick}", "q", delay_s=0.02)
@@ -185,7 +185,7 @@ def test_race_that_failed_is_tried_again_by_inspect(model: Any) -> None:
 
 
 def test_majority_of_members_answers(model: Any) -> None:
-    """The winner's whole output, without usage of its own; every vote stands in the metadata, of those that failed too."""
+    """The winner's whole output, without usage of its own; every vote stands in the metadata, failures too."""
     names = [
         model("a", {"answer": "It is 42.", "served": "a-1"}),
         model("b", {"answer": "41"}),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,16 +34,35 @@ class Earlier:
         return dict(self.log.metadata or {})
 
 
-def continue_earlier(case: Case) -> tuple[list[dict[str, Any]], int]:
-    """Put the newest log of each task of the case's earlier attempts into its folder, a killed one recovered.
+@dataclass(frozen=True, slots=True)
+class Continued:
+    """What an evaluation goes on with.
 
-    Returns:
-        The attempts that those logs tell of, oldest first, and how many samples are kept.
+    Attributes:
+        logs: Where Inspect finds them, by the id of their task.
+        attempts: Those that they tell of, oldest first.
+        kept: How many samples will not be asked again.
     """
+
+    logs: Mapping[str, Path]
+    attempts: list[dict[str, Any]]
+    kept: int
+
+    def drop_others(self, task_ids: Collection[str]) -> None:
+        """Hide the logs that Inspect did not go on with, because their task, model or settings are others."""
+        for task_id, path in self.logs.items():
+            if task_id not in task_ids and path.exists():
+                print(f"{path.name} is of another task, model or settings: this evaluation has started afresh.")
+                hide(path, path.parent)
+
+
+def continue_earlier(case: Case) -> Continued:
+    """Put the newest log of each task of the case's earlier attempts into its folder, a killed one recovered."""
     newest: dict[str, Earlier] = {}
     for earlier in sorted(earlier_logs(case), key=lambda each: each.mtime_ns):
         newest[earlier.log.task_id] = earlier
     attempts: dict[int, dict[str, Any]] = {}
+    logs: dict[str, Path] = {}
     kept = 0
     for earlier in newest.values():
         if not case.mixed and (earlier.facts["tree"] is None or earlier.facts["tree"] != case.facts["tree"]):
@@ -53,13 +72,14 @@ def continue_earlier(case: Case) -> tuple[list[dict[str, Any]], int]:
             )
             hide(earlier.log.path, case.folder)
             continue
-        samples = [sample for sample in read_samples(brought(earlier, case.folder)) if is_good(sample)]
+        path = logs[earlier.log.task_id] = brought(earlier, case.folder)
+        samples = [sample for sample in read_samples(path) if is_good(sample)]
         kept += len(samples)
         attempts |= {told["attempt"]: told for told in earlier.facts.get("attempts", [])}
         print(
             f"Goes on with attempt {earlier.facts['attempt']} of {earlier.log.task}: {len(samples)} samples are kept."
         )
-    return [attempts[number] for number in sorted(attempts)], kept
+    return Continued(logs, [attempts[number] for number in sorted(attempts)], kept)
 
 
 def earlier_logs(case: Case) -> Iterator[Earlier]:

@@ -6,6 +6,7 @@ import json
 import math
 from dataclasses import dataclass, field
 from functools import partial
+from typing import TypedDict
 
 from inspect_ai.model import ChatMessage, GenerateConfig, Model, ModelOutput
 from inspect_ai.tool import ToolChoice, ToolInfo
@@ -15,6 +16,12 @@ from suitecase.ensembles import Cascade, Ensemble, EnsembleResult, Execution, Me
 from suitecase.inspect_bridge.members import MemberModels, answered_by
 
 __all__ = ["CascadeAPI", "EnsembleAPI"]
+
+
+class Normalised(TypedDict, total=False):
+    """Left out, the strategy has its own."""
+
+    normaliser: str
 
 
 @dataclass
@@ -80,6 +87,7 @@ class EnsembleAPI(MemberModels):
         seed: int,
     ) -> None:
         """Check everything before the first question."""
+        named: Normalised = {} if normaliser is None else {"normaliser": normaliser}
         self.ensemble = Ensemble(
             [
                 Member(name, partial(self.ask, name, model))
@@ -90,7 +98,7 @@ class EnsembleAPI(MemberModels):
             quorum=quorum,
             timeout_s=timeout_s,
             seed=seed,
-            **({} if normaliser is None else {"normaliser": normaliser}),
+            **named,
         )
 
     async def ask(self, name: str, model: Model, request: Request) -> Reply:

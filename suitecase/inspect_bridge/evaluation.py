@@ -78,12 +78,13 @@ def run_inspect(config: ConfigLike, task: Task | Sequence[Task], **eval_args: An
     check(tasks, arguments, config)
     case = Case.of(config)
     case.folder.mkdir(parents=True, exist_ok=True)
-    attempts, kept = continue_earlier(case)
-    count_kept(kept)
-    facts = {**case.facts, "attempts": [*attempts, case.attempt_facts(kept)]}
+    earlier = continue_earlier(case)
+    count_kept(earlier.kept)
+    facts = {**case.facts, "attempts": [*earlier.attempts, case.attempt_facts(earlier.kept)]}
     arguments["metadata"] = {**cast(dict[str, Any], arguments.get("metadata") or {}), **facts}
     arguments["tags"] = [*cast(list[str], arguments.get("tags") or []), *case.tags]
-    logs = evaluated(tasks, str(case.folder), arguments, going_on=bool(attempts))
+    logs = evaluated(tasks, str(case.folder), arguments, going_on=bool(earlier.logs))
+    earlier.drop_others({log.eval.task_id for log in logs})
     if any(log.status == "cancelled" for log in logs):
         raise KeyboardInterrupt
     if any(log.status != "success" for log in logs):
