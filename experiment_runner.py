@@ -503,7 +503,7 @@ def make_plan(suite: Suite, options: Options) -> Plan:
     """
     suite = with_flags(suite, options)
     root = project_root(suite)
-    problems = check_declaration(suite) + env_file_problems(options.env_file)
+    problems = check_declaration(suite) + env_file_problems(options.env_file) + env_file_exposed(options.env_file, root)
     entry_point, entry_problems = find_entry_point(suite, root)
     results_dir, results_problems = find_results_dir(suite, options, root)
     problems += entry_problems + results_problems + check_options(suite, options)
@@ -870,6 +870,16 @@ def env_file_problems(path: str | None) -> list[str]:
     wrong = [line.original for line in lines if line.error or (line.key is not None and line.value is None)]
     numbers = [each.line + each.string.partition(each.string.strip())[0].count("\n") for each in wrong]
     return [f"--env-file {path}, line {number}: write it NAME=VALUE." for number in numbers]
+
+
+def env_file_exposed(path: str | None, root: Path) -> list[str]:
+    """Whether the file's content would be recorded, as part of the code."""
+    if path is None or not Path(path).resolve().is_relative_to(root):
+        return []
+    with suppress(GitError):
+        if git(root, "ls-files", "--cached", "--others", "--exclude-standard", "--", str(Path(path).resolve())):
+            return [f"--env-file {path} is part of the repository and would be recorded: add it to .gitignore."]
+    return []
 
 
 def read_env_file(path: str) -> dict[str, str]:

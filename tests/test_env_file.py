@@ -39,9 +39,20 @@ def test_bad_file_is_refused_without_showing_it(project: Project, content: str |
     """Its path and line are told, its content isn't: it may be a key."""
     if content is not None:
         project.write("keys.env", content)
+    project.write(".gitignore", "keys.env\n")
     project.suite({"a": "pass"})
     done = project.run("--env-file", "keys.env")
     assert done.code == 2
     assert told in done.stderr
     assert "4711" not in done.stdout + done.stderr
+    assert not (project.root / "results").exists()
+
+
+def test_file_that_would_be_recorded_with_the_code_is_refused(project: Project) -> None:
+    """An untracked file in the repository is part of the patch of a run, unless git ignores it."""
+    project.write("keys.env", f"A_KEY={SECRET}\n")
+    project.suite({"a": "pass"})
+    done = project.run("--env-file", "keys.env")
+    assert done.code == 2
+    assert "add it to .gitignore" in done.stderr
     assert not (project.root / "results").exists()

@@ -10,6 +10,7 @@ import signal
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from conftest import Finished, Kept, Project, wait_for
 from test_command import answer, suitecase
 from test_inspect_mode import Lab, commit, experiment_dir, published, run_dir
 
+from suitecase.errors import SuitecaseError
 from suitecase.inspect_bridge import EvalLog, read_eval_log, read_samples
 from suitecase.inspect_bridge.logs import header_of
 
@@ -287,3 +289,68 @@ def test_mixed_code_goes_on_if_that_is_asked_for(lab: Lab, killed_once: Kept) ->
         attempts = (log_of(project, "case").metadata or {})["attempts"]
         assert [each["attempt"] for each in attempts] == [1, 2]
         assert len({each["commit"] for each in attempts}) == 2
+
+
+# --- Refused before anything is asked --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Plain:
+    """A config, as far as `run_inspect` needs it."""
+
+    output_dir: str
+    seed: int = 7
+
+    def model_dump(self, *, mode: str) -> dict[str, Any]:
+        """The fields."""
+        return {"output_dir": self.output_dir, "seed": self.seed, "mode": mode}
+
+
+def test_shuffled_samples_need_ids(tmp_path: Path) -> None:
+    """Inspect numbers them after the shuffle; in the dataset's own order that does no harm."""
+    from inspect_ai import Task
+    from inspect_ai.dataset import MemoryDataset, Sample
+
+    from suitecase.inspect_bridge.evaluation import check, with_seeds
+
+    def task() -> Task:
+        return Task(dataset=MemoryDataset([Sample(input="q"), Sample(input="r", id="r")]), name="t")
+
+    config = Plain(str(tmp_path))
+    with pytest.raises(SuitecaseError, match="1 of 2 samples of t have no id"):
+        check([task()], with_seeds({}, 7), config)
+    check([task()], with_seeds({"sample_shuffle": False}, 7), config)
+    shuffled = task()
+    shuffled.dataset.shuffle(3)
+    with pytest.raises(SuitecaseError, match="no id"):
+        check([shuffled], with_seeds({"sample_shuffle": False}, 7), config)
+
+
+def test_all_that_is_wrong_is_told_at_once() -> None:
+    """What is run_inspect's own, a task that is none, no folder: one error, before anything is asked."""
+    from suitecase.inspect_bridge import run_inspect
+
+    wrong: Any = "my_task"
+    with pytest.raises(SuitecaseError) as error:
+        run_inspect(Plain(""), [wrong], log_dir="x", retry_attempts=3)
+    assert [problem.split(" is ")[0] for problem in error.value.problems] == [
+        "log_dir", "retry_attempts", "task", "config.output_dir"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("given", "shuffle", "seed"),
+    [
+        ({}, 7, 7),
+        ({"sample_shuffle": True}, 7, 7),
+        ({"sample_shuffle": 3, "seed": 5}, 3, 5),
+        ({"sample_shuffle": False}, None, 7),
+        ({"sample_id": ["a"]}, None, 7),
+    ],
+)
+def test_seed_of_the_config_orders_and_generates(given: dict[str, Any], shuffle: int | None, seed: int) -> None:
+    """One seed for all, unless another is given; samples that are named are not shuffled."""
+    from suitecase.inspect_bridge.evaluation import with_seeds
+
+    arguments = with_seeds(given, 7)
+    assert (arguments.get("sample_shuffle"), arguments["seed"]) == (shuffle, seed)
