@@ -129,7 +129,7 @@ def kill_case(lab: Lab, project: Project, variant: str, after_calls: int, *argum
 
 # --- Killed at random times ------------------------------------------------------------------------------------------
 
-KILLS = 3
+KILLS = 2
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ def resumed(lab: Lab, new_project: Callable[[str], Project]) -> Resumed:
 
 
 def test_killed_case_comes_out_as_an_undisturbed_one(resumed: Resumed) -> None:
-    """Sample by sample, after three kills -9 at random times."""
+    """Sample by sample, after kills -9 at random times."""
     killed, whole = (outcomes(log_of(resumed.project, variant)) for variant in ("killed", "whole"))
     assert killed == whole
     assert len(killed) == N
