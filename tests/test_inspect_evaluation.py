@@ -338,6 +338,14 @@ def test_all_that_is_wrong_is_told_at_once() -> None:
     ]  # fmt: skip
 
 
+def test_members_are_one_model() -> None:
+    """Inspect would take a text with commas for several evaluations."""
+    from suitecase.inspect_bridge.evaluation import with_seeds
+
+    assert with_seeds({"model": "ensemble/a/b,c/d"}, 7)["model"] == ["ensemble/a/b,c/d"]
+    assert with_seeds({"model": "a/b,c/d"}, 7)["model"] == "a/b,c/d"
+
+
 @pytest.mark.parametrize(
     ("given", "shuffle", "seed"),
     [

@@ -223,7 +223,8 @@ def test_quorum_is_enforced(model: Any) -> None:
     ("name", "told"),
     [
         ("fallback/scripted/a,scripted/a", "scripted/a is in it 2 times"),
-        ("fallback/scripted/a,", "missing between the commas"),
+        ("fallback/scripted/a,", "missing between two others"),
+        ("ensemble/scripted/a", "needs 2. Write them a+b"),
         ("fallback/a", "a is no provider/model"),
         ("fallback/scripted/a,nobody/b", "nobody"),
     ],
@@ -232,6 +233,12 @@ def test_wrong_members_are_told_before_anything_is_asked(name: str, told: str) -
     """A model twice, none, no provider or an unknown one."""
     with pytest.raises((SuitecaseError, ValueError), match=re.escape(told)):
         get_model(name)
+
+
+def test_plus_separates_members_where_a_comma_can_not() -> None:
+    """`--model a,b` is two evaluations to Inspect."""
+    (output,) = ask("fallback/scripted/a+scripted/b", "q")
+    assert (output.metadata or {})["fallback"]["answered"] == "scripted/a"
 
 
 def test_registered_providers_are_those_of_the_entry_point() -> None:

@@ -23,6 +23,7 @@ __all__ = ["EvaluationError", "run_inspect"]
 evaluate = cast(Callable[..., list[EvalLog]], inspect_ai.eval)  # pyright: ignore[reportUnknownMemberType]
 evaluate_set = cast(Callable[..., tuple[bool, list[EvalLog]]], inspect_ai.eval_set)  # pyright: ignore[reportUnknownMemberType]
 
+MEMBER_PROVIDERS = ("cascade", "ensemble", "fallback", "hedged")
 # The runner retries; what only one of `eval` and `eval_set` takes can't be passed on to both.
 OURS = (
     *("log_dir", "log_format", "log_dir_allow_dirty", "log_header_only", "task_args", "task_retry_attempts"),
@@ -114,6 +115,9 @@ def with_seeds(eval_args: Mapping[str, Any], seed: int) -> dict[str, Any]:
         arguments["sample_shuffle"] = seed
     elif shuffle is False:
         arguments["sample_shuffle"] = None
+    model = arguments.get("model")
+    if isinstance(model, str) and model.partition("/")[0] in MEMBER_PROVIDERS:
+        arguments["model"] = [model]  # as a text, Inspect takes a,b for two evaluations
     return arguments
 
 

@@ -18,7 +18,7 @@ __all__ = ["HedgedAPI"]
 
 
 class HedgedAPI(MemberModels):
-    """Hedges a model with itself, or with the further ones of its list: `hedged/a` or `hedged/a,b`.
+    """Hedges a model with itself, or with the further ones of its list: `hedged/a` or `hedged/a+b`.
 
     Inspect tries a failed race again, as it would the member itself; the member's own tries would hide from the race
     that a target has too much to do.
@@ -45,7 +45,7 @@ class HedgedAPI(MemberModels):
         timeout_s: float | None = None,
         state_file: str | None = None,
     ) -> None:
-        super().__init__(model_name, base_url, api_key, config, "hedged")
+        super().__init__(model_name, base_url, api_key, config, "hedged", least=1)
         self.policy = HedgePolicy(
             delay=Percentile(percentile) if delay_s is None else Fixed(delay_s),
             budget=Budget(budget),

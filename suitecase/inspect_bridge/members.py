@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from typing import Any
 
@@ -20,17 +21,33 @@ class MemberModels(ModelAPI):
 
     Their usage is booked by themselves; the outer output has none, or it would count twice.
 
+    Args:
+        model_name: The models, with + or a comma between them.
+        provider: What stands before the names.
+        least: How many there must be.
+
     Raises:
-        SuitecaseError: The list has nothing in it, or a model twice.
+        SuitecaseError: With all that is wrong with the names.
     """
 
     def __init__(
-        self, model_name: str, base_url: str | None, api_key: str | None, config: GenerateConfig | None, provider: str
+        self,
+        model_name: str,
+        base_url: str | None,
+        api_key: str | None,
+        config: GenerateConfig | None,
+        provider: str,
+        least: int = 2,
     ) -> None:
         super().__init__(model_name, base_url, api_key, [], config or GenerateConfig())
-        names = [name.strip() for name in model_name.split(",")]
+        names = [name.strip() for name in re.split(r"[+,]", model_name)]
         where = f"{provider}/{model_name}"
-        problems = [f"{where}: a model's name is missing between the commas."] * (not all(names))
+        problems = [f"{where}: a model's name is missing between two others."] * (not all(names))
+        if len(names) < least:
+            problems.append(
+                f"{where} has {len(names)} model, and needs {least}. Write them a+b: where a text is a model's name, "
+                "Inspect takes a,b for two evaluations."
+            )
         problems += [f"{where}: {name} is in it {n} times." for name, n in Counter(names).items() if name and n > 1]
         problems += [f"{where}: {name} is no provider/model." for name in names if name and "/" not in name]
         if problems:
