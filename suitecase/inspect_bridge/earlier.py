@@ -7,6 +7,7 @@ ended well, and asks the others. What is decided here is which logs it may find.
 
 from __future__ import annotations
 
+import glob
 import os
 import shutil
 from collections.abc import Collection, Iterator, Mapping
@@ -90,7 +91,7 @@ def earlier_logs(case: Case) -> Iterator[Earlier]:
     if case.experiment_dir is None:
         return
     staged = sorted(case.folder.glob("*.eval"))
-    published = sorted(case.experiment_dir.glob(f"*_{case.facts['variant']}_*.eval"))
+    published = sorted(case.experiment_dir.glob(f"*_{glob.escape(case.facts['variant'])}_*.eval"))
     for path in (*staged, *sorted(case.folder.glob("*.eval.superseded*")), *published):
         log, _ = read_eval_log(path)
         if log is None:
