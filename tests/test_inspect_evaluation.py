@@ -72,7 +72,8 @@ script = folder / "script.json"
 script.write_text(json.dumps({{"calls": str(calls), "rules": rules}}))
 logs = run_inspect(
     config, echo(), model=get_model("scripted/echo", script=str(script)),
-    max_samples={MAX_SAMPLES}, log_buffer=4, continue_on_fail=True, ctl_server=False, tags=["mine"], metadata={{"extra": 1}},
+    max_samples={MAX_SAMPLES}, log_buffer=4, continue_on_fail=True, ctl_server=False,
+    tags=["mine"], metadata={{"extra": 1}},
 )
 print("accuracy", logs[0].results.scores[0].metrics["accuracy"].value)
 """
