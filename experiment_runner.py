@@ -270,6 +270,8 @@ class Options:
     note: str = ""
     results_dir: str | Path | None = None
     same_code: bool = False
+    allow_mixed_code: bool = False
+    env_file: str | None = None
     debug: str | None = None
     follow: bool | None = None
     quiet: bool = False
@@ -501,7 +503,7 @@ def make_plan(suite: Suite, options: Options) -> Plan:
     """
     suite = with_flags(suite, options)
     root = project_root(suite)
-    problems = check_declaration(suite)
+    problems = check_declaration(suite) + env_file_problems(options.env_file) + env_file_exposed(options.env_file, root)
     entry_point, entry_problems = find_entry_point(suite, root)
     results_dir, results_problems = find_results_dir(suite, options, root)
     problems += entry_problems + results_problems + check_options(suite, options)
@@ -561,7 +563,11 @@ def with_flags(suite: Suite, options: Options) -> Suite:
     problems += [f"{repr(case)[:80]} is a {type(case).__name__}, not an ExperimentCase." for case in others]
     if problems:
         raise SuiteError(problems)
-    return replace(suite, cases=cases, policy=replace(suite.policy, **cast(dict[str, Any], options.policy)))
+    policy = replace(suite.policy, **cast(dict[str, Any], options.policy))
+    env = suite.env
+    if options.env_file and isinstance(cast(object, env), Mapping) and not env_file_problems(options.env_file):
+        env = {**read_env_file(options.env_file), **env}
+    return replace(suite, cases=cases, policy=policy, env=env)
 
 
 def is_texts(values: object) -> bool:
@@ -619,6 +625,10 @@ def check_options(suite: Suite, options: Options) -> list[str]:
         problems.append(f"no case is named {options.debug!r}.{nearest(options.debug, variants)}")
     if options.again and options.resume is None:
         problems.append("--again runs cases of an earlier run once more: say of which with --resume.")
+    if options.allow_mixed_code and options.same_code:
+        problems.append("--same-code refuses other code, --allow-mixed-code goes on with it: leave one of them out.")
+    if options.allow_mixed_code and (suite.mode != "inspect" or options.resume is None):
+        problems.append("--allow-mixed-code goes on with logs of a run in Inspect mode: say of which with --resume.")
     if options.again and options.confirm_above is not None:
         problems.append("--confirm-above can't tell what --again costs: leave one of them out.")
     at_once = cast(object, options.parallelism)
@@ -843,6 +853,41 @@ def env_problems(env: object, where: str) -> list[str]:
         for name, value in cast(Mapping[object, object], env).items()
         if not (isinstance(name, str) and isinstance(value, str) and name) or "=" in name or "\0" in name + value
     ]
+
+
+def env_file_problems(path: str | None) -> list[str]:
+    """What is wrong with `--env-file`, by line: a message must not show what may be a key."""
+    if path is None:
+        return []
+    from dotenv.parser import parse_stream
+
+    try:
+        with open(path, encoding="utf-8") as file:
+            lines = list(parse_stream(file))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
+        return [f"--env-file {path} can't be read: {reason}."]
+    wrong = [line.original for line in lines if line.error or (line.key is not None and line.value is None)]
+    numbers = [each.line + each.string.partition(each.string.strip())[0].count("\n") for each in wrong]
+    return [f"--env-file {path}, line {number}: write it NAME=VALUE." for number in numbers]
+
+
+def env_file_exposed(path: str | None, root: Path) -> list[str]:
+    """Whether the file's content would be recorded, as part of the code."""
+    if path is None or not Path(path).resolve().is_relative_to(root):
+        return []
+    with suppress(GitError):
+        if git(root, "ls-files", "--cached", "--others", "--exclude-standard", "--", str(Path(path).resolve())):
+            return [f"--env-file {path} is part of the repository and would be recorded: add it to .gitignore."]
+    return []
+
+
+def read_env_file(path: str) -> dict[str, str]:
+    """The variables of `--env-file`, as they stand there. For the cases only: they never reach our own environment."""
+    from dotenv import dotenv_values  # comes with pydantic-settings
+
+    values = dotenv_values(path, interpolate=False)  # a key may have a $ in it
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def find_entry_point(suite: Suite, root: Path) -> tuple[Path, list[str]]:
@@ -2516,6 +2561,8 @@ class Execution:
             added |= {name: value for name, value in thread_variables(needs.cpus).items() if name not in plan.suite.env}
         if self.publisher:
             added |= {"INSPECT_LOG_DIR": folder, "INSPECT_LOG_FORMAT": "eval"}
+            going_on = {"mixed": plan.options.allow_mixed_code, "after": self.publisher.last_success(attempt.variant)}
+            added["SUITECASE_CODE"] = json.dumps({**self.watch.facts(), **going_on})  # for suitecase.inspect_bridge
         return {**added, **plan.prepared[attempt.variant].case.env}
 
     # --- what happens to attempts
@@ -3864,9 +3911,14 @@ class Publisher:
             started = [e for e in self.journal.events if e["event"] == "attempt_started" and e["variant"] == variant]
             same_code = bool(started) and started[-1]["tree"] == self.plan.code.tree is not None
             for path in staged:
-                if not same_code or read_log_header(path):
+                if read_log_header(path) or not (same_code or self.plan.options.allow_mixed_code):
                     set_aside(path, path.parent)
         return frozenset(folder.rglob("*.eval"))
+
+    def last_success(self, variant: str) -> int:
+        """The last attempt with which a case succeeded; with `--again`, later ones must not go on with its logs."""
+        ended = [e for e in self.journal.events if e["event"] == "case_ended" and e["variant"] == variant]
+        return max((e["attempts"] for e in ended if e["status"] == "succeeded"), default=0)
 
     def set_aside_others(self, attempt: Attempt, finished: Collection[LogHeader]) -> list[str]:
         """Leave only an attempt's own final logs for listings to find: a case counts once.
@@ -3922,10 +3974,15 @@ class LogHeader:
 
 
 def final_logs(attempt: Attempt) -> list[LogHeader]:
-    """The logs that an attempt finished; of a task that it retried, the last."""
+    """The logs that an attempt finished; of a task that it retried, the last, if that was finished."""
     paths = sorted(attempt.folder.rglob("*.eval"), key=lambda path: path.stat().st_mtime_ns)
-    headers = [header for header in map(read_log_header, paths) if header is not None]
-    return list({header.task_id: header for header in headers}.values())
+    last: dict[str, LogHeader] = {}
+    for path in paths:
+        if header := read_log_header(path):
+            last[header.task_id] = header
+        else:  # what it went on with is not its own; a log's name ends with the id of its task
+            last = {task_id: header for task_id, header in last.items() if task_id not in path.name}
+    return list(last.values())
 
 
 def read_log_header(path: Path) -> LogHeader | None:
@@ -4393,6 +4450,8 @@ def command_line(suite: Suite) -> None:
         note: str = Flag("", metavar="TEXT", help="Recorded with the run."),
         results_dir: str | None = Flag(None, metavar="DIR", help="Where results go instead of results/."),
         same_code: bool = Flag(False, "--same-code", help="Refuse to resume with other code."),
+        allow_mixed_code: bool = Flag(False, "--allow-mixed-code", help="Go on with logs of other code (Inspect)."),
+        env_file: str | None = Flag(None, metavar="PATH", help="Variables for the cases alone, such as keys."),
         debug: str | None = Flag(None, metavar="VARIANT", help="One case on the terminal: breakpoint()."),
         follow: bool | None = Flag(None, "--follow/--no-follow", help="Show what cases print, as it comes."),
         detach: bool = Flag(False, "--detach", help="Return at once; the run outlives this shell."),
@@ -4426,6 +4485,7 @@ def command_line(suite: Suite) -> None:
             only=tuple(only), set=tuple(set_), note=note, results_dir=results_dir, same_code=same_code, debug=debug,
             follow=follow, quiet=quiet, json=as_json, detach=detach, confirm_above=confirm_above, as_command=True,
             policy={name: value for name, value in policy.items() if value is not None},
+            allow_mixed_code=allow_mixed_code, env_file=env_file,
         )  # fmt: skip
         if describe:
             print(json.dumps(description_of(suite, options), indent=2), flush=True)

@@ -15,12 +15,13 @@ PACKAGE = Path(__file__).resolve().parent.parent / "suitecase"
 
 LAYERS = (
     {"errors"},
-    {"rundir", "inspect_bridge", "stats", "design", "sandbox", "scaffold"},
+    {"rundir", "stats", "design", "sandbox", "scaffold"},
     {"limits"},
     {"hedging"},
     {"ensembles"},
-    {"items"},
-    {"tables", "tracking", "policies"},
+    {"items", "tracking"},
+    {"inspect_bridge"},
+    {"tables", "policies"},
     {"compare", "queries", "datasets", "traces", "launchers"},
     {"reports", "optimise"},
     {"cli", "board", "mcp_server"},

@@ -334,7 +334,7 @@ from pathlib import Path
 from inspect_ai import eval as evaluate
 from arithmetic_model import arithmetic_model
 from arithmetic_task import sums
-from suitecase.inspect_bridge import from_header, header_by_inspect, header_of
+from suitecase.inspect_bridge.logs import from_header, header_by_inspect, header_of
 for model in ("careful", "careless"):
     evaluate(sums(2, 5, 1), model=arithmetic_model(model), log_dir=sys.argv[1], display="none")
 logs = sorted(Path(sys.argv[1]).glob("*.eval"))

@@ -22,19 +22,14 @@ def main(config: ArithmeticConfig) -> None:
     # Inspect takes a second to import, and a suite imports this file for its config alone.
     from arithmetic_model import arithmetic_model
     from arithmetic_task import sums
-    from inspect_ai import eval as evaluate
+
+    from suitecase.inspect_bridge import run_inspect
 
     if not config.output_dir:
         sys.exit("run_arithmetic.py: say where the log goes: --output_dir DIR")
-    log = evaluate(
-        sums(n_digits=config.n_digits, n_questions=config.n_questions, seed=config.seed),
-        model=arithmetic_model(config.model),
-        log_dir=config.output_dir,
-        display="none",
-    )[0]
-    # Inspect returns normally from a failed evaluation: only the log knows.
-    if log.status != "success" or log.results is None:
-        sys.exit(f"The evaluation ended with status {log.status}: {log.error.message if log.error else 'no results'}")
+    task = sums(n_digits=config.n_digits, n_questions=config.n_questions, seed=config.seed)
+    (log,) = run_inspect(config, task, model=arithmetic_model(config.model))
+    assert log.results is not None  # it raises unless the evaluation succeeded
     accuracy = log.results.scores[0].metrics["accuracy"].value
     print(f"{config.model}: accuracy {accuracy:.2f} over {config.n_questions} sums")
 

@@ -50,6 +50,7 @@ def diff(
 
 def print_comparison(compared: dict[str, Any]) -> None:
     """A comparison for people."""
+    from suitecase.queries.served import served_words
     from suitecase.tables.formats import cell_text
 
     out = console()
@@ -66,6 +67,9 @@ def print_comparison(compared: dict[str, Any]) -> None:
     known, differing = compared["environment_known"], compared["environment"]
     out.print(f"Environment: {('the same' if not differing else 'differs') if known else 'not recorded'}", style="bold")
     print_differences(differing)
+    for name, served in compared["served_models"].items():
+        for line in served_words(served):
+            out.print(f"Served {name}: {line}")
     configs = compared["configs"]
     out.print(f"Configs: {len(configs)} of {compared['matched']} matched cases differ", style="bold")
     fields = [(each["what"], each, variant) for variant, found in configs.items() for each in found]

@@ -145,6 +145,7 @@ def show(
 
 def print_run(run: Run, overview: dict[str, Any]) -> None:
     """A run for people."""
+    from suitecase.queries.served import served_words
     from suitecase.tables.formats import cell_text
 
     out = console()
@@ -157,6 +158,8 @@ def print_run(run: Run, overview: dict[str, Any]) -> None:
     if overview["same_config"]:
         same = ", ".join(f"{name}={cell_text(value)}" for name, value in overview["same_config"].items())
         out.print(f"  {'all cases:':<13}{same}")
+    for line in served_words(overview["served_models"]):
+        out.print(f"  {'served:':<13}{line}")
     columns = ["case", "status", "took", "memory", *overview["config_columns"], *overview["result_columns"]]
     rows = [
         [

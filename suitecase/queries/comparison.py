@@ -10,6 +10,7 @@ from fnmatch import fnmatchcase
 from typing import Any, cast
 
 from suitecase.queries.code import changed_files, left_out_files
+from suitecase.queries.served import changes_between, served_models, several_served
 from suitecase.rundir import CaseRun, Run, layout
 from suitecase.rundir.files import read_object
 from suitecase.tables.rows import NOT_FINITE, case_results, flatten
@@ -86,6 +87,7 @@ def compare_runs(before: Run, after: Run, *, tolerance: float = 0.0) -> dict[str
     environment = compare_environments(environment_of(before), environment_of(after))
     values, wrong = compare_results(before, after, tolerance=tolerance)
     code = compare_code(before, after)
+    served = served_models(before), served_models(after)
     return {
         "before": head(before),
         "after": head(after),
@@ -96,12 +98,18 @@ def compare_runs(before: Run, after: Run, *, tolerance: float = 0.0) -> dict[str
         "only_before": [variant for variant in before.cases if variant not in after.cases],
         "only_after": [variant for variant in after.cases if variant not in before.cases],
         "configs": {variant: [asdict(each) for each in each_case] for variant, each_case in configs.items()},
+        "served_models": {"before": served[0], "after": served[1]},
         "statuses": [asdict(each) for each in compare_statuses(before, after, matched)],
         "equal_values": sum(value.verdict == "equal" for value in values),
         "results": [asdict(value) for value in values if value.verdict != "equal"],
         "means": [asdict(mean) for mean in means_of(values)],
         "durations": [asdict(each) for each in compare_durations(before, after, matched)],
-        "findings": findings(before, after, code, environment, configs, values),
+        "findings": [
+            *several_served(served[0], before.name),
+            *several_served(served[1], after.name),
+            *changes_between(*served),
+            *findings(before, after, code, environment, configs, values),
+        ],
         "problems": list(dict.fromkeys([*before.problems, *after.problems, *problems, *wrong])),
     }
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from suitecase.queries.logs import shown_text
+from suitecase.queries.served import served_models, several_served
 from suitecase.rundir import CaseRun, Run, layout
 from suitecase.rundir.runs import parse_time
 from suitecase.rundir.spending import spent_by_case
@@ -32,6 +33,7 @@ def run_overview(run: Run) -> dict[str, Any]:
         problems += [*([problem] if problem else []), *damage]
     varying = varying_fields(list(configs.values()))
     first = next(iter(configs.values())) if configs else {}
+    served = served_models(run)
     numbers = dict.fromkeys(name for told in results.values() for name, value in told.items() if is_scalar(value))
     rows = [
         {
@@ -63,10 +65,11 @@ def run_overview(run: Run) -> dict[str, Any]:
         "config_columns": varying,
         "result_columns": [name for name in numbers if "." not in name][:8],
         "same_config": {name: value for name, value in first.items() if name not in varying},
+        "served_models": served,
         "cases": rows,
         "spending": spending(run, [name for name in varying if name != "seed"], configs),
         "commands": run_commands(run),
-        "problems": problems,
+        "problems": [*problems, *several_served(served, run.name)],
     }
 
 

@@ -47,6 +47,14 @@ class EvalLog:
     error: str | None = None
     metadata: Mapping[str, Any] | None = None
 
+    @property
+    def served_models(self) -> dict[str, dict[str, int]]:
+        """By the name that was asked for: the model ids that answered, and how many calls each, by `run_inspect`."""
+        with suppress(AttributeError, TypeError, ValueError):  # anybody may write metadata
+            told: dict[str, dict[str, Any]] = (self.metadata or {}).get("served_models") or {}
+            return {str(asked): {str(name): int(n) for name, n in ids.items()} for asked, ids in told.items()}
+        return {}
+
 
 def read_eval_log(path: Path) -> tuple[EvalLog | None, str]:
     """The header of a log, and what is wrong with the file. Raises nothing."""
