@@ -75,10 +75,13 @@ def test_without_a_living_runner_nothing_is_created(project: Project) -> None:
     for arguments in (["exp"], ["exp", "a"]):
         done = suitecase("cancel", *arguments, cwd=project.root)
         assert done.code == 1
-        assert "has no runner that could end anything: it is interrupted (nobody holds the lock" in done.stderr
+        assert (
+            "has no runner that could end anything; its status is interrupted (its runner is gone: nobody"
+            in done.stderr
+        )
     (project.root / "go").touch()
     assert project.run("--resume", "latest").code == 0
-    with pytest.raises(CannotCancelError, match="it is succeeded"):
+    with pytest.raises(CannotCancelError, match="its status is succeeded"):
         cancel(read_run(project.run_dir))
     assert cancel_files(project) == []
 

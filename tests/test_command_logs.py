@@ -334,7 +334,7 @@ def test_a_run_whose_runner_was_killed_is_said_to_be_interrupted(project: Projec
     running.send_signal(signal.SIGKILL)
     running.wait(DEADLINE_S)
     rest, _ = watching.communicate(timeout=DEADLINE_S)
-    assert "interrupted: 1 interrupted; nobody holds the lock of the journal" in rest.splitlines()[-1]
+    assert "interrupted: 1 interrupted; its runner is gone: nobody holds" in rest.splitlines()[-1]
     assert watching.returncode == 1
     assert following.communicate(timeout=DEADLINE_S)[0] == ""
 
@@ -347,9 +347,15 @@ def test_terminals_wide_and_narrow_coloured_and_not(told: Project) -> None:
     assert code == 0
     assert "all 2 rows: experiment=exp" in screen
     assert "\x1b[" not in on_terminal(told, "ls", NO_COLOR="1")[1].replace("\x1b[1m", "").replace("\x1b[0m", "")
-    code, narrow = on_terminal(told, "ls", columns=40)
-    shown = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in narrow.splitlines()]
-    assert (code, max(map(len, shown)) <= 40) == (0, True)
+    # Names stay in one piece, since people copy them: other cells are broken into lines, and columns are left out.
+    name = told.run_dir.name
+    assert name in on_terminal(told, "ls", columns=40)[1]
+    for command, columns in (("ls", 90), ("table", 50)):
+        code, narrow = on_terminal(told, command, *["latest"] * (command == "table"), columns=columns)
+        shown = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in narrow.split("\r\n\r\n")[0].splitlines()]
+        assert (code, max(map(len, shown)) <= columns) == (0, True), narrow
+        assert (name if command == "ls" else "alpha") in narrow
+    assert "To see as well, by --columns or in a file (-o): " in narrow
 
 
 def complete(project: Project, words: str) -> list[str]:

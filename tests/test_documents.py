@@ -42,6 +42,9 @@ def run_transcript(text: str, folder: Path) -> None:
     """Run the `$` lines of a block one after the other and compare what they print."""
     for step in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
         command, _, expected = step.partition("\n")
+        while expected.startswith("> "):
+            further, _, expected = expected[2:].partition("\n")
+            command += f"\n{further}"
         done = subprocess.run(
             ["bash", "-c", command],
             cwd=folder,
@@ -81,23 +84,33 @@ def in_project(folder: Path) -> Callable[[Example], None]:
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_blocks_of_documents_run_as_written(document: str, tmp_path: Path) -> None:
     """Python and console blocks of a document, in order, in a fresh repository with the two files copied."""
-    for name in ("experiment_config.py", "experiment_runner.py"):
-        shutil.copy(ROOT / name, tmp_path / name)
-    if document == "README.md":
-        shutil.copytree(ROOT / "experiments" / "prompt-variants", tmp_path / "experiments" / "prompt-variants")
-    (tmp_path / ".gitignore").write_text("__pycache__/\nresults/\n")
-    for arguments in (
-        ["init", "-q"],
-        ["add", "-A"],
-        ["-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "start"],
-    ):
-        subprocess.run(["git", *arguments], cwd=tmp_path, check=True)
+    if document != FROM_NOTHING:
+        make_repository(tmp_path, document)
     evaluate = in_project(tmp_path)
     parsers = [CodeBlockParser(language, evaluate) for language in ("python", "console")]
     examples = list(Sybil(parsers=parsers).parse(ROOT / document).examples())
     for example in examples:
         example.evaluate()
     assert examples or document.startswith("docs/"), f"{document} has no block to run"
+
+
+FROM_NOTHING = "docs/session.md"
+"""It begins in an empty folder."""
+
+
+def make_repository(folder: Path, document: str) -> None:
+    """The two files, committed; for the README an experiment as well."""
+    for name in ("experiment_config.py", "experiment_runner.py"):
+        shutil.copy(ROOT / name, folder / name)
+    if document == "README.md":
+        shutil.copytree(ROOT / "experiments" / "prompt-variants", folder / "experiments" / "prompt-variants")
+    (folder / ".gitignore").write_text("__pycache__/\nresults/\n")
+    for arguments in (
+        ["init", "-q"],
+        ["add", "-A"],
+        ["-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "start"],
+    ):
+        subprocess.run(["git", *arguments], cwd=folder, check=True)
 
 
 @pytest.mark.parametrize("document", COMPUTED)

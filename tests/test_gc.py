@@ -103,7 +103,7 @@ def test_a_run_that_lives_stays(project: Project) -> None:
     wait_for(lambda: len(project.events("attempt_started")) == 2, "the second attempt")
     verdicts = found(project, keep=0)
     assert (verdicts.disposable, len(verdicts.spared)) == ((), 1)
-    assert "its runner lives: it holds the lock of the journal" in verdicts.spared[0][1]
+    assert "it runs: its runner holds the lock of the journal" in verdicts.spared[0][1]
     with pytest.raises(SuitecaseError, match="is running by now: it stays"):
         delete(listed)
     assert (project.run_dir / "run.json").exists()

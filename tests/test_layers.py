@@ -23,6 +23,7 @@ LAYERS = (
     {"compare", "queries", "datasets", "traces", "launchers"},
     {"reports", "optimise"},
     {"cli", "board", "mcp_server"},
+    {"__main__"},
 )
 HEIGHT = {name: height for height, layer in enumerate(LAYERS) for name in layer}
 MODULES = sorted(path.relative_to(PACKAGE.parent) for path in PACKAGE.rglob("*.py"))

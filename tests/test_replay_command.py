@@ -68,7 +68,7 @@ def test_killed_and_repeated_it_asks_for_nothing_twice(failed: Project) -> None:
         failed.wait_for_started("three")
         running = replay(failed)
         assert running.code == 75
-        assert "is running (it holds the lock of the journal): wait for its end." in running.stderr
+        assert "is running (its runner holds the lock of the journal): wait for its end." in running.stderr
     finally:
         os.kill(process.pid, signal.SIGKILL)  # it is the runner: its guardian ends the case
         process.wait()

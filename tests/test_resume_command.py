@@ -63,7 +63,7 @@ def test_signals_are_the_runners(project: Project) -> None:
         assert project.events("run_resumed")[0]["pid"] == process.pid
         running = suitecase("resume", "latest", cwd=project.root)
         assert running.code == 75
-        assert "is running (it holds the lock of the journal): there is nothing to resume." in running.stderr
+        assert "is running (its runner holds the lock of the journal): there is nothing to resume." in running.stderr
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=60) == 130
     finally:

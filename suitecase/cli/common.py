@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -19,15 +20,20 @@ if TYPE_CHECKING:
     from suitecase.rundir import Run
 
 __all__ = [
+    "GAP",
     "RUN_HELP",
+    "STATUSES",
     "AsJson",
     "CaseName",
     "ResultsDir",
     "RunName",
     "RunNames",
+    "cells",
     "complete_case",
+    "complete_experiment",
     "complete_run",
     "console",
+    "counted",
     "duration",
     "fail",
     "local_time",
@@ -37,7 +43,9 @@ __all__ = [
     "print_problems",
     "print_table",
     "problems_end_the_program",
+    "size",
     "status_text",
+    "words_of",
 ]
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document, for programs.")]
@@ -64,14 +72,29 @@ def complete_case(ctx: typer.Context, incomplete: str) -> list[str]:
     return []
 
 
+def complete_experiment(incomplete: str) -> list[str]:
+    """Experiments, for the shell; nothing where that fails."""
+    with suppress(Exception):
+        from suitecase.queries.completion import experiment_names
+
+        return experiment_names(incomplete)
+    return []
+
+
+def words_of(*words: str) -> Callable[[str], list[str]]:
+    """Some words, for the shell."""
+    return lambda incomplete: [word for word in words if word.startswith(incomplete)]
+
+
 RUN_HELP = "Path, beginning of its name, EXPERIMENT (its latest run), or 'latest'."
 RunName = Annotated[str, typer.Argument(metavar="RUN", help=RUN_HELP, autocompletion=complete_run)]
-RunNames = Annotated[list[str], typer.Argument(metavar="RUN…", help=RUN_HELP, autocompletion=complete_run)]
+RunNames = Annotated[list[str], typer.Argument(metavar="RUN", help=RUN_HELP, autocompletion=complete_run)]
 CaseName = Annotated[
     str, typer.Argument(metavar="CASE", help="Its name, or the beginning.", autocompletion=complete_case)
 ]
 
 STYLES = {
+    "pending": "",
     "succeeded": "green",
     "running": "cyan",
     "failed": "red",
@@ -81,6 +104,7 @@ STYLES = {
     "skipped": "yellow",
     "unknown": "magenta",
 }
+STATUSES = tuple(STYLES)
 
 
 @contextmanager
@@ -140,26 +164,48 @@ def coloured() -> bool:
     return sys.stdout.isatty() or bool(os.environ.get("FORCE_COLOR"))
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, right: Sequence[str] = ()) -> None:
+GAP = 2
+"""Spaces between columns."""
+
+
+def print_table(
+    columns: Sequence[str], rows: Sequence[Sequence[Any]], *, right: Sequence[str] = (), names: Sequence[str] = ()
+) -> None:
     """A table without a frame; cells are text, or rich's Text.
 
     Where nobody's terminal limits the width, and for thousands of rows, lines are padded here: rich takes half a
-    millisecond for each.
+    millisecond for each. So they are where a terminal is too narrow even with cells broken into lines.
+
+    Args:
+        names: Columns whose cells stay in one piece, because people copy them.
     """
     rows = [[one_line(cell) if isinstance(cell, str) else cell for cell in row] for row in rows]
-    if not coloured() or len(rows) > 1000:
+    if not coloured() or len(rows) > 1000 or not fits_terminal(columns, rows, names):
         print_padded([columns, *([str(cell) for cell in row] for row in rows)], [name in right for name in columns])
         return
     from rich import box
     from rich.table import Table
 
     terminal = sys.stdout.isatty()
-    table = Table(box=box.SIMPLE_HEAD if terminal else None, pad_edge=False, show_edge=False)
+    table = Table(box=box.SIMPLE_HEAD if terminal else None, padding=(0, GAP - 1, 0, 0), show_edge=False)
     for name in columns:
-        table.add_column(name, justify="right" if name in right else "left", overflow="fold", no_wrap=not terminal)
+        whole = not terminal or name in names
+        table.add_column(name, justify="right" if name in right else "left", overflow="fold", no_wrap=whole)
     for row in rows:
         table.add_row(*row)
     console().print(table)
+
+
+def fits_terminal(columns: Sequence[str], rows: Sequence[Sequence[Any]], names: Sequence[str]) -> bool:
+    """Whether a table fits, with cells broken between words where they need not stay whole."""
+    if not sys.stdout.isatty():
+        return True
+    needed = 0
+    for name, *column in zip(columns, *rows, strict=True):
+        texts = [name, *map(str, column)]
+        parts = texts if name in names else [word for text in texts for word in text.split()]
+        needed += max(map(cells, parts), default=0) + GAP
+    return needed <= shutil.get_terminal_size().columns
 
 
 def one_line(text: str) -> str:
@@ -175,7 +221,7 @@ def print_padded(lines: Sequence[Sequence[str]], right: Sequence[bool]) -> None:
             (" " * (width - cells(text)) + text) if to_right else text + " " * (width - cells(text))
             for text, width, to_right in zip(line, widths, right, strict=True)
         ]
-        print("  ".join(padded).rstrip())
+        print((" " * GAP).join(padded).rstrip())
 
 
 def cells(text: str) -> int:
@@ -214,6 +260,21 @@ def print_problems(problems: Sequence[str]) -> None:
     """What is wrong, on standard error; a command that can show something all the same goes on."""
     for problem in problems:
         print(f"suitecase: {problem}", file=sys.stderr)
+
+
+def size(size_bytes: int | None) -> str:
+    """Bytes as people read them, in powers of 1000; nothing for None."""
+    if size_bytes is None:
+        return ""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if size_bytes >= factor:
+            return f"{size_bytes / factor:.1f} {unit}"
+    return f"{size_bytes} B"
+
+
+def counted(count: int, thing: str) -> str:
+    """1 case, 2 cases."""
+    return f"{count} {thing}{'s' * (count != 1)}"
 
 
 def duration(seconds: float | None) -> str:

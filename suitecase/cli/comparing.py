@@ -7,7 +7,17 @@ from typing import Annotated, Any
 
 import typer
 
-from suitecase.cli.common import AsJson, ResultsDir, RunName, console, duration, print_json, print_problems, print_table
+from suitecase.cli.common import (
+    AsJson,
+    ResultsDir,
+    RunName,
+    console,
+    counted,
+    duration,
+    print_json,
+    print_problems,
+    print_table,
+)
 
 __all__ = ["diff", "value_rows"]
 
@@ -18,11 +28,16 @@ SHOWN = 40
 def diff(
     before: RunName,
     after: RunName,
-    tolerance: Annotated[float, typer.Option(min=0, help="Numbers this near to each other count as close.")] = 0.0,
+    tolerance: Annotated[
+        float, typer.Option(metavar="X", min=0, help="Numbers this near to each other count as close.")
+    ] = 0.0,
     results_dir: ResultsDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Compare two runs: code, environment, configs, results; and which difference may explain which."""
+    """Compare two runs: code, environment, configs, results.
+
+    It says which difference may explain which, and when nobody can tell.
+    """
     from suitecase.queries import find_results_dir, find_runs_named
     from suitecase.queries.comparison import compare_runs
     from suitecase.rundir import read_run
@@ -40,7 +55,7 @@ def print_comparison(compared: dict[str, Any]) -> None:
     out = console()
     for name in ("before", "after"):
         run = compared[name]
-        out.print(f"{name + ':':<8}{run['experiment']}  {run['run']}  {run['status']}, {run['cases']} cases")
+        out.print(f"{name + ':':<8}{run['experiment']}  {run['run']}  {run['status']}, {counted(run['cases'], 'case')}")
     out.print(f"\nCode: {code_words(compared['code'])}", style="bold")
     files = compared["code"]["files"]
     counts = [
@@ -59,11 +74,11 @@ def print_comparison(compared: dict[str, Any]) -> None:
         if compared[f"only_{name}"]:
             out.print(f"  only {name}: {', '.join(compared[f'only_{name}'])}")
     print_groups("", [("status", each, each["what"]) for each in compared["statuses"]])
-    counted = [value for value in compared["results"] if value["verdict"] != "time"]
-    times = len(compared["results"]) - len(counted)
-    words = f"{compared['equal_values']} values are equal, {len(counted)} are not"
+    telling = [value for value in compared["results"] if value["verdict"] != "time"]
+    times = len(compared["results"]) - len(telling)
+    words = f"{compared['equal_values']} values are equal, {len(telling)} are not"
     out.print(f"Results: {words}" + f"; {times} that tell times are left out" * bool(times), style="bold")
-    print_shortened(VALUE_COLUMNS, value_rows(counted), right=VALUE_COLUMNS[2:])
+    print_shortened(VALUE_COLUMNS, value_rows(telling), right=VALUE_COLUMNS[2:])
     times_of = {value["key"] for value in compared["results"] if value["verdict"] == "time"}
     means = [mean for mean in compared["means"] if mean["key"] not in times_of]
     rows = [
@@ -73,8 +88,9 @@ def print_comparison(compared: dict[str, Any]) -> None:
     print_shortened(
         ["mean over cases", "n", "before", "after", "difference"], rows, right=["n", "before", "after", "difference"]
     )
-    out.print("Durations", style="bold")
     durations = [(each["what"], duration(each["before"]), duration(each["after"])) for each in compared["durations"]]
+    if durations:
+        out.print("Durations", style="bold")
     print_shortened(["", "before", "after"], durations[:11], right=["before", "after"])
     out.print("What may explain what", style="bold")
     for sentence in compared["findings"]:

@@ -41,7 +41,9 @@ def logs(
     case: CaseName,
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on until the case has ended.")] = False,
     attempt: Annotated[int | None, typer.Option(metavar="N", min=1, help="Instead of the latest.")] = None,
-    lines: Annotated[int | None, typer.Option("-n", "--lines", min=0, help="Only the last so many.")] = None,
+    lines: Annotated[
+        int | None, typer.Option("-n", "--lines", metavar="N", min=0, help="Only the last so many.")
+    ] = None,
     grep: Annotated[
         str | None, typer.Option(metavar="PATTERN", help="Only lines with this regular expression.")
     ] = None,
@@ -51,7 +53,10 @@ def logs(
     results_dir: ResultsDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print what a case printed, made safe for a terminal; with --json an object per line."""
+    """Print what a case printed, made safe for a terminal.
+
+    With --json an object per line.
+    """
     from suitecase.cli.tabular import check_choice
     from suitecase.queries import find_case
     from suitecase.queries.logs import LEVELS, compile_pattern
@@ -145,7 +150,9 @@ def watch(
     results_dir: ResultsDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Watch runs until all have ended; exit code 0 if all cases succeeded. With --json an object per change.
+    """Watch runs until all have ended.
+
+    Exit code 0: all cases succeeded. With --json an object per change.
 
     Runs that begin meanwhile are taken up: of an experiment if it was named, of all with 'latest' or no name.
     """

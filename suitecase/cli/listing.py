@@ -8,18 +8,24 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from suitecase.cli.common import (
+    STATUSES,
     AsJson,
     ResultsDir,
     RunName,
     complete_case,
+    complete_experiment,
     console,
+    counted,
     duration,
+    fail,
     local_time,
     open_run,
     print_json,
     print_problems,
     print_table,
+    size,
     status_text,
+    words_of,
 )
 
 if TYPE_CHECKING:
@@ -30,23 +36,33 @@ __all__ = ["list_", "results", "show"]
 
 
 def list_(
-    experiment: Annotated[str | None, typer.Argument(help="Only this experiment.")] = None,
+    experiment: Annotated[
+        str | None,
+        typer.Argument(metavar="EXPERIMENT", help="Only this experiment.", autocompletion=complete_experiment),
+    ] = None,
     conditions: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[FIELD=VALUE]…", help="Runs with such a case: model=svm 'accuracy>0.9'."),
+        typer.Argument(metavar="FIELD=VALUE", help="Runs with such a case: model=svm 'accuracy>0.9'."),
     ] = None,
-    status: Annotated[list[str] | None, typer.Option(help="Only runs with this status; may be repeated.")] = None,
+    status: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="STATUS", help="Only runs with this status; may be repeated.", autocompletion=words_of(*STATUSES)
+        ),
+    ] = None,
     since: Annotated[str | None, typer.Option(metavar="WHEN", help="Begun after: 2h, 3d, or a date.")] = None,
     sort: Annotated[
         str | None, typer.Option(metavar="METRIC", help="By the best value of a result; -METRIC: the lowest first.")
     ] = None,
-    limit: Annotated[int | None, typer.Option("-n", "--limit", min=1, help="At most so many, the latest.")] = None,
+    limit: Annotated[
+        int | None, typer.Option("-n", "--limit", metavar="N", min=1, help="At most so many, the latest.")
+    ] = None,
     results_dir: ResultsDir = None,
     as_json: AsJson = False,
 ) -> None:
     """List runs, the latest last."""
     from suitecase.queries import Filter, find_results_dir, list_runs, parse_condition, parse_since
-    from suitecase.queries.selection import check_statuses
+    from suitecase.queries.selection import check_fields, check_statuses, unreadable_folders
 
     given = [*([experiment] if experiment else []), *(conditions or [])]
     named = [text for text in given[:1] if not any(sign in text for sign in "=<>")]
@@ -57,8 +73,13 @@ def list_(
         conditions=tuple(parse_condition(text) for text in given[len(named) :]),
     )
     folder = find_results_dir(given=results_dir)
+    if results_dir is not None and not folder.is_dir():
+        fail([f"there is no folder {folder}."])
     runs = sorted(list_runs(folder, chosen), key=lambda run: run.name)
+    if chosen.conditions and not runs:
+        check_fields(list(list_runs(folder, Filter(chosen.experiment))), [each.field for each in chosen.conditions])
     if sort is not None:
+        check_fields(runs, [sort.removeprefix("-")])
         runs = sorted_by_metric(runs, sort)
     runs = runs[-limit:] if limit else runs
     if as_json:
@@ -66,12 +87,20 @@ def list_(
 
         rows = zip(runs, run_rows(runs), strict=True)
         print_json([{**row, "path": str(run.path)} for run, row in rows])
+        print_problems(unreadable_folders(folder, chosen.experiment))
         return
-    if not runs:
+    unreadable = unreadable_folders(folder, chosen.experiment)
+    if runs:
+        columns = ["experiment", "run", "status", "cases", "started", "took", "note"]
+        rows = [row_of(run) for run in runs]
+        if not any(row[-1] for row in rows):
+            columns, rows = columns[:-1], [row[:-1] for row in rows]
+        print_table(columns, rows, names=["experiment", "run"])
+    elif not unreadable:
         console().print(f"No such run in {folder}." if given or status or since else f"No runs in {folder} yet.")
-        return
-    print_table(["experiment", "run", "status", "cases", "started", "took", "note"], [row_of(run) for run in runs])
-    print_problems([problem for run in runs for problem in run.problems])
+    print_problems([*unreadable, *(problem for run in runs for problem in run.problems)])
+    if unreadable and not runs:
+        raise typer.Exit(1)
 
 
 def row_of(run: Run) -> list[Any]:
@@ -99,7 +128,7 @@ def show(
     results_dir: ResultsDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show a run: what was asked, what differs between its cases, what came out, how to go on."""
+    """Show a run or a case: what was asked, and what came out."""
     from suitecase.queries import find_case
     from suitecase.queries.overview import case_overview, run_overview
 
@@ -107,10 +136,11 @@ def show(
     if case is not None:
         overview = case_overview(found, find_case(found, case))
         print_json(overview) if as_json else print_case(found, overview)
+        print_problems(overview["problems"])
         return
     overview = run_overview(found)
     print_json(overview) if as_json else print_run(found, overview)
-    print_problems(found.problems)
+    print_problems(overview["problems"])
 
 
 def print_run(run: Run, overview: dict[str, Any]) -> None:
@@ -127,19 +157,21 @@ def print_run(run: Run, overview: dict[str, Any]) -> None:
     if overview["same_config"]:
         same = ", ".join(f"{name}={cell_text(value)}" for name, value in overview["same_config"].items())
         out.print(f"  {'all cases:':<13}{same}")
-    columns = ["case", "status", "took", *overview["config_columns"], *overview["result_columns"]]
+    columns = ["case", "status", "took", "memory", *overview["config_columns"], *overview["result_columns"]]
     rows = [
         [
-            row["variant"], status_text(row["status"]), duration(row["duration_s"]),
+            row["variant"], status_text(row["status"]), duration(row["duration_s"]), size(row["max_rss_bytes"]),
             *(cell_text(row["config"].get(name)) for name in overview["config_columns"]),
             *(result_text(row["results"], name) for name in overview["result_columns"]),
         ]
         for row in overview["cases"]
     ]  # fmt: skip
+    if not rows:
+        return
     out.print()
-    print_table(columns, rows, right=["took", *overview["result_columns"]])
+    print_table(columns, rows, right=["took", "memory", *overview["result_columns"]], names=["case"])
     counts = ", ".join(f"{count} {status}" for status, count in run.counts.items())
-    out.print(f"\n{len(run.cases)} cases: {counts}")
+    out.print(f"\n{counted(len(run.cases), 'case')}: {counts}")
     for row in overview["cases"]:
         if row["cause"]:
             out.print(f"  {row['variant']}: {row['cause']}", style="red")
@@ -176,7 +208,7 @@ def print_case(run: Run, overview: dict[str, Any]) -> None:
         facts = [duration(attempt["duration_s"])]
         facts += [f"exit code {attempt['exit_code']}"] if attempt["exit_code"] else []
         facts += [f"signal {attempt['signal']}"] if attempt["signal"] else []
-        facts += [f"{attempt['max_rss_bytes'] / 1e6:.0f} MB"] if attempt["max_rss_bytes"] else []
+        facts += [size(attempt["max_rss_bytes"])] if attempt["max_rss_bytes"] else []
         out.print(f"  {attempt['number']}  ", status_text(attempt["status"]), "  " + ", ".join(filter(None, facts)))
     if overview["files"]:
         out.print(f"files in {overview['path']}: {', '.join(overview['files'])}")
@@ -210,6 +242,8 @@ def results(
             raise no_such_key(found, key, {name for told in everything.values() for name in told})
     if as_json:
         print_json(values)
+    elif not any(values.values()):
+        console().print(f"No case of {found.experiment}/{found.name} has results yet.")
     else:
         columns = list(dict.fromkeys(name for told in values.values() for name in flatten(told)))
         rows = [[variant, *(result_text(told, name) for name in columns)] for variant, told in everything.items()]

@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from suitecase.cli.common import AsJson, ResultsDir, RunName, console, open_run, print_json, print_problems, print_table
+from suitecase.cli.common import (
+    AsJson,
+    ResultsDir,
+    RunName,
+    console,
+    counted,
+    open_run,
+    print_json,
+    print_problems,
+    print_table,
+)
 
 if TYPE_CHECKING:
     from suitecase.queries.reproduction import Plan, Reproduction
@@ -16,7 +26,10 @@ __all__ = ["export", "reproduce", "verify"]
 
 
 def verify(run: RunName, results_dir: ResultsDir = None, as_json: AsJson = False) -> None:
-    """Check a run against its own hashes, sizes and counts. Exit code 0: whole; 1: something is wrong."""
+    """Check a run against its own hashes, sizes and counts.
+
+    Exit code 0: it is whole; 1: something is wrong.
+    """
     from suitecase.queries import find_results_dir, find_run
     from suitecase.queries.verification import verify_run
 
@@ -47,7 +60,7 @@ def reproduce(
     run: RunName,
     case: Annotated[list[str] | None, typer.Option(metavar="VARIANT", help="Only this case; may be repeated.")] = None,
     tolerance: Annotated[
-        float, typer.Option(min=0, help="Numbers this near count as reproduced; absolute or relative.")
+        float, typer.Option(metavar="X", min=0, help="Numbers this near count as reproduced; absolute or relative.")
     ] = 0.0,
     ignore: Annotated[
         list[str] | None, typer.Option(metavar="KEY", help="A result that doesn't count; a pattern.")
@@ -60,8 +73,9 @@ def reproduce(
     results_dir: ResultsDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Run a run again, with its code, and compare the results. Exit code 0: equal; 1: not; 2: can't be done.
+    """Run a run again, with its code, and compare the results.
 
+    Exit code 0: they are equal; 1: they are not; 2: it can't be done.
     Works in a folder of its own: your files, index and branches stay as they are.
     """
     from suitecase.errors import SuitecaseError
@@ -97,7 +111,10 @@ def print_plan(plan: Plan) -> None:
     """What will be run, and what is not as it was."""
     out = console()
     code = plan.run.code
-    out.print(f"{plan.run.experiment}  {plan.run.name}: {len(plan.variants)} cases, code {code.label}", style="bold")
+    out.print(
+        f"{plan.run.experiment}  {plan.run.name}: {counted(len(plan.variants), 'case')}, code {code.label}",
+        style="bold",
+    )
     for difference in plan.differences:
         out.print(
             f"  {difference.what}: {difference.before or 'absent'}, here {difference.after or 'absent'}", style="yellow"
@@ -161,7 +178,7 @@ def export(
     results_dir: ResultsDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Put a run, its code and its results into a folder or archive that others can check."""
+    """Put a run, its code and results where others can check them."""
     from suitecase.queries.export import export_run
 
     made = export_run(open_run(run, results_dir), to)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from suitecase.cli.common import (
+    STATUSES,
     AsJson,
     ResultsDir,
     RunName,
@@ -22,6 +23,8 @@ from suitecase.cli.common import (
     print_json,
     print_problems,
     print_table,
+    size,
+    words_of,
 )
 
 if TYPE_CHECKING:
@@ -38,7 +41,9 @@ EXIT_LOCKED = 75
 
 def cancel(
     run: RunName,
-    case: Annotated[str | None, typer.Argument(metavar="CASE", help="Only this case.")] = None,
+    case: Annotated[
+        str | None, typer.Argument(metavar="CASE", help="Only this case.", autocompletion=complete_case)
+    ] = None,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Until it has ended; or only ask for it.")] = True,
     timeout_s: Annotated[
         float | None, typer.Option("--timeout", min=0, metavar="S", help="Wait so long; default: its grace and 30 s.")
@@ -46,7 +51,7 @@ def cancel(
     results_dir: ResultsDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """End a run that goes on, or one of its cases, and tell what became of it."""
+    """End a run that goes on, or one of its cases."""
     from dataclasses import asdict
 
     from suitecase.queries import find_case
@@ -70,13 +75,14 @@ def cancel(
 
 def resume(
     run: RunName,
-    flags: Annotated[
-        list[str] | None, typer.Argument(metavar="[-- FLAG…]", help="Flags of the suite, after --.")
-    ] = None,
+    flags: Annotated[list[str] | None, typer.Argument(metavar="FLAG", help="Flags of the suite, after --.")] = None,
     results_dir: ResultsDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Go on with a run: its suite, its interpreter, its folders, from anywhere."""
+    """Go on with a run, from anywhere.
+
+    Its suite, its interpreter and its folders are those that the run recorded.
+    """
     from suitecase.queries.steering import find_resume
 
     found = open_run(run, results_dir)
@@ -113,7 +119,10 @@ def replay(
     results_dir: ResultsDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Ask the dead letters of a run again: the items whose retries ran out, and nothing else."""
+    """Ask again for the items that failed for good, the dead letters.
+
+    Every other item is taken from what was recorded.
+    """
     from suitecase.queries import find_case
     from suitecase.queries.replay import REPLAY, CannotReplayError, find_dead_letters, find_replay
 
@@ -155,13 +164,21 @@ def gc(
     keep: Annotated[
         int | None, typer.Option(min=0, metavar="N", help="All but the latest N runs of each experiment.")
     ] = None,
-    status: Annotated[list[str] | None, typer.Option(help="Runs with this status; may be repeated.")] = None,
+    status: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="STATUS", help="Runs with this status; may be repeated.", autocompletion=words_of(*STATUSES)
+        ),
+    ] = None,
     logs: Annotated[bool, typer.Option("--logs", help="Their published logs of Inspect too.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Delete; without it they are only listed.")] = False,
     results_dir: ResultsDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """List runs that may go, by all the rules that are given, with their sizes; delete them with --yes."""
+    """List old runs with their sizes, or delete them with --yes.
+
+    A run may go if all the rules that are given say so, and if it isn't running.
+    """
     from suitecase.queries import find_results_dir, parse_since
     from suitecase.queries.cleaning import Rules, find_disposable
     from suitecase.queries.selection import check_statuses
@@ -231,11 +248,3 @@ def print_verdicts(found: Verdicts, folder: Path, has_rules: bool) -> None:
 
 def logs_words(count: int) -> str:
     return f"; with {count} log{'s' * (count != 1)}" if count else ""
-
-
-def size(size_bytes: int) -> str:
-    """Bytes as people read them, in powers of 1000."""
-    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if size_bytes >= factor:
-            return f"{size_bytes / factor:.1f} {unit}"
-    return f"{size_bytes} B"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from suitecase.cli.common import AsJson, ResultsDir, console, duration, fail, print_json
+from suitecase.cli.common import AsJson, ResultsDir, console, duration, fail, print_json, words_of
 
 if TYPE_CHECKING:
     from suitecase.queries.estimate import Estimate
@@ -20,9 +20,16 @@ __all__ = ["estimate", "init"]
 
 def init(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where the project is, or will be.")] = Path(),
-    name: Annotated[str | None, typer.Option(help="Of the experiment; by default my-experiment.")] = None,
+    name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Of the experiment; by default my-experiment.")
+    ] = None,
     template: Annotated[
-        str, typer.Option(help="basic, inspect (an evaluation by Inspect AI) or sweep (a grid).")
+        str,
+        typer.Option(
+            metavar="TEMPLATE",
+            help="basic, inspect (an evaluation by Inspect AI) or sweep (a grid).",
+            autocompletion=words_of("basic", "inspect", "sweep"),
+        ),
     ] = "basic",
     use_package: Annotated[
         bool, typer.Option("--use-package", help="Import the installed package; copy no files.")
@@ -126,7 +133,7 @@ def estimate(
     results_dir: ResultsDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Estimate what running a suite will take and cost, from its earlier runs or a pilot."""
+    """Estimate time and cost of a suite, from earlier runs or a pilot."""
     from dataclasses import asdict
 
     from suitecase.queries.estimate import NoBasisError, describe_suite, estimate_from_runs

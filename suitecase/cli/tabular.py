@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from suitecase.cli.common import AsJson, ResultsDir, RunNames, print_problems, print_table
+from suitecase.cli.common import GAP, AsJson, ResultsDir, RunNames, cells, print_problems, print_table, words_of
 
 if TYPE_CHECKING:
     from suitecase.tables import Table
 
 __all__ = ["query", "table"]
 
+FORMATS = ("csv", "json", "jsonl", "markdown", "latex", "parquet")
 OutputFormat = Annotated[
     str | None,
-    typer.Option("--format", metavar="FORMAT", help="csv, json, jsonl, markdown, latex, parquet; by -o FILE's ending."),
+    typer.Option(
+        "--format",
+        metavar="FORMAT",
+        autocompletion=words_of(*FORMATS),
+        help="csv, json, jsonl, markdown, latex, parquet; by -o FILE's ending.",
+    ),
 ]
 Output = Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write it there.")]
 
@@ -30,7 +38,12 @@ ENDINGS = {
 def table(
     runs: RunNames,
     rows: Annotated[
-        str, typer.Option(metavar="WHAT", help="A row per: cases, attempts, metrics, items, logs or runs.")
+        str,
+        typer.Option(
+            metavar="WHAT",
+            autocompletion=words_of("cases", "attempts", "metrics", "items", "logs", "runs"),
+            help="A row per: cases, attempts, metrics, items, logs or runs.",
+        ),
     ] = "cases",
     metrics: Annotated[bool, typer.Option("--metrics", help="Short for --rows metrics.")] = False,
     columns: Annotated[
@@ -52,10 +65,22 @@ def table(
     check_choice("--rows", what, list(ROWS))
     found = [read_run(path) for path in find_runs_named(find_results_dir(given=results_dir), runs)]
     made = Table(ROWS[what](found))
+    of_cases = made.column("problems") if what == "cases" and "problems" in made.columns else []
     if columns is not None:
         made = made.only(matching_columns(made.columns, columns.split(",")))
     put_out(made, chosen, output, whole=columns is not None)
-    print_problems([problem for run in found for problem in run.problems])
+    print_problems([*(problem for run in found for problem in run.problems), *chain(*filter(None, of_cases))])
+    if not len(made) and not as_json and not sys.stdout.isatty():
+        print_problems([f"no rows: {NOTHING_TOLD.get(what, 'these runs have no cases')}."])
+
+
+NOTHING_TOLD = {
+    "metrics": "no case has told a metric (`tracking.metric`)",
+    "items": "no case has recorded items (`suitecase.items`)",
+    "logs": "none of these runs has published logs of Inspect",
+    "attempts": "no case has begun",
+}
+"""Why a table has no rows."""
 
 
 def query(
@@ -67,10 +92,9 @@ def query(
     results_dir: ResultsDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Ask all runs of the project in SQL; without SQL, list tables and columns. Needs the extra 'query'.
+    """Ask all runs of the project in SQL.
 
-    Names with a dot need quotes:
-    suitecase query 'SELECT run, max("result.accuracy") FROM cases GROUP BY run'
+    Without SQL it lists tables and columns. Needs the extra 'query'. Names with a dot need quotes.
     """
     from suitecase.queries import find_results_dir
     from suitecase.queries.sql import columns_of_tables, run_sql
@@ -93,7 +117,6 @@ def check_format(given: str | None, output: Path | None) -> str | None:
         SuitecaseError: It is unknown, or needs a file.
     """
     from suitecase.errors import SuitecaseError
-    from suitecase.tables import FORMATS
 
     chosen = given or (ENDINGS.get(output.suffix.lower()) if output else None)
     if output and chosen is None:
@@ -161,11 +184,33 @@ def put_out(made: Table, chosen: str | None, output: Path | None, *, whole: bool
         print("No rows.")
         return
     shown = made.columns if whole or len(made) == 1 else made.varying()
+    varying = shown
+    cells_of = {name: [cell_text(value) for value in made.column(name)] for name in shown}
+    if not whole:
+        shown = fitting_columns(cells_of, shutil.get_terminal_size().columns)
     right = [name for name in shown if is_numeric(made.column(name))]
-    print_table(shown, [[cell_text(value) for value in row] for row in made.only(shown)], right=right)
+    print_table(shown, list(zip(*(cells_of[name] for name in shown), strict=True)), right=right, names=shown)
+    if left_out := [name for name in varying if name not in shown]:
+        print(f"\nTo see as well, by --columns or in a file (-o): {', '.join(left_out)}")
     first = next(made.dicts())
     same = [
-        f"{name}={cell_text(first[name])}" for name in made.columns if name not in shown and first[name] is not None
+        f"{name}={cell_text(first[name])}" for name in made.columns if name not in varying and first[name] is not None
     ]
     if same:
         print(f"\nall {len(made)} rows: {', '.join(same)}")
+
+
+LEAST_ASKED = (
+    "commit", "host", "pid", "tree", "gpus", "ended_at", "started_at", "system_cpu_s", "user_cpu_s", "dirty",
+    "max_rss_bytes", "mode", "passes", "mixes_code", "tags", "problems", "attempts", "cause", "duration_s",
+)  # fmt: skip
+"""What a terminal does without that is too narrow for all columns, in this order; then the last columns."""
+
+
+def fitting_columns(cells_of: Mapping[str, Sequence[str]], width: int) -> list[str]:
+    """The columns that have room side by side, two at least."""
+    widths = {name: max(map(cells, (name, *texts))) + GAP for name, texts in cells_of.items()}
+    spare = [*(name for name in LEAST_ASKED if name in widths), *reversed([n for n in widths if n not in LEAST_ASKED])]
+    while len(widths) > 2 and sum(widths.values()) > width:
+        del widths[spare.pop(0)]
+    return list(widths)

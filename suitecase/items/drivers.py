@@ -74,7 +74,10 @@ class Limits:
 class Caller(Protocol):
     """Makes a call without holding up the event loop."""
 
-    abandoned: int
+    @property
+    def abandoned(self) -> int:
+        """How many calls that were given up still go on."""
+        ...
 
     async def __call__(self, context: ItemContext) -> Outcome: ...
 
@@ -219,51 +222,9 @@ async def drive_asyncio(
 ) -> None:  # fmt: skip
     """So many calls at a time, as tasks or in threads."""
     caller = TaskCaller(call, timeout_s) if is_async else ThreadCaller(call, timeout_s)
-    slots = loop.slots()
-    waiting: set[asyncio.Task[Any]] = set()
-
-    async def pause(coroutine: Coroutine[Any, Any, None]) -> None:
-        """Wait for something that a stop cuts short."""
-        task = asyncio.current_task()
-        assert task is not None
-        waiting.add(task)
-        try:
-            await coroutine
-        finally:
-            waiting.discard(task)
-
-    async def work() -> None:
-        for slot in slots:
-            steps = loop.steps(slot)
-            step = next(steps)
-            try:
-                while True:
-                    if isinstance(step, ItemContext):
-                        if limits:
-                            await pause(limits.before())
-                        step = steps.send(await caller(step))
-                    else:
-                        await pause(asyncio.sleep(step))
-                        step = steps.send(None)
-            except StopIteration as end:
-                tokens: int = end.value
-            if limits:
-                await pause(limits.after(tokens))
-            await asyncio.sleep(0)  # a function that never waits would hold up everybody else's tasks
-            if caller.abandoned > max_abandoned:
-                reason = f"{caller.abandoned} calls that were given up still go on, more than {max_abandoned}"
-                loop.stop.now("abandoned", reason)
-
-    async def watch() -> None:
-        while True:
-            await asyncio.sleep(POLL_EVERY_S)
-            loop.progress.tick()
-            if loop.stop.asked():
-                for task in waiting:
-                    task.cancel()
-
-    watcher = asyncio.create_task(watch())
-    workers = [asyncio.create_task(work()) for _ in range(max_parallel)]
+    crew = Crew(loop, caller, limits, max_abandoned)
+    watcher = asyncio.create_task(crew.watch())
+    workers = [asyncio.create_task(crew.work()) for _ in range(max_parallel)]
     try:
         done, _ = await asyncio.wait(workers, return_when=asyncio.FIRST_EXCEPTION)
         for task in done:
@@ -275,6 +236,61 @@ async def drive_asyncio(
         await asyncio.gather(watcher, *workers, return_exceptions=True)
         if isinstance(caller, ThreadCaller):
             caller.close()
+
+
+class Crew:
+    """Workers that take the items of a loop one after the other, and somebody who watches whether it is to stop."""
+
+    def __init__(self, loop: Loop, caller: Caller, limits: Limits | None, max_abandoned: int) -> None:
+        self.loop, self.caller, self.limits, self.max_abandoned = loop, caller, limits, max_abandoned
+        self.slots = loop.slots()
+        self.waiting: set[asyncio.Task[Any]] = set()
+
+    async def work(self) -> None:
+        """One worker: item after item, until none is left or the loop stops."""
+        for slot in self.slots:
+            tokens = await self.item(slot)
+            if self.limits:
+                await self.pause(self.limits.after(tokens))
+            await asyncio.sleep(0)  # a function that never waits would hold up everybody else's tasks
+            if self.caller.abandoned > self.max_abandoned:
+                given_up = f"{self.caller.abandoned} calls that were given up still go on"
+                self.loop.stop.now("abandoned", f"{given_up}, more than {self.max_abandoned}")
+
+    async def item(self, slot: int) -> int:
+        """One item, with its retries; the tokens that it used."""
+        steps = self.loop.steps(slot)
+        step = next(steps)
+        try:
+            while True:
+                if isinstance(step, ItemContext):
+                    if self.limits:
+                        await self.pause(self.limits.before())
+                    step = steps.send(await self.caller(step))
+                else:
+                    await self.pause(asyncio.sleep(step))
+                    step = steps.send(None)
+        except StopIteration as end:
+            return end.value
+
+    async def pause(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Wait for something that a stop cuts short; a call that is in flight is waited for."""
+        task = asyncio.current_task()
+        assert task is not None
+        self.waiting.add(task)
+        try:
+            await coroutine
+        finally:
+            self.waiting.discard(task)
+
+    async def watch(self) -> None:
+        """Show progress, and when the loop is to stop, wake those who only wait."""
+        while True:
+            await asyncio.sleep(POLL_EVERY_S)
+            self.loop.progress.tick()
+            if self.loop.stop.asked():
+                for task in self.waiting:
+                    task.cancel()
 
 
 def run_loop(coroutine: Coroutine[Any, Any, T]) -> T:

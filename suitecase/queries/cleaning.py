@@ -127,11 +127,11 @@ def last_heard(run: Run) -> datetime:
 def reason_to_spare(run: Run, results_dir: Path, links: Sequence[tuple[Path, Path]]) -> str:
     """Why a run must stay, whatever the rules say; nothing if it needn't."""
     if run.status == "running":
-        return f"its runner lives: {run.owner.evidence}" if run.owner else "its runner lives"
+        return f"it runs: {run.owner.evidence}" if run.owner else "it runs"
     if run.format_version not in (0, layout.FORMAT_VERSION):
         return f"its format is {run.format_version}, which this suitecase does not know"
-    if not (run.asked or any((case.path / layout.CONFIG).exists() for case in run.cases.values())):
-        return "it is no run directory: it has neither run.json nor a case"
+    if not (run.asked or any(os.path.exists(case.path / layout.CONFIG) for case in run.cases.values())):
+        return run.problems[0].rstrip(".") if run.problems else "it has neither run.json nor a case"
     real = run.path.resolve()
     if real != results_dir.resolve() / run.path.relative_to(results_dir):
         return f"it is reached by a link, and lies in {real.parent}"

@@ -113,9 +113,6 @@ def head(run: Run) -> dict[str, Any]:
     }  # fmt: skip
 
 
-# --- Code ------------------------------------------------------------------------------------------------------------
-
-
 def compare_code(before: Run, after: Run) -> dict[str, Any]:
     """Whether two runs began with the same code, and if not, in which files it differs.
 
@@ -139,9 +136,6 @@ def case_trees(before: Run, after: Run, variant: str) -> tuple[str | None, str |
     """The code of the last attempt at a case in each run."""
     trees = [(last.tree if (last := run.cases[variant].last) else None) or run.code.tree for run in (before, after)]
     return trees[0], trees[1]
-
-
-# --- Environment -----------------------------------------------------------------------------------------------------
 
 
 def environment_of(run: Run) -> dict[str, Any] | None:
@@ -201,9 +195,6 @@ def gpu_names(environment: Mapping[str, Any]) -> str:
     return ", ".join(f"{gpu.get('name')} (driver {gpu.get('driver_version')})" for gpu in gpus) or "none"
 
 
-# --- Cases -----------------------------------------------------------------------------------------------------------
-
-
 def compare_configs(before: Run, after: Run, variants: Iterable[str]) -> tuple[dict[str, list[Difference]], list[str]]:
     """The fields in which the configs of a variant differ, and what is wrong with the files."""
     differences: dict[str, list[Difference]] = {}
@@ -242,9 +233,6 @@ def compare_durations(before: Run, after: Run, variants: Iterable[str]) -> list[
         lasts = [run.cases[variant].last for run in (before, after)]
         found.append(Difference(variant, *(last.duration_s if last else None for last in lasts)))
     return [each for each in found if each.before is not None and each.after is not None]
-
-
-# --- Results ---------------------------------------------------------------------------------------------------------
 
 
 def compare_results(
@@ -346,9 +334,6 @@ def means_of(values: Iterable[Value]) -> list[Mean]:
     return means
 
 
-# --- What may explain what -------------------------------------------------------------------------------------------
-
-
 def findings(
     before: Run,
     after: Run,
@@ -364,6 +349,8 @@ def findings(
         for run in (before, after)
         if run.mixes_code
     ]
+    if before.path == after.path:
+        sentences.append("This is one run twice: `latest~1` is the run before the latest.")
     if before.experiment != after.experiment:
         sentences.append(f"These are runs of different experiments: {before.experiment} and {after.experiment}.")
     if not matched:
@@ -425,8 +412,8 @@ def explained(
     start = f"Results differ in {len(changed)} of {cases} ({', '.join(changed[:3])}{', …' * (len(changed) > 3)})"
     if len(reasons) > 1:
         return (
-            f"{start}, and so do {'; and '.join(reasons)}: from these two runs nobody can tell which of them it was. "
-            f"Run again with one of them changed.{unsure}"
+            f"{start}. Different are also {'; '.join(reasons)}. From these two runs nobody can tell which of them it "
+            f"was: run again with one of them changed.{unsure}"
         )
     if reasons:
         return f"{start}, and the only recorded difference is in {reasons[0]}. That may explain it.{unsure}"

@@ -8,10 +8,16 @@ from suitecase.queries.selection import find_results_dir, find_run, shown
 from suitecase.rundir import find_runs, layout
 from suitecase.rundir.runs import RunReader
 
-__all__ = ["case_names", "run_names"]
+__all__ = ["case_names", "experiment_names", "run_names"]
 
 OFFERED = 200
 """Names at most; nobody reads more."""
+
+
+def experiment_names(incomplete: str) -> list[str]:
+    """Experiments that begin like that."""
+    names = dict.fromkeys(layout.experiment_folder(run).name for run in find_runs(find_results_dir()))
+    return list(islice((name for name in names if name.startswith(incomplete)), OFFERED))
 
 
 def run_names(incomplete: str) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 import zipfile
@@ -133,10 +134,21 @@ def copy_record(run: Run, target: Path) -> list[str]:
         skipped.extend(str(Path(folder, name).relative_to(run.path)) for name in odd)
         return odd
 
-    shutil.copytree(run.path, target, symlinks=True, ignore=not_plain)
+    try:
+        shutil.copytree(run.path, target, symlinks=True, ignore=not_plain)
+    except shutil.Error as error:  # a list of (source, target, why), of all that could not be copied
+        raise SuitecaseError(
+            [f"{source}: can't be copied: {reason(why)}." for source, _, why in error.args[0]]
+        ) from None
     for log in run.eval_logs():
         shutil.copyfile(log, layout.experiment_folder(target) / log.name)
     return [f"{name} is a pipe, a socket or a device, and was left out." for name in skipped]
+
+
+def reason(why: str) -> str:
+    """Why something could not be copied; shutil gives an error's whole text, number and path included."""
+    found = re.match(r"\[Errno \d+\] ([^:]*): ", why)
+    return found[1] if found else why
 
 
 def is_plain(path: Path) -> bool:

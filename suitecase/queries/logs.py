@@ -13,7 +13,7 @@ from typing import IO, Any, Final
 
 from suitecase.errors import NotFoundError, SuitecaseError
 from suitecase.rundir import CaseRun, layout
-from suitecase.rundir.files import parse_object
+from suitecase.rundir.files import folder_problem, parse_object
 from suitecase.rundir.runs import RunReader
 
 __all__ = [
@@ -128,11 +128,13 @@ def find_attempt(case: CaseRun, number: int | None) -> int:
         NotFoundError: It has no log.
     """
     path = case.log_path(number)
+    if problem := folder_problem(case.path):
+        raise NotFoundError(problem)
     if path is not None and path.is_file():
         return int(path.stem.rpartition("-")[2])
     there = attempts_with_log(case.path)
     if number is None or not there:
-        raise NotFoundError(f"{case.variant} has no log: it is {case.status}.")
+        raise NotFoundError(f"{case.variant} has no log; its status is {case.status}.")
     raise NotFoundError(f"{case.variant} has no log of attempt {number}: there are {', '.join(map(str, there))}.")
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from suitecase.queries.logs import shown_text
 from suitecase.rundir import CaseRun, Run, layout
@@ -20,8 +20,14 @@ __all__ = ["case_overview", "log_tail", "run_overview", "suite_command"]
 
 def run_overview(run: Run) -> dict[str, Any]:
     """A run: its head, the config fields in which its cases differ, and a row per case."""
-    configs = {variant: flatten(case.config()[0]) for variant, case in run.cases.items()}
-    results = {variant: flatten(case_results(run, case)[0]) for variant, case in run.cases.items()}
+    problems = list(run.problems)
+    configs: dict[str, dict[str, Any]] = {}
+    results: dict[str, dict[str, Any]] = {}
+    for variant, case in run.cases.items():
+        config, problem = case.config()
+        told, damage = case_results(run, case)
+        configs[variant], results[variant] = flatten(config), flatten(told)
+        problems += [*([problem] if problem else []), *damage]
     varying = varying_fields(list(configs.values()))
     first = next(iter(configs.values())) if configs else {}
     numbers = dict.fromkeys(name for told in results.values() for name, value in told.items() if is_scalar(value))
@@ -32,6 +38,7 @@ def run_overview(run: Run) -> dict[str, Any]:
             "cause": case.cause,
             "attempts": len(case.attempts),
             "duration_s": took_s(case),
+            "max_rss_bytes": case.last.max_rss_bytes if case.last else None,
             "config": {name: configs[variant].get(name) for name in varying},
             "results": results[variant],
         }
@@ -50,13 +57,13 @@ def run_overview(run: Run) -> dict[str, Any]:
         "started": run.started_at,
         "took": run.duration_s,
         "passes": run.passes,
-        "command": suite_command(run),
+        "command": asked_command(run),
         "config_columns": varying,
         "result_columns": [name for name in numbers if "." not in name][:8],
         "same_config": {name: value for name, value in first.items() if name not in varying},
         "cases": rows,
         "commands": run_commands(run),
-        "problems": list(run.problems),
+        "problems": problems,
     }
 
 
@@ -80,7 +87,7 @@ def case_overview(run: Run, case: CaseRun) -> dict[str, Any]:
         "config": flatten(config),
         "results": flatten(results),
         "attempts": [asdict(attempt) for attempt in case.attempts],
-        "files": sorted(os.listdir(case.path)) if case.path.is_dir() else [],
+        "files": sorted(os.listdir(case.path)) if os.access(case.path, os.R_OK) else [],
         "log_tail": log_tail(log) if log and case.status != "succeeded" else [],
         "commands": commands,
         "problems": [problem for problem in (config_problem, *problems) if problem],
@@ -113,6 +120,13 @@ def code_words(run: Run) -> str:
     return words + "; its attempts ran different code" * run.mixes_code
 
 
+def asked_command(run: Run) -> str:
+    """The command line that began the run, as it was typed."""
+    command: object = run.asked.get("command")
+    words = [str(word) for word in cast(list[object], command)] if isinstance(command, list) else []
+    return shlex.join([Path(words[0]).name, *words[1:]]) if len(words) > 1 else suite_command(run)
+
+
 def suite_command(run: Run) -> str:
     """How the suite was called, without what was said of that one run."""
     suite: object = run.asked.get("suite")
@@ -131,7 +145,7 @@ def run_commands(run: Run) -> dict[str, str]:
         commands["stop"] = f"suitecase cancel {name}"
     elif run.asked and any(case.status != "succeeded" for case in run.cases.values()):
         commands["go on"] = f"suitecase resume {name}"
-    if run.status != "running" and any((case.path / layout.DEAD_LETTERS).exists() for case in run.cases.values()):
+    if run.status != "running" and any(os.path.exists(case.path / layout.DEAD_LETTERS) for case in run.cases.values()):
         commands["ask failed items again"] = f"suitecase replay {name}"
     return commands
 

@@ -15,13 +15,15 @@ from typing import Any
 
 from suitecase.errors import NotFoundError, SuitecaseError
 from suitecase.rundir import STATUSES, CaseRun, Run, find_runs, layout, read_run
-from suitecase.rundir.runs import parse_time
+from suitecase.rundir.files import folder_problem
+from suitecase.rundir.runs import parse_time, subfolders
 from suitecase.tables.rows import case_results, flatten
 
 __all__ = [
     "Condition",
     "Filter",
     "best_value",
+    "check_fields",
     "check_statuses",
     "find_case",
     "find_results_dir",
@@ -31,6 +33,7 @@ __all__ = [
     "parse_condition",
     "parse_since",
     "project_root",
+    "unreadable_folders",
 ]
 
 
@@ -67,7 +70,8 @@ def find_run(results_dir: Path, given: str) -> Path:
     """The run directory that a person means: its path, a unique prefix of its name, an experiment, or `latest`.
 
     An experiment, or a unique beginning of its name, means its latest run; `EXPERIMENT/PREFIX` a run within it. Where
-    no name begins like that, a unique part of one will do: the time of day, the commit.
+    no name begins like that, a unique part of one will do: the time of day, the commit. `latest~1` is the run before
+    the latest, `EXPERIMENT~1` that of the experiment.
 
     Raises:
         NotFoundError: Nothing, or more than one run, is meant; the message lists what is near.
@@ -97,11 +101,19 @@ def find_runs_named(results_dir: Path, given: Sequence[str]) -> list[Path]:
 
 def resolve(results_dir: Path, known: Sequence[Path], given: str) -> Path:
     """The run that a name means, of those known."""
+    base, tilde, back = given.rpartition("~")
+    if tilde and back.isdigit():
+        return run_before(resolve(results_dir, known, base), known, int(back), everywhere=base in ("", "latest"))
     path = Path(given)
     if given not in ("", ".", "latest") and path.is_dir() and is_run_dir(path):
         return path.resolve()
+    if "/" in given and path.is_dir() and path.is_absolute():
+        raise NotFoundError(f"{path} is no run directory: it has no {layout.RUN}.")
     if not known:
-        raise NotFoundError(f"there is no run in {results_dir}: run a suite first, or name the folder (--results-dir).")
+        unreadable = unreadable_folders(results_dir)
+        raise NotFoundError(
+            unreadable or f"there is no run in {results_dir}: run a suite first, or name the folder (--results-dir)."
+        )
     if given in ("", "latest"):
         return max(known, key=lambda run: run.name)
     experiment, _, prefix = given.rstrip("/").rpartition("/")
@@ -126,6 +138,28 @@ def resolve(results_dir: Path, known: Sequence[Path], given: str) -> Path:
     raise NotFoundError(f"no run is named {given!r}: {hint}")
 
 
+def run_before(run: Path, known: Sequence[Path], back: int, *, everywhere: bool) -> Path:
+    """The run so many before one, of the same experiment or of all.
+
+    Raises:
+        NotFoundError: There are not so many.
+    """
+    folder = layout.experiment_folder(run)
+    earlier = [each for each in known if everywhere or layout.experiment_folder(each) == folder]
+    earlier = sorted((each for each in earlier if each.name < run.name), key=lambda each: each.name)
+    if not back:
+        return run
+    if back > len(earlier):
+        raise NotFoundError(f"before {shown(run)} there are {len(earlier)} runs, not {back}.")
+    return earlier[-back]
+
+
+def unreadable_folders(results_dir: Path, experiment: str | None = None) -> list[str]:
+    """A sentence for each folder that may hold runs and can't be listed."""
+    folders = [results_dir, *([results_dir / experiment] if experiment else subfolders(results_dir))]
+    return [problem for folder in folders if (problem := folder_problem(folder))]
+
+
 def starts_with(name: str, prefix: str) -> bool:
     return name.startswith(prefix)
 
@@ -136,7 +170,7 @@ def contains(name: str, part: str) -> bool:
 
 def is_run_dir(path: Path) -> bool:
     """Whether a folder is a run directory: by its record, or by its name and a case's config."""
-    if (path / layout.RUN).exists() or (path / layout.JOURNAL).exists():
+    if os.path.exists(path / layout.RUN) or os.path.exists(path / layout.JOURNAL):
         return True
     named = layout.RUN_NAME.fullmatch(path.resolve().name)
     return named is not None and any(path.glob(f"*/{layout.CONFIG}"))
@@ -161,7 +195,7 @@ def find_case(run: Run, given: str) -> CaseRun:
         listed = ", ".join(fitting[:5]) + ", …" * (len(fitting) > 5)
         raise NotFoundError(f"{given!r} means {len(fitting)} cases of {run.name}: {listed}.")
     near = get_close_matches(given, run.cases, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"it has {', '.join(list(run.cases)[:8])}."
+    hint = f"did you mean {' or '.join(near)}?" if near else f"it has {', '.join(list(run.cases)[:8]) or 'none'}."
     raise NotFoundError(f"{run.name} has no case {given!r}: {hint}")
 
 
@@ -275,6 +309,30 @@ def list_runs(results_dir: Path, chosen: Filter | None = None) -> Iterable[Run]:
         hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known[:8]) or 'none yet'}."
         raise NotFoundError(f"no experiment is named {chosen.experiment!r} in {results_dir}: {hint}")
     return (run for path in find_runs(results_dir, chosen.experiment) if chosen.fits(run := read_run(path)))
+
+
+def check_fields(runs: Sequence[Run], fields: Iterable[str]) -> None:
+    """See that each field is one that a config or a result has, before nothing is found by a misspelt one.
+
+    Raises:
+        NotFoundError: A sentence for each that no case has, with what is near. Where there are no cases, none is wrong.
+    """
+    cases = [(run, case) for run in runs for case in run.cases.values()]
+    known: dict[str, None] = {}
+    for run, case in cases:
+        known.update(dict.fromkeys((*flatten(case.config()[0]), *flatten(case_results(run, case)[0]))))
+        if known.keys() >= set(fields):
+            return
+    problems: list[str] = []
+    for field in fields if cases else ():
+        if field not in known:
+            near = get_close_matches(field, known, n=3, cutoff=0.5)
+            hint = (
+                f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(list(known)[:8]) or 'none'}."
+            )
+            problems.append(f"no case has a config field or a result {field!r}: {hint}")
+    if problems:
+        raise NotFoundError(problems)
 
 
 def check_statuses(given: Iterable[str]) -> tuple[str, ...]:

@@ -73,7 +73,7 @@ def cancel(run: Run, variant: str | None = None, *, timeout_s: float = 60.0) -> 
     name = f"{run.experiment}/{run.name}"
     if run.owner is None or not run.owner.lives:
         evidence = f" ({run.owner.evidence})" if run.owner else ""
-        raise CannotCancelError(f"{name} has no runner that could end anything: it is {run.status}{evidence}.")
+        raise CannotCancelError(f"{name} has no runner that could end anything; its status is {run.status}{evidence}.")
     case = run.cases[variant] if variant is not None else None
     if case is not None and case.status not in ("running", "pending"):
         raise CannotCancelError(f"case {case.variant!r} of {name} has ended already: {case.status}.")

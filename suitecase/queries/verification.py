@@ -103,7 +103,7 @@ class Check:
             self.notes.append("the journal has no hash of run.json: it can't be proved.")
         elif content is not None and hashlib.sha256(content).hexdigest() != sealed[0]:
             self.problems.append(f"{self.path / layout.RUN} is not what the run wrote: damaged or edited.")
-        if (self.path / layout.RUN).is_symlink():
+        if os.path.islink(self.path / layout.RUN):
             self.problems.append(f"{self.path / layout.RUN} is a link: it must be the file itself.")
 
     def environment(self) -> None:
@@ -120,9 +120,9 @@ class Check:
         for case in self.run.cases.values():
             file = case.path / layout.CONFIG
             content, problem = read_bytes(file)
-            if case.path.is_symlink() or file.is_symlink():
+            if os.path.islink(case.path) or os.path.islink(file):
                 self.problems.append(
-                    f"{case.path if case.path.is_symlink() else file} is a link: it must lie in the run."
+                    f"{case.path if os.path.islink(case.path) else file} is a link: it must lie in the run."
                 )
             elif content is None:
                 self.problems.append(problem or f"{file} is missing.")

@@ -9,7 +9,18 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-__all__ = ["parse_object", "parse_objects", "read_bytes", "read_lines", "read_object"]
+__all__ = ["folder_problem", "parse_object", "parse_objects", "read_bytes", "read_lines", "read_object"]
+
+
+def folder_problem(folder: Path) -> str:
+    """Why a folder can't be listed; nothing if it can, or if it isn't there."""
+    try:
+        with os.scandir(folder):
+            return ""
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        return f"{folder} can't be read: {error.strerror}."
 
 
 def read_bytes(path: Path) -> tuple[bytes | None, str]:

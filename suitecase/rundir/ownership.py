@@ -48,11 +48,11 @@ def find_owner(run_dir: Path, event: dict[str, Any]) -> Owner:
     host = host if isinstance(host, str) else None
     locked = is_locked(run_dir / layout.JOURNAL)
     if locked:
-        return Owner(True, "it holds the lock of the journal", pid, host)
+        return Owner(True, "its runner holds the lock of the journal", pid, host)
     here = os.uname().nodename
     owner_file = newest_owner_file(run_dir)
     if locked is False and host == here and not owner_file:
-        return Owner(False, "nobody holds the lock of the journal", pid, host)
+        return Owner(False, "its runner is gone: nobody holds the lock of the journal", pid, host)
     file = owner_file or run_dir / layout.JOURNAL
     try:
         silent_s = time.time() - file.stat().st_mtime

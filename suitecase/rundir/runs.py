@@ -13,7 +13,7 @@ from sys import intern
 from typing import Any, cast
 
 from suitecase.rundir import layout
-from suitecase.rundir.files import parse_object, read_bytes, read_lines, read_object
+from suitecase.rundir.files import folder_problem, parse_object, read_bytes, read_lines, read_object
 from suitecase.rundir.journal import Journal
 from suitecase.rundir.layout import STATUSES, Status
 from suitecase.rundir.ownership import Owner, find_owner
@@ -144,6 +144,7 @@ class Run:
         status: `running`, `interrupted` if its runner died, else what became of its cases, the worst first.
         started_at, ended_at: UTC, ISO 8601.
         passes: 1, and one more for each resume.
+        idle_s: Seconds between the passes, when no runner was there.
         mixes_code: Whether its attempts ran different code.
         asked: `run.json` as it is.
         owner: The runner of the last pass; None if the run has ended.
@@ -161,6 +162,7 @@ class Run:
     ended_at: str | None = None
     exit_code: int | None = None
     passes: int = 1
+    idle_s: float = 0.0
     mixes_code: bool = False
     asked: Mapping[str, Any] = field(default_factory=dict[str, Any])
     owner: Owner | None = None
@@ -187,17 +189,13 @@ class Run:
 
     @property
     def duration_s(self) -> float | None:
-        """Wall-clock seconds from the first start to the last event of a run that has ended."""
-        if self.started_at is None or self.ended_at is None:
-            return None
-        try:
-            return (parse_time(self.ended_at) - parse_time(self.started_at)).total_seconds()
-        except ValueError:
-            return None
+        """Wall-clock seconds of the passes of a run that has ended: what lay between them does not count."""
+        whole_s = seconds_between(self.started_at, self.ended_at)
+        return None if whole_s is None else round(whole_s - self.idle_s, 3)
 
     def eval_logs(self, variant: str | None = None) -> list[Path]:
         """The published logs of a run in Inspect mode that are still there, of one case or of all."""
-        return [path for of, path in self.published if variant in (None, of) and path.exists()]
+        return [path for of, path in self.published if variant in (None, of) and os.path.exists(path)]
 
     published: tuple[tuple[str, Path], ...] = ()
 
@@ -233,6 +231,16 @@ def parse_time(text: str) -> datetime:
     """
     moment = datetime.fromisoformat(text)
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def seconds_between(start: str | None, end: str | None) -> float | None:
+    """Seconds from one recorded time to another; None where one is missing or is no time."""
+    if start is None or end is None:
+        return None
+    try:
+        return (parse_time(end) - parse_time(start)).total_seconds()
+    except ValueError:
+        return None
 
 
 def read_run(path: Path) -> Run:
@@ -276,6 +284,7 @@ class RunReader:
         self.passes = 0
         self.started_at: str | None = None
         self.last_at: str | None = None
+        self.idle_s = 0.0
         self.ended: dict[str, Any] | None = None
         self.stopped = ""
         self.trees: set[str] = set()
@@ -299,7 +308,7 @@ class RunReader:
         for event in self.journal:
             self.heed(event)
         problems = [*self.problems, *self.journal.problems]
-        if self.asked and not self.journal.exists:
+        if self.asked and not self.journal.exists and not self.journal.problems:
             problems.append(f"{self.path / layout.JOURNAL} is missing: nothing tells what became of the cases.")
         owner = find_owner(self.path, self.pass_event) if self.pass_event and self.ended is None else None
         statuses = self.statuses_under(owner)
@@ -313,8 +322,10 @@ class RunReader:
         self.asked = asked or {}
         self.problems = [problem] if problem else []
         if asked is None:
-            folders = [folder for folder in subfolders(self.path) if (folder / layout.CONFIG).exists()]
+            folders = [folder for folder in subfolders(self.path) if os.path.exists(folder / layout.CONFIG)]
             self.known = {folder.name: {} for folder in folders}
+            if not problem and (problem := folder_problem(self.path)):
+                self.problems.append(problem)
             if not folders and not problem:
                 self.problems.append(f"{self.path} is no run directory: it has neither run.json nor a case.")
             return
@@ -335,10 +346,11 @@ class RunReader:
     def heed(self, event: dict[str, Any]) -> None:
         """Take note of an event."""
         kind, variant = event["event"], event.get("variant")
-        self.last_at = event.get("time", self.last_at)
+        before, self.last_at = self.last_at, event.get("time", self.last_at)
         if isinstance(variant, str) and variant in self.known:
             self.heed_case(kind, variant, event)
         elif kind in ("run_started", "run_resumed"):
+            self.idle_s += seconds_between(before, event.get("time")) or 0.0
             self.begin_pass(event)
         elif kind == "run_ended":
             self.ended = event
@@ -431,6 +443,7 @@ class RunReader:
             ended_at=self.ended.get("time") if self.ended else None if owner and owner.lives else self.last_at,
             exit_code=self.ended.get("exit_code") if self.ended else None,
             passes=max(1, self.passes),
+            idle_s=self.idle_s,
             mixes_code=len(self.trees) > 1,
             asked=self.asked,
             owner=owner,

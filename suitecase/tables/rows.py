@@ -64,11 +64,13 @@ def run_rows(runs: Iterable[Run]) -> Iterator[Row]:
 
 
 def case_rows(runs: Iterable[Run]) -> Iterator[Row]:
-    """A row per case: its status, its last attempt's figures, `config.…`, and `result.…`."""
+    """A row per case: its status, its last attempt's figures, `config.…`, `result.…`, and `problems` of its files."""
     for run in runs:
         for case in run.cases.values():
             last = case.last
-            config, _ = case.config()
+            config, problem = case.config()
+            results, problems = case_results(run, case)
+            problems = [*([problem] if problem else []), *problems]
             yield {
                 **identity(run),
                 "variant": case.variant,
@@ -85,7 +87,8 @@ def case_rows(runs: Iterable[Run]) -> Iterator[Row]:
                 "dirty": run.code.dirty if last is None else last.dirty,
                 "host": last and last.host,
                 **flatten(config, "config."),
-                **flatten(case_results(run, case)[0], "result."),
+                **flatten(results, "result."),
+                **({"problems": problems} if problems else {}),
             }
 
 
