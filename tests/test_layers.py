@@ -85,7 +85,15 @@ def test_what_is_public_is_listed(module: Path) -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["suitecase", "suitecase.rundir", "suitecase.tables", "suitecase.queries", "suitecase.stats", "suitecase.reports"],
+    [
+        "suitecase",
+        "suitecase.rundir",
+        "suitecase.tables",
+        "suitecase.queries",
+        "suitecase.stats",
+        "suitecase.reports",
+        "suitecase.hedging",
+    ],
 )
 def test_importing_is_light(module: str) -> None:
     """What only reads imports no library that takes long."""

@@ -75,7 +75,7 @@ def test_wheel_holds_the_two_modules_and_the_package_and_runs_a_suite(tmp_path: 
     (wheel,) = tmp_path.glob("*.whl")
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     modules = {str(path.relative_to(ROOT)) for path in (ROOT / "suitecase").rglob("*.py")}
-    templates = {str(path.relative_to(ROOT)) for path in (ROOT / "suitecase/scaffold/templates").rglob("*.txt")}
+    templates = {str(path.relative_to(ROOT)) for path in (ROOT / "suitecase").glob("*/templates/**/*.*")}
     assert names == {*REFERENCE_FILES, *modules, *templates, "suitecase/py.typed", "suitecase/scaffold/SKILL.md"}
     suite = example_of_the_skill(tmp_path)
     with installed(bare_python, wheel, name="suitecase"):

@@ -14,6 +14,7 @@ from suitecase import __version__
 from suitecase.cli import (
     comparing,
     following,
+    hedging,
     judging,
     listing,
     powering,
@@ -126,6 +127,7 @@ for panel, commands in PANELS.items():
     for name, command in commands.items():
         app.command(name, cls=Command, rich_help_panel=panel)(command)
 app.add_typer(judging.plan, name="plan", rich_help_panel="Compare")
+app.add_typer(hedging.app, name="hedging", rich_help_panel="Compare")
 
 
 def print_version(asked: bool) -> None:
