@@ -16,6 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# How fast examples are made says something about the machine, and nothing about the code.
+settings.register_profile("suitecase", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("suitecase")
 
 HERE = Path(__file__).resolve().parent.parent
 
