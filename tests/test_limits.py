@@ -253,12 +253,12 @@ def test_429_is_seen_in_an_error(tmp_path: Path) -> None:
     with pytest.raises(StatusError), limits.acquire():
         raise StatusError(500)
     assert limits.usage().scale == 1.0
+    begun = time.monotonic()
     with pytest.raises(StatusError), limits.acquire():
         raise StatusError(429, 0.2)
-    assert limits.usage().scale == pytest.approx(0.5, abs=0.05)
-    begun = time.monotonic()
+    assert 0.5 <= limits.usage().scale < 1
     with limits.acquire():
-        assert time.monotonic() - begun > 0.15
+        assert time.monotonic() - begun >= 0.2
     assert "said 429" in told[0]["message"]
 
 
@@ -417,16 +417,15 @@ def test_a_killed_process_gives_its_places_back(tmp_path: Path) -> None:
     waiter = start(WAIT, path)
     assert line(waiter) == "waits"
     wait_for(lambda: limits.usage().waiting == 1, "the waiter")
-    waiter.kill()
-    holders[0].kill()
+    for process in (waiter, holders[0]):
+        process.kill()
+        process.communicate()
     begun = time.monotonic()
     with limits.acquire():
         assert limits.usage().in_use == 2  # one of them is the other holder's
         assert limits.usage().waiting == 0
     assert time.monotonic() - begun < DEADLINE_S
     holders[1].communicate("end\n")
-    waiter.communicate()
-    holders[0].communicate()
     assert limits.usage().in_use == 0
 
 
@@ -460,6 +459,13 @@ def test_a_forked_child_holds_what_it_took_itself(tmp_path: Path) -> None:
         pass
 
 
+def stopped_outside_a_change(process: subprocess.Popen[str], limits: Limits) -> bool:
+    """Stop a process, and say whether it let go of the file before."""
+    process.send_signal(signal.SIGSTOP)
+    os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
+    return not limits.line_of("").target.file.is_locked(0)
+
+
 def test_a_stopped_process_holds_nobody_up(tmp_path: Path) -> None:
     """First in line, it isn't waited for while it doesn't ask; continued, it comes next."""
     path = tmp_path / "limits.bin"
@@ -469,7 +475,8 @@ def test_a_stopped_process_holds_nobody_up(tmp_path: Path) -> None:
             waiter = start(WAIT, path)
             assert line(waiter) == "waits"
             wait_for(lambda: limits.usage().waiting == 1, "the waiter")
-            waiter.send_signal(signal.SIGSTOP)
+            while not stopped_outside_a_change(waiter, limits):
+                waiter.send_signal(signal.SIGCONT)
         with limits.acquire():
             assert limits.usage().waiting == 1
         waiter.send_signal(signal.SIGCONT)
