@@ -179,7 +179,7 @@ def test_quick_primary_is_not_hedged(model: Any) -> None:
 
 def test_race_that_failed_is_tried_again_by_inspect(model: Any) -> None:
     """What Inspect would try again of a member, it tries again of the race."""
-    name = model("a", {"error": "rate_limit", "first": 2, "answer": "at last"})
+    name = model("a", {"error": "rate_limit", "first": 1, "answer": "at last"})
     (output,) = ask(f"hedged/{name}", "q", delay_s=30, max_backups=0, config=GenerateConfig(max_retries=3))
     assert output.completion == "at last"
 
