@@ -18,8 +18,11 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-# How fast examples are made says something about the machine, and nothing about the code.
-settings.register_profile("suitecase", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# How fast examples are made tells about the machine, and nothing about the code. A change is judged by the same
+# examples as the last one; whoever works on it tries others each time.
+settings.register_profile(
+    "suitecase", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize="CI" in os.environ
+)
 settings.load_profile("suitecase")
 
 HERE = Path(__file__).resolve().parent.parent
