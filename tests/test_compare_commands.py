@@ -11,11 +11,14 @@ from asking import answer, ask
 from conftest import Project
 from recorded_runs import RecordedCase, record_run
 
+from suitecase.cli import judging
 from suitecase.compare import compare_runs
 from suitecase.compare.plans import PlanContents, new_plan, parse_plan, registered_plan
 from suitecase.compare.powering import Assumed, power_of_pilot, power_of_values
 from suitecase.errors import SuitecaseError
 from suitecase.rundir import read_run
+from suitecase.stats.choice import TESTS
+from suitecase.stats.corrections import CORRECTIONS
 from suitecase.stats.planning_rates import PairedRates
 
 PLAN = """\
@@ -73,6 +76,12 @@ def test_wrong_use_ends_with_2_and_a_way_out(project: Project) -> None:
         done = ask(project, "compare", "exp", *arguments)
         assert (done.code, "Traceback" in done.stderr) == (2, False)
         assert words in done.stderr
+
+
+def test_what_the_command_offers_is_what_there_is() -> None:
+    """It lists names itself, so as not to import scipy for `--help`."""
+    assert set(judging.TESTS) == {*TESTS[True], *TESTS[False]}
+    assert set(judging.CORRECTIONS) == set(CORRECTIONS)
 
 
 def test_conditions_are_described(project: Project) -> None:

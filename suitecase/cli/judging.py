@@ -55,6 +55,15 @@ Cluster = Annotated[
 ]
 Pool = Annotated[bool, typer.Option("--pool", help="Cases of different commits may be repeats of one condition.")]
 Alpha = Annotated[float | None, typer.Option(metavar="RATE", help="Error rate of all comparisons. Default: 0.05.")]
+Paired = Annotated[
+    str | None, typer.Option(metavar="HOW", help="auto pairs items with the same id and input; yes; no.")
+]
+CorrectionName = Annotated[
+    str | None, typer.Option(metavar="NAME", help="holm (default), hommel, bonferroni, bh, by, none.")
+]
+Margin = Annotated[
+    float | None, typer.Option(metavar="SIZE", help="Smaller differences don't matter: allows 'equivalent'.")
+]
 Explain = Annotated[
     bool, typer.Option("--explain", help="How conditions, units and pairs were found; which test, why.")
 ]
@@ -72,25 +81,19 @@ def compare(
     metric: Metrics = None,
     condition: Conditions = None,
     by: By = None,
-    paired: Annotated[
-        str | None, typer.Option(metavar="HOW", help="auto pairs items with the same id and input; yes; no.")
-    ] = None,
+    paired: Paired = None,
     seeds: Seeds = None,
     missing: Missing = None,
     cluster: Cluster = None,
     pool: Pool = False,
     alpha: Alpha = None,
-    correction: Annotated[
-        str | None, typer.Option(metavar="NAME", help="holm (default), hommel, bonferroni, bh, by, none.")
-    ] = None,
-    margin: Annotated[
-        float | None, typer.Option(metavar="SIZE", help="Smaller differences don't matter: allows 'equivalent'.")
-    ] = None,
+    correction: CorrectionName = None,
+    margin: Margin = None,
     power: Annotated[float, typer.Option(help="For the difference that could have been seen.")] = 0.8,
     test: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="Another test than the rule's: it answers another question. welch, student, "
-                     "paired-t, mann-whitney, wilcoxon, sign, permutation."),
+                     "paired-t, mann-whitney, wilcoxon, sign."),
     ] = None,
     transform: Annotated[str | None, typer.Option(metavar="log", help="log compares geometric means.")] = None,
     seed: Annotated[int, typer.Option(help="Of permutations and bootstraps.")] = 0,
@@ -140,7 +143,7 @@ def compare(
 SEEDS = ["auto", "systems", "repeats"]
 MISSING = ["auto", "wrong", "drop", "refuse"]
 CORRECTIONS = ["holm", "hommel", "bonferroni", "bh", "by", "none"]
-TESTS = ["welch", "student", "paired-t", "mann-whitney", "wilcoxon", "sign", "permutation"]
+TESTS = ["welch", "student", "paired-t", "mann-whitney", "wilcoxon", "sign"]
 
 
 def describe(

@@ -16,8 +16,11 @@ from suitecase.cli.judging import (
     By,
     Cluster,
     Conditions,
+    CorrectionName,
+    Margin,
     Metrics,
     Missing,
+    Paired,
     Pool,
     Seeds,
     named_runs,
@@ -45,20 +48,14 @@ def report(
     metric: Metrics = None,
     condition: Conditions = None,
     by: By = None,
-    paired: Annotated[
-        str | None, typer.Option(metavar="HOW", help="auto pairs items with the same id and input; yes; no.")
-    ] = None,
+    paired: Paired = None,
     seeds: Seeds = None,
     missing: Missing = None,
     cluster: Cluster = None,
     pool: Pool = False,
     alpha: Alpha = None,
-    correction: Annotated[
-        str | None, typer.Option(metavar="NAME", help="holm (default), hommel, bonferroni, bh, by, none.")
-    ] = None,
-    margin: Annotated[
-        float | None, typer.Option(metavar="SIZE", help="Smaller differences don't matter: allows 'equivalent'.")
-    ] = None,
+    correction: CorrectionName = None,
+    margin: Margin = None,
     results_dir: ResultsDir = None,
     as_json: AsJson = False,
 ) -> None:  # fmt: skip
