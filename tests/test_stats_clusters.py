@@ -231,3 +231,9 @@ class TestNested:
             nested_mean([1, 2, 1, 2], [7, 7, 8, 8])
         with pytest.raises(DataError, match="seeds_b: 1 labels for 2 values"):
             nested_difference([1, 2], [1, 3], [1, 2], [1])
+
+
+def test_a_label_that_is_nan_is_refused() -> None:
+    """NaN equals nothing, so that each would be a cluster of its own, and make the mean look surer than it is."""
+    with pytest.raises(DataError, match="clusters: 2 labels are NaN"):
+        clustered_mean([1.0, 2.0, 3.0, 4.0], [1.0, float("nan"), 2.0, float("nan")])

@@ -120,13 +120,17 @@ def codes_of(labels: Sequence[Hashable] | NDArray[Any], n: int, name: str = "clu
     """For each of n values the number of its label, in [0, number of labels), by first appearance.
 
     Raises:
-        DataError: If there isn't one label for each value.
+        DataError: If there isn't one label for each value, or a label is NaN.
     """
     listed: list[Hashable] = labels.tolist() if isinstance(labels, np.ndarray) else list(labels)
     if len(listed) != n:
         raise DataError(f"{name}: {len(listed)} labels for {n} values; each value needs one.")
     numbers: dict[Hashable, int] = {}
-    return np.array([numbers.setdefault(label, len(numbers)) for label in listed], dtype=np.intp)
+    codes = np.array([numbers.setdefault(label, len(numbers)) for label in listed], dtype=np.intp)
+    missing = sum(label != label for label in numbers)  # NaN equals nothing: each would be a cluster of its own
+    if missing:
+        raise DataError(f"{name}: {missing} labels are NaN: name each value's cluster, or drop the values without one.")
+    return codes
 
 
 def check_alternative(alternative: str) -> None:
