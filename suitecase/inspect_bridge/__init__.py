@@ -10,12 +10,30 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from suitecase.errors import missing_extra
-from suitecase.inspect_bridge.logs import EvalLog, log_damage, read_eval_log, read_samples
+from suitecase.inspect_bridge.logs import (
+    EvalLog,
+    ScoreSource,
+    labels_of,
+    log_damage,
+    read_eval_log,
+    read_reductions,
+    read_samples,
+)
 
 if TYPE_CHECKING:
     from suitecase.inspect_bridge.evaluation import EvaluationError, run_inspect
 
-__all__ = ["EvalLog", "EvaluationError", "log_damage", "read_eval_log", "read_samples", "run_inspect"]
+__all__ = [
+    "EvalLog",
+    "EvaluationError",
+    "ScoreSource",
+    "labels_of",
+    "log_damage",
+    "read_eval_log",
+    "read_reductions",
+    "read_samples",
+    "run_inspect",
+]
 
 HOME = {"EvaluationError": "evaluation", "run_inspect": "evaluation"}
 
