@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import pytest
-from asking import answer, ask
+from asking import answer
 from conftest import HERE, Project
-from test_inspect_mode import Lab, commit, published
+from test_inspect_mode import Lab, commit, published, run_dir
 
-from suitecase.inspect_bridge import EvalLog, read_eval_log, read_samples
+from suitecase.compare import describe_runs
+from suitecase.compare.model import Description
+from suitecase.inspect_bridge import EvalLog, labels_of, read_eval_log, read_samples
+from suitecase.rundir import read_run
 from suitecase.stats import clustered_mean
+from suitecase.tables.rows import case_results
 
 # Four tasks in each case. Which answers are wrong is drawn by question; the epoch takes some of them away.
 ENTRY_POINT = """\
@@ -67,10 +70,10 @@ rules = [
 run_inspect(
     config,
     [
-        task("plain", 40, exact()),
-        task("repeated", 24, exact(), epochs=Epochs(3, ["mean", "pass_at_2"])),
-        task("scored", 24, [exact(), credit(), words()]),
-        task("hard", 24, exact(), letter="h", token_limit=20),
+        task("plain", 24, exact()),
+        task("repeated", 16, exact(), epochs=Epochs(2, ["mean", "pass_at_2"])),
+        task("scored", 16, [exact(), credit(), words()]),
+        task("hard", 16, exact(), letter="h", token_limit=20),
     ],
     model=get_model("scripted/echo", script={"rules": rules}),
     max_samples=20, ctl_server=False, fail_on_error=False, continue_on_fail=True,
@@ -96,10 +99,15 @@ class Ran:
         assert len(found) == 8
         return found
 
-    def described(self, *arguments: str) -> dict[tuple[str, str, str], dict[str, Any]]:
-        """What the command says, by condition, task and metric."""
-        told = answer(self.project, "describe", "exp", *arguments)["descriptions"]
-        return {(each["condition"], each["stratum"].removeprefix("task="), each["metric"]): each for each in told}
+    @cached_property
+    def compared(self) -> dict[str, Any]:
+        """What `suitecase compare` says."""
+        return answer(self.project, "compare", "exp", "-b", "base")
+
+    def described(self, **asked: Any) -> dict[tuple[str, str], Description]:
+        """The accuracies, by condition and task."""
+        told = describe_runs([run_dir(self.project)], metrics=["exact.accuracy"], **asked).descriptions
+        return {(each.condition, each.stratum.removeprefix("task=")): each for each in told}
 
     def values(self, variant: str, task: str, scorer: str = "exact") -> dict[str, list[float]]:
         """The scores of each sample that was scored, an entry for each epoch."""
@@ -127,15 +135,17 @@ def ran(new_project: Callable[[str], Project], tmp_path_factory: pytest.TempPath
 
 def test_figures_of_a_log_are_those_of_inspect(ran: Ran) -> None:
     """Accuracies, means and standard errors, of one scorer or several, of objects' values and of reduced epochs."""
-    described = ran.described("--missing", "drop")
+    told = answer(ran.project, "describe", "exp", "--missing", "drop")["descriptions"]
+    described = {(each["condition"], each["stratum"], each["metric"]): each for each in told}
     checked: set[str] = set()
     for (variant, task), log in ran.logs.items():
         for source in log.sources:
             metric = next(name for name in source.metrics if name in ("accuracy", "mean"))
-            found = described[variant, task, f"{source.prefix}.{metric}"]
+            name = source.name(metric, alone=False)
+            found = described[variant, f"task={task}", name]
             assert found["mean"] == pytest.approx(source.metrics[metric], rel=1e-12)
             assert found["standard_error"] == pytest.approx(source.metrics["stderr"], rel=1e-12)
-            checked.add(f"{task}: {source.prefix}.{metric}")
+            checked.add(f"{task}: {name}")
     assert checked == {
         *("plain: exact.accuracy", "repeated: exact.accuracy", "repeated: exact.pass_at_2.accuracy"),
         *("scored: exact.accuracy", "scored: credit.mean", "scored: words.length.mean", "scored: words.long.accuracy"),
@@ -145,29 +155,28 @@ def test_figures_of_a_log_are_those_of_inspect(ran: Ran) -> None:
 
 def test_clustered_errors_are_those_of_inspect(ran: Ran) -> None:
     """The same where clusters are of one size. Where they aren't ours is CR2, and Inspect's the simpler CR1."""
-    described = ran.described("--missing", "drop", "--cluster", "text", "-m", "exact.accuracy")
+    described = ran.described(missing="drop", cluster="text")
     for (variant, task), log in ran.logs.items():
         theirs = log.sources[0].metrics["stderr2"]
         values = ran.values(variant, task)
         labels = [int(key[1:]) // 4 for key in values]
         means = [fmean(epochs) for epochs in values.values()]
         assert clustered_mean(means, labels).details["se_cr1"] == pytest.approx(theirs, rel=1e-12)
-        ours = described[variant, task, "exact.accuracy"]["standard_error"]
-        assert ours == pytest.approx(theirs, rel=0.1 if task == "hard" else 1e-12)
-        assert (ours == pytest.approx(theirs, rel=1e-9)) == (task != "hard")
+        ours = described[variant, task].standard_error
+        assert ours == pytest.approx(theirs, rel=0.1)
+        assert math.isclose(ours, theirs, rel_tol=1e-9) == (task != "hard")
 
 
 def test_samples_are_paired_by_task_id_and_epoch(ran: Ran) -> None:
     """Each task has its own pairs, epochs are averaged per sample, and the average of the tasks comes last."""
-    told = answer(ran.project, "compare", "exp", "-b", "base", "-m", "exact.accuracy", "--missing", "drop")
-    found = {each["stratum"]: each for each in told["comparisons"]}
+    found = {each["stratum"]: each for each in ran.compared["comparisons"] if each["metric"] == "exact.accuracy"}
     differences: list[float] = []
-    for task in ("plain", "repeated", "scored", "hard"):
+    for task, n in (("plain", 24), ("repeated", 16), ("scored", 16), ("hard", 16)):
         new, base = (ran.values(variant, task) for variant in ("new", "base"))
         assert new.keys() == base.keys()
-        by_hand = fmean(fmean(new[key]) - fmean(base[key]) for key in new)
+        by_hand = sum(fmean(new[key]) - fmean(base[key]) for key in new) / n  # an error is wrong on both sides
         each = found[f"task={task}"]
-        assert (each["paired"], each["n"]) == (True, [len(new), len(new)])
+        assert (each["paired"], each["n"]) == (True, [n, n])
         assert each["difference"] == pytest.approx(by_hand)
         differences.append(by_hand)
     assert found["average over task"]["difference"] == pytest.approx(fmean(differences))
@@ -175,27 +184,38 @@ def test_samples_are_paired_by_task_id_and_epoch(ran: Ran) -> None:
 
 def test_every_scorer_is_compared(ran: Ran) -> None:
     """Without a metric named, all that are accuracies: of each scorer, each key of an object, and each reducer."""
-    told = answer(ran.project, "compare", "exp", "-b", "base")
-    assert {each["metric"] for each in told["comparisons"]} == {
-        "exact.accuracy", "exact.pass_at_2.accuracy", "words.long.accuracy",
-    }  # fmt: skip
+    metrics = {(each["metric"], each["stratum"]) for each in ran.compared["comparisons"]}
+    assert metrics == {
+        *(("exact.accuracy", f"task={task}") for task in ("plain", "repeated", "scored", "hard")),
+        ("exact.accuracy", "average over task"),
+        ("exact.pass_at_2.accuracy", "task=repeated"),
+        ("words.long.accuracy", "task=scored"),
+    }
 
 
 def test_no_answer_errors_and_limits_count_as_the_rule_says(ran: Ran) -> None:
     """No answer and an error are wrong answers of a rate; what a limit ended counts as it was scored, and is told."""
-    described = ran.described("-m", "exact.accuracy")
+    described = ran.described()
     values = ran.values("base", "hard")
-    assert len(values) == 22
-    hard = described["base", "hard", "exact.accuracy"]
-    assert (hard["n"], hard["missing"]) == (24, 0)
-    assert hard["mean"] == pytest.approx(sum(map(sum, values.values())) / 24)
-    assert ran.values("base", "plain")["s9"] == [0.0]
-    assert described["base", "plain", "exact.accuracy"]["n"] == 40
-    warnings = answer(ran.project, "compare", "exp", "-b", "base", "-m", "exact.accuracy")["warnings"]
-    assert "base: samples ended at a limit (10 of token) and count as they were scored." in warnings
+    hard = described["base", "hard"]
+    assert len(values) == 14
+    assert (hard.n, hard.missing) == (16, 0)
+    assert hard.mean == pytest.approx(sum(map(sum, values.values())) / 16)
+    assert (ran.values("base", "plain")["s9"], described["base", "plain"].n) == ([0.0], 24)
+    assert "base: samples ended at a limit (6 of token) and count as they were scored." in ran.compared["warnings"]
 
 
-def test_show_names_the_scores_of_each_task(ran: Ran) -> None:
-    """By task, scorer and metric, with the reducer where epochs have another than their mean."""
-    table = answer(ran.project, "table", "exp", "--columns", "variant,result.repeated.pass_at_2.accuracy")
-    assert table
+def test_results_of_a_case_name_task_scorer_and_reducer(ran: Ran) -> None:
+    """Each log's scores have names of their own, also where one task was evaluated twice."""
+    run = read_run(run_dir(ran.project))
+    results, problems = case_results(run, run.cases["base"])
+    assert not problems
+    assert {name for name in results if "stderr" not in name} == {
+        *("plain.accuracy", "repeated.accuracy", "repeated.pass_at_2.accuracy", "hard.accuracy"),
+        *("scored.exact.accuracy", "scored.credit.mean", "scored.words.length.mean", "scored.words.long.accuracy"),
+    }
+    log = ran.logs["base", "plain"]
+    assert labels_of([replace(log, task_args={"n": 2, "m": 1}), replace(log, task_args={"n": 5, "m": 1})]) == [
+        "plain(n=2)", "plain(n=5)",
+    ]  # fmt: skip
+    assert labels_of([log, replace(log, model="a/b")]) == ["plain(scripted/echo)", "plain(a/b)"]

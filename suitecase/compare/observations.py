@@ -254,7 +254,7 @@ def rows_of(
     """The rows of a case in a stratum: items, values, whether they failed, and clusters if those were asked for."""
     items = reading.items
     labels = items.labels.get(cluster, ()) if cluster else ()
-    columns = (items.units, items.column(metric.column), items.failed, labels)
+    columns = (items.units, items.column(metric.column), items.without(metric.column), labels)
     if not stratum or reading.case.stratum == stratum:
         return columns
     if reading.case.stratum:

@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import blake2b
@@ -69,6 +69,7 @@ class Items:
         values: By metric a value per row, NaN where there is none.
         labels: By field what each row says there, as text; empty if nothing.
         expected: Rows that a complete file has; 0 if nobody said.
+        measured: By task the metrics that its items have; all, where nobody said.
     """
 
     units: tuple[Unit, ...] = ()
@@ -76,6 +77,16 @@ class Items:
     values: Mapping[str, tuple[float, ...]] = field(default_factory=dict[str, tuple[float, ...]])
     labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     expected: int = 0
+    measured: Mapping[str, Set[str]] = field(default_factory=dict[str, Set[str]])
+
+    def without(self, metric: str) -> tuple[bool, ...]:
+        """For each row whether it failed to have a value of a metric, which items of its task have."""
+        if not self.measured:
+            return self.failed
+        return tuple(
+            bad and metric in self.measured.get(unit.task, (metric,))
+            for unit, bad in zip(self.units, self.failed, strict=True)
+        )
 
     def column(self, metric: str) -> tuple[float, ...]:
         """A metric's value per row."""
@@ -91,7 +102,9 @@ class RowOfItem(NamedTuple):
     labels: tuple[str, ...]
 
 
-def items_of(rows: Sequence[RowOfItem], labels: Sequence[str], expected: int) -> Items:
+def items_of(
+    rows: Sequence[RowOfItem], labels: Sequence[str], expected: int, measured: Mapping[str, Set[str]]
+) -> Items:
     """Rows as columns; what is no finite number is no value."""
     names = dict.fromkeys(chain.from_iterable(row.values for row in rows))
     columns = {name: numbers([row.values.get(name) for row in rows]) for name in names}
@@ -101,6 +114,7 @@ def items_of(rows: Sequence[RowOfItem], labels: Sequence[str], expected: int) ->
         values={name: column for name, column in columns.items() if not all(map(math.isnan, column))},
         labels={name: tuple(row.labels[i] for row in rows) for i, name in enumerate(labels)},
         expected=expected,
+        measured=measured,
     )
 
 
@@ -178,17 +192,20 @@ def read_case(case: Case, logs: Logs, labels: Sequence[str] = ()) -> Reading:
     rows, expected = read_item_rows(case, labels)
     mine = logs.by_case.get(case.record.path, ())
     limits: Counter[str] = Counter()
+    measured: dict[str, set[str]] = {}
     for log, label in zip(mine, labels_of(mine), strict=True):
+        task = log.task if logs.has_tasks else ""
         samples = sorted(read_samples(log.path), key=lambda each: (str(each.get("id")), each.get("epoch", 1)))
-        rows += sample_rows(log, samples, labels, log.task if logs.has_tasks else "", alone=logs.is_alone)
+        rows += sample_rows(log, samples, labels, task, alone=logs.is_alone)
         limits.update(str(sample["limit"]) for sample in samples if sample.get("limit"))
         expected += log.total_samples or 0
         names = {name: metric for source in log.sources for name, metric in item_metrics(source, logs.is_alone)}
+        measured.setdefault(task, set()).update(names, (source.value_name for source in log.sources))
         notes |= {name: MetricNote(better="higher") for name, metric in names.items() if metric == "accuracy"}
         scores = log.named_scores(alone=logs.is_alone)
         told = {name: value for name, value in scores.items() if not (samples and name in names) and says_result(name)}
         results |= told if len(mine) == 1 else {f"{label}.{name}": value for name, value in told.items()}
-    items = items_of(rows, labels, expected)
+    items = items_of(rows, labels, expected, measured)
     problems += log_cautions(case.variant, mine, limits)
     return Reading(case, items, case_numbers(case, results), notes, tuple(problems))
 

@@ -40,13 +40,13 @@ class ScoreSource:
     metrics: Mapping[str, Any]
 
     @property
-    def prefix(self) -> str:
-        """`match`, `graded.fluency`, `match.pass_at_2`."""
-        return ".".join(filter(None, (self.scorer, self.key, self.reducer)))
+    def value_name(self) -> str:
+        """Of a sample's own value: `match`, `graded.fluency`."""
+        return ".".join(filter(None, (self.scorer, self.key)))
 
     def name(self, metric: str, *, alone: bool) -> str:
         """`match.accuracy`; without the scorer where there is no other."""
-        return ".".join(filter(None, ("" if alone else self.scorer, "" if alone else self.key, self.reducer, metric)))
+        return ".".join(filter(None, ("" if alone else self.value_name, self.reducer, metric)))
 
 
 @dataclass(frozen=True, slots=True)
