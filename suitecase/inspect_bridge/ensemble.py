@@ -104,9 +104,7 @@ class EnsembleAPI(MemberModels):
     async def ask(self, name: str, model: Model, request: Request) -> Reply:
         """A member's vote."""
         try:
-            output = await model.generate(
-                request.input, request.tools, request.tool_choice, self.member_config(request.config)
-            )
+            output = await model.generate(request.input, request.tools, request.tool_choice, request.config)
         except LimitExceededError as limit:
             request.limit = limit
             raise
@@ -127,7 +125,7 @@ class EnsembleAPI(MemberModels):
         tool_choice: ToolChoice,
         config: GenerateConfig,
     ) -> ModelOutput:
-        request = Request(input, tools, tool_choice, config)
+        request = Request(input, tools, tool_choice, self.member_config(config))
         try:
             result = await self.ensemble.ask(request)
         finally:

@@ -45,13 +45,14 @@ class FallbackAPI(MemberModels):
         tool_choice: ToolChoice,
         config: GenerateConfig,
     ) -> ModelOutput:
+        asked = self.member_config(config)
         errors: list[Exception] = []
         passed_over: list[dict[str, str]] = []
         refusal: tuple[str, ModelOutput] | None = None
         for name, member in zip(self.names, self.members, strict=True):
             try:
                 with anyio.fail_after(self.timeout_s):
-                    output = await member.generate(input, tools, tool_choice, self.member_config(config))
+                    output = await member.generate(input, tools, tool_choice, asked)
             except LimitExceededError:  # of the sample, not of this member
                 raise
             except Exception as error:

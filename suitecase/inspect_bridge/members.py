@@ -30,6 +30,9 @@ class MemberModels(ModelAPI):
         SuitecaseError: With all that is wrong with the names.
     """
 
+    is_race = False
+    """Whether members have the same time together, so that a limit of it ends nobody too early."""
+
     def __init__(
         self,
         model_name: str,
@@ -50,14 +53,35 @@ class MemberModels(ModelAPI):
             )
         problems += [f"{where}: {name} is in it {n} times." for name, n in Counter(names).items() if name and n > 1]
         problems += [f"{where}: {name} is no provider/model." for name in names if name and "/" not in name]
+        self.where = where
+        problems += self.timeout_problems(config or GenerateConfig())
         if problems:
             raise SuitecaseError(problems)
         self.names = tuple(names)
         self.members: tuple[Model, ...] = tuple(get_model(name) for name in names)
 
+    def timeout_problems(self, config: GenerateConfig) -> list[str]:
+        """What is wrong with the time that one attempt may take.
+
+        Inspect ends an attempt of the whole by it, and so one member that hangs would end all of them, each time.
+        """
+        if config.attempt_timeout is None or self.is_race:
+            return []
+        found = f"{self.where}: attempt_timeout={config.attempt_timeout} would end all members together"
+        return [f"{found}, before another can answer. Give each its time, as the model's argument timeout_s."]
+
     def member_config(self, config: GenerateConfig) -> GenerateConfig:
-        """What a member is asked with: all that was asked of the whole, and a bounded number of tries."""
-        return config if config.max_retries is not None else config.model_copy(update={"max_retries": MEMBER_RETRIES})
+        """What a member is asked with: all that was asked of the whole, and a bounded number of tries.
+
+        The system message is in the input already.
+
+        Raises:
+            SuitecaseError: An attempt has a time limit, which members can't have.
+        """
+        if problems := self.timeout_problems(config):
+            raise SuitecaseError(problems)
+        tries = MEMBER_RETRIES if config.max_retries is None else config.max_retries
+        return config.model_copy(update={"max_retries": tries, "system_message": None})
 
     def max_connections(self) -> int:
         return sum(member.api.max_connections() for member in self.members)
