@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -40,10 +41,14 @@ COMPOSING: dict[str, dict[str, Any]] = {
 
 
 class Probe(ModelAPI):
-    """Keeps what it is asked with, and answers with all that an output can have; `hang` never does."""
+    """Keeps what it is asked with, and answers with all that an output can have; to `hang` it never does.
+
+    `probe/mute` gives nothing, and `probe/stubborn` ignores its cancellation until it is released.
+    """
 
     asked: list[tuple[list[ChatMessage], list[ToolInfo], ToolChoice, GenerateConfig]] = []
     cancelled = 0
+    released: asyncio.Event
 
     async def generate(
         self,
@@ -53,6 +58,11 @@ class Probe(ModelAPI):
         config: GenerateConfig,
     ) -> ModelOutput:
         self.asked.append((input, tools, tool_choice, config))
+        if self.model_name == "mute":
+            return ModelOutput(model="mute-1", choices=[])
+        while self.model_name == "stubborn" and not self.released.is_set():
+            with suppress(asyncio.CancelledError):
+                await self.released.wait()
         if input[-1].text == "hang":
             try:
                 await asyncio.Event().wait()
@@ -74,6 +84,9 @@ class Probe(ModelAPI):
 def probe() -> type[ModelAPI]:
     """`probe/<name>`."""
     return Probe
+
+
+ONCE = GenerateConfig(max_retries=0)
 
 
 @pytest.fixture(autouse=True)
@@ -110,7 +123,7 @@ def test_settings_tools_and_choices_pass_through(name: str, arguments: dict[str,
 def test_cancellation_reaches_members_and_leaves_nothing(name: str, arguments: dict[str, Any]) -> None:
     """Whoever is being asked hears of it, and no task goes on."""
 
-    async def cancelled() -> set[Any]:
+    async def cancelled() -> bool:
         asking = asyncio.ensure_future(get_model(name, memoize=False, **arguments).generate("hang"))
         async with asyncio.timeout(60):
             while not Probe.asked:
@@ -118,12 +131,80 @@ def test_cancellation_reaches_members_and_leaves_nothing(name: str, arguments: d
         asking.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asking
-        for _ in range(20):
-            await asyncio.sleep(0)
-        return asyncio.all_tasks() - {asyncio.current_task()}
+        return await no_tasks_left()
 
-    assert asyncio.run(cancelled()) == set()
+    assert asyncio.run(cancelled())
     assert Probe.cancelled == len(Probe.asked) >= 1
+
+
+async def no_tasks_left() -> bool:
+    """Whether all that was started ends once the loop has turned a few times."""
+    for _ in range(50):
+        await asyncio.sleep(0)
+    return asyncio.all_tasks() == {asyncio.current_task()}
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("fallback/probe/stubborn,probe/a", {"timeout_s": 0.02}),
+        ("hedged/probe/stubborn,probe/a", {"delay_s": 0.02}),
+        ("ensemble/probe/stubborn,probe/a", {"timeout_s": 0.02, "quorum": 1}),
+        ("cascade/probe/stubborn,probe/a,probe/b", {"timeout_s": 0.02, "agreement": 1.0}),
+    ],
+)
+def test_member_that_ignores_its_cancellation_holds_nobody_up(name: str, arguments: dict[str, Any]) -> None:
+    """The answer comes, and the member is gone once it ends."""
+
+    async def asked() -> str:
+        Probe.released = asyncio.Event()
+        try:
+            async with asyncio.timeout(30):
+                output = await get_model(name, memoize=False, **arguments).generate("q", config=ONCE)
+        finally:
+            Probe.released.set()
+        assert await no_tasks_left()
+        return output.completion
+
+    assert asyncio.run(asked()) == "42"
+
+
+@pytest.mark.parametrize(("name", "arguments"), COMPOSING.items())
+def test_many_at_a_time_share_few_connections(name: str, arguments: dict[str, Any]) -> None:
+    """Neither a deadlock between the places of the whole and of its members, nor a task that is left."""
+
+    async def asked() -> list[str]:
+        model = get_model(name, memoize=False, **arguments)
+        config = GenerateConfig(max_retries=0, max_connections=2)
+        async with asyncio.timeout(120):
+            outputs = await asyncio.gather(*(model.generate(f"q{number}", config=config) for number in range(60)))
+        assert await no_tasks_left()
+        return [output.completion for output in outputs]
+
+    assert asyncio.run(asked()) == ["42"] * 60
+
+
+def test_member_that_gives_nothing_is_passed_over() -> None:
+    """By a fallback as by a vote; if all give nothing, that is the answer."""
+    asked = get_model("fallback/probe/mute,probe/a", memoize=False).generate("q", config=ONCE)
+    output = asyncio.run(asked)
+    told = (output.metadata or {})["fallback"]
+    assert (output.completion, told["answered"]) == ("42", "probe/a")
+    assert told["passed_over"] == [{"model": "probe/mute", "reason": "gave nothing"}]
+    output = asyncio.run(get_model("ensemble/probe/mute,probe/a", memoize=False).generate("q", config=ONCE))
+    assert [vote["status"] for vote in (output.metadata or {})["ensemble"]["votes"]] == ["empty", "answered"]
+    output = asyncio.run(get_model("fallback/probe/mute,scripted/mute", memoize=False).generate("", config=ONCE))
+    assert output.choices == []
+
+
+def test_all_that_is_wrong_with_members_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A provider that nobody knows, a key or a package that is missing, a name without a provider."""
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    with pytest.raises(SuitecaseError) as error:
+        get_model("ensemble/openai/gpt-4o,nobody/b,c,probe/a", quorum=9)
+    assert [problem.split(": ")[1] for problem in error.value.problems] == [
+        "c is no provider/model.", "openai/gpt-4o", "nobody/b",
+    ]  # fmt: skip
 
 
 # --- Evaluations -----------------------------------------------------------------------------------------------------

@@ -10,8 +10,9 @@ from inspect_ai.model import GenerateConfig, Model, ModelAPI, ModelOutput, get_m
 
 from suitecase.errors import SuitecaseError
 
-__all__ = ["MemberModels", "answered_by", "is_refusal"]
+__all__ = ["MemberModels", "answered_by", "is_refusal", "says_nothing"]
 
+MARKUP = re.compile(r"\[/?bold\]")
 MEMBER_RETRIES = 2
 """How often Inspect tries a member again if nobody says so; its own default, without end, would never leave it."""
 
@@ -55,10 +56,15 @@ class MemberModels(ModelAPI):
         problems += [f"{where}: {name} is no provider/model." for name in names if name and "/" not in name]
         self.where = where
         problems += self.timeout_problems(config or GenerateConfig())
+        members: dict[str, Model] = {}
+        for name in (name for name in dict.fromkeys(names) if "/" in name):
+            try:
+                members[name] = get_model(name)
+            except Exception as error:  # each provider has its own, for a package or a key that is missing
+                problems.append(f"{where}: {name}: {' '.join(MARKUP.sub('', str(error)).split())}")
         if problems:
             raise SuitecaseError(problems)
-        self.names = tuple(names)
-        self.members: tuple[Model, ...] = tuple(get_model(name) for name in names)
+        self.names, self.members = tuple(members), tuple(members.values())
 
     def timeout_problems(self, config: GenerateConfig) -> list[str]:
         """What is wrong with the time that one attempt may take.
@@ -97,4 +103,9 @@ def answered_by(output: ModelOutput, metadata: dict[str, Any]) -> ModelOutput:
 
 def is_refusal(output: ModelOutput) -> bool:
     """Whether a model declined to answer."""
-    return not output.choices or output.stop_reason == "content_filter"
+    return bool(output.choices) and output.stop_reason == "content_filter"
+
+
+def says_nothing(output: ModelOutput) -> bool:
+    """Whether a model gave neither a text nor calls of tools."""
+    return not output.choices or not (output.completion.strip() or output.message.tool_calls)
