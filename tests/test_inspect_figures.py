@@ -16,7 +16,7 @@ from test_inspect_mode import Lab, commit, published, run_dir
 
 from suitecase.compare import describe_runs
 from suitecase.compare.model import Description
-from suitecase.inspect_bridge import EvalLog, labels_of, read_eval_log, read_samples
+from suitecase.inspect_bridge import EvalLog, labels_of, read_calls, read_eval_log, read_samples
 from suitecase.rundir import read_run
 from suitecase.stats import clustered_mean
 from suitecase.tables.rows import case_results
@@ -219,3 +219,12 @@ def test_results_of_a_case_name_task_scorer_and_reducer(ran: Ran) -> None:
         "plain(n=2)", "plain(n=5)",
     ]  # fmt: skip
     assert labels_of([log, replace(log, model="a/b")]) == ["plain(scripted/echo)", "plain(a/b)"]
+
+
+def test_delays_of_hedging_are_planned_on_the_calls_of_logs(ran: Ran) -> None:
+    """Each call of a model with its own time; but for the two in each case that failed, which have none."""
+    (target,) = answer(ran.project, "hedging", "plan", "exp")["targets"]
+    assert (target["target"], target["calls"]) == ("scripted/echo", 2 * (24 + 2 * 16 + 16 + 16 - 2))
+    assert target["front"][0]["p99_s"] > 0
+    slowest = max(call.latency_s for log in ran.logs.values() for call in read_calls(log.path))
+    assert target["front"][0]["p99_s"] <= slowest

@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from suitecase.errors import missing_extra
+from suitecase.inspect_bridge.calls import ModelCall, read_calls
 from suitecase.inspect_bridge.logs import (
     EvalLog,
     ScoreSource,
@@ -26,9 +27,11 @@ if TYPE_CHECKING:
 __all__ = [
     "EvalLog",
     "EvaluationError",
+    "ModelCall",
     "ScoreSource",
     "labels_of",
     "log_damage",
+    "read_calls",
     "read_eval_log",
     "read_reductions",
     "read_samples",
