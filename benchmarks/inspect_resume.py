@@ -3,8 +3,8 @@
     python benchmarks/inspect_resume.py                       20 kills of one case, beside one that is left alone
     python benchmarks/inspect_resume.py --kills 5 --seed 7
 
-The model is scripted: no network, and a file counts its calls. A kill comes at a random time after the attempt's
-first call, each fourth one at a random time of its start. Held are the samples that the logs or Inspect's buffer had at
+The model is scripted: no network, and a file counts its calls. A kill comes once the attempt has made a random
+number of calls, each fourth one at a random time of its start. Held are the samples that the logs or Inspect's buffer had at
 the kill, as the next attempt finds them: none of them may be asked again. Of what was in flight at the kill, at most
 `max_samples` are asked twice. In the end the case is held against the undisturbed one, sample by sample.
 """
@@ -143,15 +143,14 @@ class Lab:
         text = path.read_text() if path.exists() else ""
         return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
 
-    def kill(self, number: int, draw: random.Random) -> bool:
+    def kill(self, number: int, after_calls: int, after_s: float) -> bool:
         """Resume, or begin; kill the case's attempt of this number; whether it had not ended before that."""
         process = self.start("--only", "killed", *(["--resume", "latest"] if number > 1 else []))
         wait_for(lambda: any((self.root / "results/resume/.runs").glob("2*")) and self.pid_of(number))
         wait_for(lambda: process.poll() is not None or len(self.lines("killed", "begun.jsonl")) == number)
-        if number % 4:
-            before = sum(1 for _ in self.lines("killed", "calls.jsonl"))
-            wait_for(lambda: process.poll() is not None or len(self.lines("killed", "calls.jsonl")) > before)
-        time.sleep(draw.uniform(0, 1.5))
+        goal = len(self.lines("killed", "calls.jsonl")) + after_calls
+        wait_for(lambda: process.poll() is not None or len(self.lines("killed", "calls.jsonl")) >= goal)
+        time.sleep(after_s)
         if alive := process.poll() is None:
             os.kill(self.pid_of(number), signal.SIGKILL)
         process.wait()
@@ -197,7 +196,10 @@ def main() -> None:
     draw = random.Random(given.seed)
     with tempfile.TemporaryDirectory() as folder:
         lab = Lab(Path(folder), given.samples)
-        kills = sum(lab.kill(number, draw) for number in range(1, given.kills + 1))
+        kills = 0
+        for number in range(1, given.kills + 1):
+            calls = draw.randint(1, 2 * given.samples // given.kills) if number % 4 else 0
+            kills += lab.kill(number, calls, draw.uniform(0, 0.2 if calls else 3.0))
         if lab.start("--resume", "latest").wait() != 0:
             sys.exit("the run did not succeed in the end.")
         show(lab, kills, given.samples)

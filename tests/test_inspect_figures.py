@@ -25,7 +25,7 @@ from suitecase.tables.rows import case_results
 ENTRY_POINT = """\
 from inspect_ai import Epochs, Task
 from inspect_ai.dataset import MemoryDataset, Sample
-from inspect_ai.model import get_model
+from inspect_ai.model import ChatMessageUser, get_model
 from inspect_ai.scorer import CORRECT, INCORRECT, NOANSWER, PARTIAL, Score, accuracy, mean, scorer, stderr
 from inspect_ai.solver import generate
 from config import Config
@@ -54,9 +54,12 @@ def words():
         return Score(value={"length": n / 3, "long": n > 3})
     return score
 
-def task(name, n, scorers, letter="q", **more):
+def task(name, n, scorers, letter="q", chat=False, **more):
+    def given(text):
+        return [ChatMessageUser(content=text)] if chat else text
+
     samples = [
-        Sample(id=f"s{i}", input=f"{letter}{i}", target=f"{letter}{i}", metadata={"text": f"t{i // 4}"})
+        Sample(id=f"s{i}", input=given(f"{letter}{i}"), target=f"{letter}{i}", metadata={"text": f"t{i // 4}"})
         for i in range(n)
     ]
     return Task(dataset=MemoryDataset(samples), solver=generate(), scorer=scorers, name=name, **more)
@@ -72,7 +75,7 @@ run_inspect(
     [
         task("plain", 24, exact()),
         task("repeated", 16, exact(), epochs=Epochs(2, ["mean", "pass_at_2"])),
-        task("scored", 16, [exact(), credit(), words()]),
+        task("scored", 16, [exact(), credit(), words()], chat=True),
         task("hard", 16, exact(), letter="h", token_limit=20),
     ],
     model=get_model("scripted/echo", script={"rules": rules}),

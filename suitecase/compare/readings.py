@@ -356,12 +356,21 @@ def sample_rows(
             number = score_number(inner(of_epochs if source.reducer else scores.get(source.scorer), source.key))
             if number is not None:
                 values.update((name, number) for name, _ in item_metrics(source, alone))
-        content = json.dumps([sample.get("input"), sample.get("target")], sort_keys=True, default=str)
-        unit = Unit(task, str(sample.get("id")), blake2b(content.encode(errors="replace"), digest_size=8).hexdigest())
+        unit = Unit(task, str(sample.get("id")), content_hash(sample))
         failed = bool(sample.get("error")) or not scores
         labelled = tuple(label_of({"task": task, **sample} if task else sample, name) for name in labels)
         rows.append(RowOfItem(unit, failed, values, labelled))
     return rows
+
+
+def content_hash(sample: Mapping[str, Any]) -> str:
+    """Of a sample's input and target, without the ids of messages, which are others in each evaluation."""
+    given: object = sample.get("input")
+    if isinstance(given, list):
+        messages = cast(list[dict[str, Any]], given)
+        given = [{name: value for name, value in message.items() if name != "id"} for message in messages]
+    text = json.dumps([given, sample.get("target")], sort_keys=True, default=str)
+    return blake2b(text.encode(errors="replace"), digest_size=8).hexdigest()
 
 
 def item_metrics(source: ScoreSource, alone: bool) -> list[tuple[str, str]]:
