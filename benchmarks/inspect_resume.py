@@ -3,8 +3,8 @@
     python benchmarks/inspect_resume.py                       20 kills of one case, beside one that is left alone
     python benchmarks/inspect_resume.py --kills 5 --seed 7
 
-The model is scripted: no network, and a file counts its calls. A kill comes once the attempt has made a random
-number of calls, each fourth one at a random time of its start. Held are the samples that the logs or Inspect's buffer had at
+The model is scripted: no network, and a file counts its calls. A kill comes once the attempt has made a random number
+of calls, each fourth one at a random time of its start. Held are the samples that the logs or Inspect's buffer had at
 the kill, as the next attempt finds them: none of them may be asked again. Of what was in flight at the kill, at most
 `max_samples` are asked twice. In the end the case is held against the undisturbed one, sample by sample.
 """
