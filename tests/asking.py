@@ -44,7 +44,7 @@ from suitecase.cli import main
 main()
 """
 STATISTICS = ("pandas", "suitecase.compare.gates", "suitecase.compare.study", "suitecase.stats.comparing")
-IMPORTS = dict.fromkeys(("compare", "describe", "power", "plan", "report"), STATISTICS)
+IMPORTS = {**dict.fromkeys(("compare", "describe", "power", "plan", "report"), STATISTICS), "query": ("duckdb",)}
 """What takes a second to import, by the command that needs it."""
 
 

@@ -478,7 +478,7 @@ def test_log_never_mixes_code(interrupted: Interrupted) -> None:
 
 @pytest.fixture(scope="module")
 def logs(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Logs by kind: success, other, error, retried (the same task), cancelled, unfinished; bare, failed: no metadata."""
+    """By kind: success, other, error, retried (the same task), cancelled, unfinished; no metadata: bare, failed."""
     folder = tmp_path_factory.mktemp("logs")
     (folder / "local.py").write_text(LOCAL)
     with pytest.raises(subprocess.CalledProcessError) as killed:
