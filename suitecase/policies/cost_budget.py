@@ -250,15 +250,16 @@ class CostBudget:
 
     def priced(self, prices: Prices, told: Mapping[str, Any], path: Path) -> int:
         """What the price table says of a line's model and tokens, on the line's day."""
-        used, made = (told.get(name) or 0 for name in ("input_tokens", "output_tokens"))
-        if not (is_amount(used) and is_amount(made)):
+        names = ("input_tokens", "output_tokens", "cached_input_tokens")
+        used, made, cached = (told.get(name) or 0 for name in names)
+        if not (is_amount(used) and is_amount(made) and is_amount(cached)):
             return self.cost(f"{used!r} and {made!r} tokens", path)
         try:
             day = date.fromisoformat(str(told.get("time"))[:10])
         except ValueError:
             day = None
         try:
-            return in_pico(prices.of(str(told["model"]), day).usd(used, made)) or 0
+            return in_pico(prices.of(str(told["model"]), day).usd(used, made, cached)) or 0
         except LimitsError as error:
             self.unpriced = f"{path.parent.name}: {error}"
             return 0
