@@ -91,7 +91,7 @@ class Around:
     async def begun(self, name: str) -> Call:
         """A call that may begin; what keeps it from that holds for all that follow."""
         if self.stopped is not None:
-            raise self.stopped
+            raise self.stopped.with_traceback(None)
         try:
             call = self.limits.acquire(name)
             await call.begin_async()
@@ -136,9 +136,9 @@ def is_under_limits() -> bool:
 
 def surround(model: Model) -> Model:
     """The same model, whose calls go through what is in force when they are made."""
-    if not isinstance(model.api.generate, Surrounded) and members_of(str(model)) == (str(model),):
-        # pyright: a method is replaced, of this instance alone.
-        model.api.generate = cast(Any, Surrounded(str(model), cast(Generate, model.api.generate)))
+    generate = cast(Generate, model.api.generate)
+    if not isinstance(generate, Surrounded) and members_of(str(model)) == (str(model),):
+        model.api.generate = cast(Any, Surrounded(str(model), generate))  # of this instance alone
     return model
 
 

@@ -91,10 +91,7 @@ class EnsembleAPI(MemberModels):
         """Check everything before the first question."""
         named: Normalised = {} if normaliser is None else {"normaliser": normaliser}
         self.ensemble = Ensemble(
-            [
-                Member(name, partial(ask, name, model))
-                for name, model in zip(self.names, self.members, strict=True)
-            ],
+            [Member(name, partial(ask, name, model)) for name, model in zip(self.names, self.members, strict=True)],
             execution=execution,
             strategy=strategy,
             quorum=quorum,

@@ -104,7 +104,7 @@ def run_inspect(
     if any(log.status == "cancelled" for log in logs):
         raise KeyboardInterrupt
     if everything is not None and everything.stopped is not None:
-        raise everything.stopped
+        raise everything.stopped.with_traceback(None)
     if any(log.status != "success" for log in logs):
         raise EvaluationError(logs)
     for log in logs:

@@ -31,7 +31,7 @@ async def predict(
 ) -> EnsembleResult:
     """Ask models one question, and count their answers.
 
-        result = await predict("What is 6 × 7?", ["openai/gpt-5-mini", "anthropic/claude-haiku-4-5"], normaliser="number")
+        result = await predict("What is 6 × 7?", ["openai/gpt-5-mini", "google/gemini-2.5-flash"], normaliser="number")
         result.answer, result.agreement, result.cost_usd, result.latency_s
 
     What it cost is known where `limits` have prices, where Inspect has (`set_model_cost`), or a provider tells it.
@@ -52,7 +52,7 @@ async def predict(
     """
     everything = None if limits is None else Around(limits)
     ensemble = checked(prompt, list(models), everything, options)
-    messages = [ChatMessageUser(content=prompt)] if isinstance(prompt, str) else list(prompt)
+    messages: list[ChatMessage] = [ChatMessageUser(content=prompt)] if isinstance(prompt, str) else list(prompt)
     config = config or GenerateConfig()
     if config.max_retries is None:
         config = config.model_copy(update={"max_retries": MEMBER_RETRIES})
@@ -66,9 +66,7 @@ async def predict(
                 raise request.limit
 
 
-def checked(
-    prompt: object, models: Sequence[str | Model], everything: Around | None, options: Options
-) -> Ensemble:
+def checked(prompt: object, models: Sequence[str | Model], everything: Around | None, options: Options) -> Ensemble:
     """The ensemble that is to be asked.
 
     Raises:

@@ -244,8 +244,12 @@ class CostBudget:
         if not isinstance(event, dict) or cast(dict[str, Any], event).get("event") != "cost":
             return 0
         told = cast(dict[str, Any], event)
-        if told.get("usd") is None and self.prices is not None and isinstance(told.get("model"), str):
-            return self.priced(self.prices, told, path)
+        if told.get("usd") is None and isinstance(told.get("model"), str):
+            if self.prices is not None:
+                return self.priced(self.prices, told, path)
+            what = f"{path.parent.name} tells tokens of {told['model']} and no price, which counts as 0 USD (said once)"
+            self.warn("no prices", f"{what}: give prices=Prices.read(…)")
+            return 0
         return self.cost(told.get("usd"), path)
 
     def priced(self, prices: Prices, told: Mapping[str, Any], path: Path) -> int:

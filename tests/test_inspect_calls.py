@@ -1,0 +1,230 @@
+"""Models asked by name, and what every call of a model goes through: shared limits, money, cassettes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Project
+from inspect_ai.model import GenerateConfig, get_model
+from test_command import answer
+from test_inspect_mode import Lab, commit, run_dir
+
+from suitecase.ensembles import EnsembleError, EnsembleResult, Status
+from suitecase.inspect_bridge import predict
+from suitecase.limits import Budget, BudgetSpentError, Limits, Prices, Rates
+
+# Inspect makes its own wait with a name that tenacity has given up.
+pytestmark = pytest.mark.filterwarnings("ignore:The 'initial' parameter:DeprecationWarning")
+
+
+class Bench:
+    """A folder with scripted models, their prices, and the calls that they got."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.prices: list[str] = []
+
+    def model(self, name: str, *rules: Mapping[str, Any], usd: tuple[float, float] | None = (100, 200)) -> str:
+        """The name of a model that answers by these rules, at a price per million tokens."""
+        path = self.folder / f"{name}.json"
+        path.write_text(json.dumps({"rules": rules, "calls": "calls.jsonl", "retry_wait_s": 0}))
+        if usd:
+            rows = ("[[price]]", f"model = 'scripted/{path}'", "since = 2026-01-01")
+            self.prices += [*rows, f"input_usd_per_million = {usd[0]}", f"output_usd_per_million = {usd[1]}"]
+        return f"scripted/{path}"
+
+    def limits(self, *rates: Rates, **budget: float) -> Limits:
+        """Limits of these models, in a file of their own."""
+        path = self.folder / "prices.toml"
+        path.write_text("\n".join(self.prices))
+        wanted = Budget(**budget) if budget else None
+        return Limits(*rates, budget=wanted, prices=Prices.read(path), path=self.folder / "limits.bin")
+
+    def calls(self) -> Counter[str]:
+        """How often each model was called."""
+        path = self.folder / "calls.jsonl"
+        lines = path.read_text().splitlines() if path.exists() else []
+        return Counter(Path(json.loads(line)["model"]).stem for line in lines)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+def predicted(prompt: str, *models: Any, **options: Any) -> EnsembleResult:
+    """What `predict` gives."""
+    return asyncio.run(predict(prompt, models, **options))
+
+
+def test_models_are_asked_by_name_in_one_line(bench: Bench) -> None:
+    """Answer, agreement, cost by the price table, and latency; the raw texts stay."""
+    names = [
+        bench.model("a", {"answer": "It is 42.", "input_tokens": 10, "output_tokens": 5}),
+        bench.model("b", {"answer": "41", "input_tokens": 10, "output_tokens": 1}),
+        bench.model("c", {"answer": "so: 42", "input_tokens": 10, "output_tokens": 2}),
+    ]
+    limits = bench.limits()
+    result = predicted("What is 6 × 7?", *names, normaliser="number", limits=limits)
+    assert (result.answer, result.text, result.agreement) == (42, "It is 42.", pytest.approx(2 / 3))
+    assert result.cost_usd == pytest.approx((30 * 100 + 8 * 200) / 1e6)
+    assert limits.spent_usd()["run"] == pytest.approx(result.cost_usd)
+    assert result.latency_s > 0
+    assert [vote.raw for vote in result.votes] == ["It is 42.", "41", "so: 42"]
+
+
+def test_one_that_fails_is_a_vote_less_and_costs_nothing(bench: Bench) -> None:
+    """The quorum decides whether that is enough; what is worth another try is tried again, within the limits."""
+    names = [bench.model("a", {"answer": "yes"}), bench.model("b", {"error": "bad_request"})]
+    late = bench.model("c", {"error": "rate_limit", "first": 1, "answer": "yes"})
+    limits = bench.limits(Rates(requests_per_min=60_000))
+    result = predicted("Really?", *names, late, limits=limits)
+    assert [vote.status for vote in result.votes] == [Status.ANSWERED, Status.FAILED, Status.ANSWERED]
+    assert bench.calls() == {"a": 1, "b": 1, "c": 2}
+    usage = limits.usage()
+    assert (usage.in_use, usage.granted) == (0, 4)
+    assert usage.scale < 1, "the 429 has lowered the limits of all processes"
+
+
+def test_all_that_is_wrong_is_told_before_anything_is_asked(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Providers, keys, duplicates, prices, options: one error."""
+    monkeypatch.delenv("AZUREAI_API_KEY", raising=False)
+    known, unpriced = bench.model("a"), bench.model("b", usd=None)
+    strangers = ("nobody/x", "plain", "azureai/some")
+    with pytest.raises(EnsembleError) as caught:
+        predicted(" ", known, known, unpriced, *strangers, limits=bench.limits(), quorum=9, strateg="majority")
+    told = str(caught.value)
+    parts = (
+        "prompt is ' '", f"'{known}' is among the models 2 times", "Model API nobody of model 'nobody/x' not recognized",
+        "'plain' should be in the format", "azureai/some: ", f"no price for '{unpriced}'", "quorum is 9",
+        "no option 'strateg', but 'strategy'",
+    )  # fmt: skip
+    assert [part for part in parts if part not in told] == []
+    assert not bench.calls()
+
+
+def test_budget_without_prices_is_refused(bench: Bench) -> None:
+    """Models tell tokens: a budget could never be kept."""
+    with pytest.raises(EnsembleError, match="budget and no prices"):
+        predicted("q", bench.model("a"), limits=Limits(budget=Budget(run_usd=1), path=bench.folder / "l.bin"))
+
+
+@pytest.mark.parametrize("before", ["", "fallback/", "ensemble/"])
+def test_spent_budget_is_no_members_failure(bench: Bench, before: str) -> None:
+    """No answer of the members that were paid for alone: the call ends, whatever stands before the models."""
+    names = [bench.model(name, {"answer": "yes", "input_tokens": 10, "output_tokens": 10}) for name in "abc"]
+    models = [before + "+".join(names)] if before else names
+    limits = bench.limits(Rates(max_concurrent=1), run_usd=0.004)
+    if before == "fallback/":
+        predicted("q", *models, limits=limits)
+        predicted("q", *models, limits=limits)
+    with pytest.raises(BudgetSpentError):
+        predicted("q", *models, limits=limits, quorum=1)
+    assert sum(bench.calls().values()) == 2
+    assert limits.spent_usd()["run"] == pytest.approx(0.006)
+
+
+def test_loser_of_a_race_is_booked_once_at_its_own_price(bench: Bench) -> None:
+    """Nobody tells what a cancelled call used; it is booked at what the winner used, and never beside its own usage."""
+    slow = bench.model("slow", {"error": "hang"}, usd=(1000, 1000))
+    quick = bench.model("quick", {"answer": "42", "input_tokens": 3, "output_tokens": 4}, usd=(100, 200))
+    limits = bench.limits()
+
+    async def raced() -> EnsembleResult:
+        model = get_model(f"hedged/{slow},{quick}", memoize=False, delay_s=0.02)
+        result = await predict("q", [model], limits=limits)
+        await asyncio.sleep(0)  # the loser hears of its end
+        return result
+
+    assert asyncio.run(raced()).text == "42"
+    assert limits.spent_usd()["run"] == pytest.approx((3 * 100 + 4 * 200 + 7 * 1000) / 1e6)
+    assert limits.usage().in_use == 0
+
+
+# --- In an evaluation ------------------------------------------------------------------------------------------------
+
+N, CALL_USD, JUDGE_USD = 8, 0.01, 0.001
+
+ENTRY_POINT = f"""\
+import json, os
+from pathlib import Path
+from inspect_ai import Task, task
+from inspect_ai.dataset import MemoryDataset, Sample
+from inspect_ai.model import get_model
+from inspect_ai.scorer import Score, mean, scorer
+from inspect_ai.solver import generate
+from config import Config
+from suitecase import tracking
+from suitecase.inspect_bridge import run_inspect
+from suitecase.limits import Budget, Limits, Prices, Rates
+
+config = Config()
+folder = Path(config.output_dir)
+rules = [{{"latency_s": 0.02, "input_tokens": 100, "output_tokens": 0}}]
+script = folder / "script.json"
+script.write_text(json.dumps({{"calls": str(folder / "calls.jsonl"), "rules": rules}}))
+
+@scorer(metrics=[mean()])
+def judged():
+    async def score(state, target):
+        judge = get_model("scripted/judge", script=str(script))
+        return Score(value=len((await judge.generate("good?")).completion))
+    return score
+
+@task
+def echo():
+    samples = [Sample(id=f"s{{number}}", input=f"q{{number}}") for number in range({N})]
+    return Task(dataset=MemoryDataset(samples), solver=generate(), scorer=judged())
+
+limits = Limits(
+    Rates(max_concurrent=2), budget=Budget(condition_usd=float(os.environ["BUDGET_USD"])),
+    prices=Prices.read("prices.toml"), observe=tracking.observe,
+)
+run_inspect(config, echo(), model=get_model("scripted/echo", script=str(script)), max_samples=3, limits=limits,
+            ctl_server=False)
+"""
+PRICES = "\n".join(
+    f"[[price]]\nmodel = 'scripted/{name}'\nsince = 2026-01-01\ninput_usd_per_million = {usd * 10_000}\n"
+    "output_usd_per_million = 0\n"
+    for name, usd in (("echo", CALL_USD), ("judge", JUDGE_USD))
+)
+
+
+def test_spent_evaluation_stops_cleanly_and_is_resumed(
+    tmp_path_factory: pytest.TempPathFactory, new_project: Callable[[str], Project]
+) -> None:
+    """No call is paid for twice, those that the task makes itself are counted, and `show` has all by model."""
+    folder = tmp_path_factory.mktemp("inspect")
+    lab = Lab({"XDG_DATA_HOME": str(folder / "data"), "XDG_CACHE_HOME": str(folder / "cache")})
+    project = new_project("spent")
+    project.write("evaluate.py", ENTRY_POINT)
+    project.write("prices.toml", PRICES)
+    project.suite({"case": ""}, more="mode='inspect'", entry_point="evaluate.py")
+    commit(project, "Add a suite")
+
+    def questions() -> Counter[str]:
+        lines = (run_dir(project) / "case/calls.jsonl").read_text().splitlines()
+        return Counter(json.loads(line)["question"] for line in lines)
+
+    stopped = lab.run(project, BUDGET_USD="0.035")
+    assert stopped.code == 1
+    log = (run_dir(project) / "case/attempt-1.log").read_text()
+    assert "0.035 USD are spent by this condition: raise Budget(condition_usd=…) and resume to go on." in log
+    begun = sum(n for question, n in questions().items() if question != "good?")
+    assert 3 <= begun <= 5, "4 calls spend it, and one more may be in flight"
+    resumed = lab.run(project, "--resume", "latest", BUDGET_USD="1")
+    assert resumed.code == 0, resumed.stdout
+    assert questions() == {**{f"q{number}": 1 for number in range(N)}, "good?": N}
+    spent = answer("show", f"exp/{run_dir(project).name}", cwd=project.root)["spending"]
+    assert {row["model"]: (row["calls"], row["usd"]) for row in spent} == {
+        "scripted/echo": (N, pytest.approx(N * CALL_USD)),
+        "scripted/judge": (N, pytest.approx(N * JUDGE_USD)),
+    }
