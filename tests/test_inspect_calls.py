@@ -7,15 +7,16 @@ import json
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from conftest import Project
-from inspect_ai.model import GenerateConfig, get_model
+from inspect_ai.model import get_model
 from test_command import answer
 from test_inspect_mode import Lab, commit, run_dir
 
-from suitecase.ensembles import EnsembleError, EnsembleResult, Status
+from suitecase.cassettes import Cassette, NotRecordedError
+from suitecase.ensembles import EnsembleError, EnsembleResult, NoConsensusError, Status
 from suitecase.inspect_bridge import predict
 from suitecase.limits import Budget, BudgetSpentError, Limits, Prices, Rates
 
@@ -92,9 +93,7 @@ def test_one_that_fails_is_a_vote_less_and_costs_nothing(bench: Bench) -> None:
     assert usage.scale < 1, "the 429 has lowered the limits of all processes"
 
 
-def test_all_that_is_wrong_is_told_before_anything_is_asked(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_all_that_is_wrong_is_told_before_anything_is_asked(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Providers, keys, duplicates, prices, options: one error."""
     monkeypatch.delenv("AZUREAI_API_KEY", raising=False)
     known, unpriced = bench.model("a"), bench.model("b", usd=None)
@@ -103,7 +102,7 @@ def test_all_that_is_wrong_is_told_before_anything_is_asked(
         predicted(" ", known, known, unpriced, *strangers, limits=bench.limits(), quorum=9, strateg="majority")
     told = str(caught.value)
     parts = (
-        "prompt is ' '", f"'{known}' is among the models 2 times", "Model API nobody of model 'nobody/x' not recognized",
+        "prompt is ' '", f"'{known}' is among the models 2 times", "Model API nobody of model 'nobody/x' not",
         "'plain' should be in the format", "azureai/some: ", f"no price for '{unpriced}'", "quorum is 9",
         "no option 'strateg', but 'strategy'",
     )  # fmt: skip
@@ -228,3 +227,115 @@ def test_spent_evaluation_stops_cleanly_and_is_resumed(
         "scripted/echo": (N, pytest.approx(N * CALL_USD)),
         "scripted/judge": (N, pytest.approx(N * JUDGE_USD)),
     }
+
+
+# --- Cassettes -------------------------------------------------------------------------------------------------------
+
+
+def test_recorded_answers_are_played_without_asking(bench: Bench) -> None:
+    """The same result, cost and all, and no call; another way of counting needs none either, another question does."""
+    names = [
+        bench.model("a", {"answer": "42", "input_tokens": 10, "output_tokens": 5}),
+        bench.model("b", {"answer": "41"}),
+        bench.model("c", {"error": "server_error", "first": 1, "answer": "42"}),
+    ]
+    limits, tape = bench.limits(), bench.folder / "tape.jsonl"
+    first = predicted("What is 6 × 7?", *names, limits=limits, cassette=Cassette(tape, "record"))
+    asked, spent = bench.calls(), limits.spent_usd()
+    with tape.open("ab") as file:
+        file.write(b'{"v": 1, "request_sha256": "torn')
+    again = predicted("What is 6 × 7?", *names, limits=limits, cassette=Cassette(tape, "replay"))
+    assert (again.answer, again.agreement, again.cost_usd) == (first.answer, first.agreement, first.cost_usd)
+    unanimous = Cassette(tape, "replay")
+    with pytest.raises(NoConsensusError):
+        predicted("What is 6 × 7?", *names, strategy="unanimous", cassette=unanimous)
+    with pytest.raises(NotRecordedError, match=r"input\.0\.content: 'What is 6 × 8\?', recorded 'What is 6 × 7\?'") as missed:
+        predicted("What is 6 × 8?", names[0], cassette=unanimous)
+    assert str(tape) in str(missed.value)
+    assert (bench.calls(), limits.spent_usd()) == (asked, spent)
+
+
+def test_race_and_fallback_are_played(bench: Bench) -> None:
+    """A call that was cut off or failed is played as that; the answer is the one that there was."""
+    slow, quick = bench.model("slow", {"error": "hang"}), bench.model("quick", {"answer": "42"})
+    broken, tape = bench.model("broken", {"error": "bad_request"}), bench.folder / "tape.jsonl"
+
+    def asked(mode: Literal["record", "replay"]) -> list[object]:
+        models = [
+            get_model(f"hedged/{slow},{quick}", memoize=False, delay_s=0.02),
+            get_model(f"fallback/{broken},{slow},{quick}", memoize=False, timeout_s=0.05),
+        ]
+
+        async def both() -> list[object]:
+            cassette = Cassette(tape, mode)
+            found = [(await predict("q", [model], cassette=cassette)).text for model in models]
+            await asyncio.sleep(0)  # the loser hears of its end
+            return found
+
+        return asyncio.run(both())
+
+    assert asked("record") == ["42", "42"]
+    before = bench.calls()
+    assert asked("replay") == ["42", "42"]
+    assert bench.calls() == before
+
+
+PLAYED = """\
+import json, sys
+from dataclasses import dataclass
+from pathlib import Path
+from inspect_ai import Task
+from inspect_ai.dataset import MemoryDataset, Sample
+from inspect_ai.model import get_model
+from inspect_ai.scorer import Score, mean, scorer
+from inspect_ai.solver import generate
+from suitecase.cassettes import Cassette, CassetteError
+from suitecase.inspect_bridge import read_samples, run_inspect
+
+name, judge, other = sys.argv[1:]
+
+@dataclass(frozen=True)
+class Config:
+    output_dir: str
+    seed: int = 7
+    def model_dump(self, *, mode):
+        return {"seed": self.seed}
+
+@scorer(metrics=[mean()])
+def judged(by):
+    async def score(state, target):
+        said = await get_model(**by).generate(f"How is {state.output.completion}?")
+        return Score(value=len(said.completion), answer=said.completion)
+    return score
+
+def outcomes(mode, by):
+    samples = [Sample(id=f"s{number}", input=f"q{number}") for number in range(3)]
+    task = Task(dataset=MemoryDataset(samples), solver=generate(), scorer=judged(by), epochs=2, name="t")
+    (log,) = run_inspect(Config("logs"), task, model=name, model_roles={"judge": judge},
+                         cassette=Cassette("tape.jsonl", mode), ctl_server=False)
+    samples = read_samples(Path(log.location))
+    return sorted([each["id"], each["epoch"], each["scores"]["judged"]] for each in samples)
+
+first = outcomes("record", {"role": "judge"})
+calls = len(Path("calls.jsonl").read_text().splitlines())
+same = outcomes("replay", {"role": "judge"}) == first
+try:
+    outcomes("replay", {"model": other})
+except CassetteError as error:
+    said = str(error)
+print(json.dumps([len(first), same, calls, len(Path("calls.jsonl").read_text().splitlines()), said]))
+"""
+
+
+def test_evaluation_is_played_sample_by_sample(bench: Bench) -> None:
+    """Epochs ask the same, and each gets its own answer again; a model that the task makes itself is never paid for."""
+    models = [bench.model("a", {"answer": "1"}), bench.model("judge", {"answer": "fine"}), bench.model("other")]
+    lab = Lab({"XDG_DATA_HOME": str(bench.folder / "data"), "XDG_CACHE_HOME": str(bench.folder / "cache")})
+    (bench.folder / "played.py").write_text(PLAYED)
+    n, same, asked, asked_later, said = json.loads(
+        lab.python("played.py", *models, folder=bench.folder).splitlines()[-1]
+    )
+    assert (n, same, asked, asked_later) == (6, True, 12, 12)
+    assert "is called by the task itself, and a replay asks nobody" in said
+    lines = [json.loads(line) for line in (bench.folder / "tape.jsonl").read_text().splitlines()]
+    assert {line["scope"] for line in lines} == {f"s{number}/{epoch}" for number in range(3) for epoch in (1, 2)}

@@ -13,6 +13,7 @@ from inspect_ai.log import EvalLog
 from inspect_ai.model import Model
 
 import suitecase.inspect_bridge.registry  # noqa: F401  # pyright: ignore[reportUnusedImport]
+from suitecase.cassettes import Cassette
 from suitecase.errors import SuitecaseError
 from suitecase.inspect_bridge.around import Around, around
 from suitecase.inspect_bridge.case import Case, ConfigLike
@@ -55,7 +56,12 @@ class EvaluationError(SuitecaseError):
 
 
 def run_inspect(
-    config: ConfigLike, task: Task | Sequence[Task], *, limits: Limits | None = None, **eval_args: Any
+    config: ConfigLike,
+    task: Task | Sequence[Task],
+    *,
+    limits: Limits | None = None,
+    cassette: Cassette | None = None,
+    **eval_args: Any,
 ) -> list[EvalLog]:
     """Evaluate as the case that the runner started, or that `config.output_dir` names.
 
@@ -73,6 +79,7 @@ def run_inspect(
         config: Its `output_dir` is where the logs go.
         task: What to evaluate; several give a log each.
         limits: Rates, places, budgets and prices, by the models' names as Inspect has them.
+        cassette: Records the answers of the same models, or plays them: then nobody is asked, and no limit holds.
         eval_args: As for `inspect_ai.eval`: `model`, `epochs`, `limit`, `max_samples`, `fail_on_error`, …
             Metadata and tags are added to ours.
 
@@ -82,12 +89,13 @@ def run_inspect(
     Raises:
         EvaluationError: Any other status.
         BudgetSpentError: A budget of the limits is spent.
+        NotRecordedError: The cassette doesn't have what is asked.
         SuitecaseError: The arguments are wrong: with all that is.
         KeyboardInterrupt: It was cancelled; the log says so.
     """
     tasks = [task] if isinstance(task, Task) else list(task)
     arguments = with_seeds(eval_args, config.seed)
-    everything = None if limits is None else Around(limits)
+    everything = None if limits is None and cassette is None else Around(limits, cassette)
     check(tasks, arguments, config, everything)
     if limits is not None and limits.budget is not None:
         arguments.setdefault("continue_on_fail", True)  # or the first refusal would cut off what is being paid for
@@ -106,7 +114,7 @@ def run_inspect(
     if everything is not None and everything.stopped is not None:
         raise everything.stopped.with_traceback(None)
     if any(log.status != "success" for log in logs):
-        raise EvaluationError(logs)
+        raise (everything and everything.missed) or EvaluationError(logs)
     for log in logs:
         record_served(log.location)
     return logs

@@ -12,7 +12,7 @@ from tenacity import RetryError
 
 from suitecase import tracking
 from suitecase.hedging import AllCallsFailedError, Budget, Call, Fixed, HedgePolicy, Outcome, Percentile, hedged
-from suitecase.inspect_bridge.around import book_cut_off, input_tokens, is_under_limits, latest
+from suitecase.inspect_bridge.around import book_cut_off, input_tokens, is_replayed, is_under_limits, latest
 from suitecase.inspect_bridge.members import ENDS_ALL, MemberModels, answered_by
 
 __all__ = ["HedgedAPI"]
@@ -65,6 +65,8 @@ class HedgedAPI(MemberModels):
     ) -> ModelOutput:
         members = dict(zip(self.names, self.members, strict=True))
         once = config.model_copy(update={"max_retries": 0})
+        if is_replayed():
+            return await self.replayed(input, tools, tool_choice, once)
 
         answered: list[ModelUsage] = []
 
@@ -90,6 +92,27 @@ class HedgedAPI(MemberModels):
         if outcome.value.usage is not None:
             answered.append(outcome.value.usage)
         return answered_by(outcome.value, {"hedged": told(outcome)})
+
+    async def replayed(
+        self,
+        input: list[ChatMessage],  # noqa: A002 - Inspect's name
+        tools: list[ToolInfo],
+        tool_choice: ToolChoice,
+        config: GenerateConfig,
+    ) -> ModelOutput:
+        """The answer that the race had when it was recorded: nothing is late now."""
+        errors: list[Exception] = []
+        for member in self.members:
+            try:
+                output = await member.generate(input, tools, tool_choice, config)
+            except ENDS_ALL:
+                if member is self.members[-1] and not errors:
+                    raise
+            except Exception as error:
+                errors.append(error)
+            else:
+                return answered_by(output, {"hedged": {"replayed": True, "winner": str(member)}})
+        raise AllCallsFailedError("all calls failed when they were recorded", errors)
 
     def should_retry(self, ex: Exception) -> bool | RetryDecision:
         if not isinstance(ex, AllCallsFailedError):

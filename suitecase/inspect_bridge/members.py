@@ -8,6 +8,7 @@ from typing import Any
 from inspect_ai.model import GenerateConfig, Model, ModelAPI, ModelOutput, get_model
 from inspect_ai.util import LimitExceededError
 
+from suitecase.cassettes import CassetteError
 from suitecase.errors import SuitecaseError
 from suitecase.inspect_bridge.around import surround
 from suitecase.inspect_bridge.models import names_in
@@ -15,7 +16,7 @@ from suitecase.limits import LimitsError
 
 __all__ = ["ENDS_ALL", "MEMBER_RETRIES", "MemberModels", "answered_by", "is_refusal"]
 
-ENDS_ALL = (LimitExceededError, LimitsError)
+ENDS_ALL = (LimitExceededError, LimitsError, CassetteError)
 """What a member's call may raise that is of the sample, or of the run, and not of this member."""
 
 MEMBER_RETRIES = 2

@@ -11,6 +11,7 @@ from typing import Unpack, cast
 from inspect_ai.model import ChatMessage, ChatMessageUser, GenerateConfig, Model, get_model
 
 import suitecase.inspect_bridge.registry  # noqa: F401  # pyright: ignore[reportUnusedImport]
+from suitecase.cassettes import Cassette
 from suitecase.ensembles import Ensemble, EnsembleError, EnsembleResult, Member
 from suitecase.ensembles.ensemble import Options
 from suitecase.inspect_bridge.around import Around, around, surround
@@ -27,6 +28,7 @@ async def predict(
     *,
     config: GenerateConfig | None = None,
     limits: Limits | None = None,
+    cassette: Cassette | None = None,
     **options: Unpack[Options],
 ) -> EnsembleResult:
     """Ask models one question, and count their answers.
@@ -42,6 +44,7 @@ async def predict(
             what `get_model` gives. One is enough.
         config: What they are asked with. A call is tried again at most twice, unless `max_retries` says otherwise.
         limits: Rates, places, budgets and prices that all processes of the run share.
+        cassette: Records what they answer, or plays it: then nobody is asked.
         options: As for `suitecase.ensembles.Ensemble`: `strategy`, `execution`, `normaliser`, `quorum`, `timeout_s`, …
 
     Raises:
@@ -49,8 +52,9 @@ async def predict(
         QuorumError: Too few models answered.
         NoConsensusError: They did not agree as the strategy asks for.
         BudgetSpentError: A budget of the limits is spent.
+        NotRecordedError: The cassette doesn't have what is asked.
     """
-    everything = None if limits is None else Around(limits)
+    everything = None if limits is None and cassette is None else Around(limits, cassette)
     ensemble = checked(prompt, list(models), everything, options)
     messages: list[ChatMessage] = [ChatMessageUser(content=prompt)] if isinstance(prompt, str) else list(prompt)
     config = config or GenerateConfig()

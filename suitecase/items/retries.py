@@ -143,14 +143,14 @@ class RetryPolicy:
 def classify(error: BaseException) -> ErrorClass:
     """The class of an error; UNKNOWN for whatever looks like none of the others.
 
-    A group of errors, as task groups and hedged calls raise it, is of the class that all of them have; where they differ
-    and each may pass, of the first one's.
+    A group of errors, as task groups and hedged calls raise it, is of the class that all of them have; where they
+    differ and each may pass, of the first one's.
 
     >>> classify(TimeoutError())
     <ErrorClass.TIMEOUT: 'timeout'>
     """
     if isinstance(error, BaseExceptionGroup):
-        kinds = [classify(each) for each in causes_of(error)]
+        kinds = [classify(each) for each in causes_of(cast(BaseException, error))]
         return kinds[0] if len({*kinds}) == 1 or TRANSIENT.issuperset(kinds) else ErrorClass.UNKNOWN
     status = status_code_of(error)
     if status is not None and status >= 400:
