@@ -112,6 +112,22 @@ def test_spent_budget_stops_and_leaves_the_item(tmp_path: Path) -> None:
     assert (summary.stopped_by, summary.succeeded, summary.failed, summary.remaining) == ("cost_budget", 2, 0, 1)
 
 
+@pytest.mark.parametrize("max_parallel", [1, 2])
+def test_spent_budget_within_the_function_stops_too(tmp_path: Path, max_parallel: int) -> None:
+    """A function that holds limits itself, as `predict` does, fails no items when they are spent."""
+    limits = Limits(budget=Budget(run_usd=0.015), prices=PRICES, path=tmp_path / "l.bin")
+
+    def ask(item: str) -> float:
+        with limits.acquire("m") as call:
+            call.charge(input_tokens=1000, output_tokens=0)
+        return 1
+
+    summary = process("abcdef", ask, output_dir=tmp_path, max_parallel=max_parallel)
+    assert (summary.stopped_by, summary.failed) == ("cost_budget", 0)
+    assert 2 <= summary.succeeded <= 3
+    assert summary.remaining == 6 - summary.succeeded
+
+
 def test_stop_leaves_a_race_that_waits(tmp_path: Path) -> None:
     """A race that only waits for a place ends with the loop, and its item is left to the next pass."""
     limits = Limits(Rates(requests_per_min=1), path=tmp_path / "l.bin")

@@ -33,7 +33,11 @@ def drive_here(loop: Loop, call: Call) -> None:
         try:
             while True:
                 if isinstance(step, ItemContext):
-                    step = steps.send(timed(call, step))
+                    outcome = timed(call, step)
+                    if isinstance(outcome.error, BudgetSpentError):  # of limits within the function
+                        loop.stop.now("cost_budget", str(outcome.error))
+                        return
+                    step = steps.send(outcome)
                 else:
                     loop.stop.pause(step)
                     step = steps.send(None)
@@ -329,8 +333,15 @@ class Crew:
             return end.value
 
     async def call(self, context: ItemContext) -> Outcome:
-        """Make a call, or a race of calls."""
-        return await (self.racing.call(context, self.begin) if self.racing else self.begin(context))
+        """Make a call, or a race of calls.
+
+        Raises:
+            BudgetSpentError: It may not begin any more, or limits within the function say so of theirs.
+        """
+        outcome = await (self.racing.call(context, self.begin) if self.racing else self.begin(context))
+        if isinstance(outcome.error, BudgetSpentError):
+            raise outcome.error
+        return outcome
 
     async def begin(self, context: ItemContext, cut_off: list[LimitsCall] | None = None) -> Outcome:
         """Make one call, when what the run shares lets it begin."""
