@@ -249,9 +249,8 @@ def test_recorded_answers_are_played_without_asking(bench: Bench) -> None:
     unanimous = Cassette(tape, "replay")
     with pytest.raises(NoConsensusError):
         predicted("What is 6 × 7?", *names, strategy="unanimous", cassette=unanimous)
-    with pytest.raises(NotRecordedError, match=r"input\.0\.content: 'What is 6 × 8\?', recorded 'What is 6 × 7\?'") as missed:
+    with pytest.raises(NotRecordedError, match=r"content: 'What is 6 × 8\?', recorded 'What is 6 × 7\?'"):
         predicted("What is 6 × 8?", names[0], cassette=unanimous)
-    assert str(tape) in str(missed.value)
     assert (bench.calls(), limits.spent_usd()) == (asked, spent)
 
 

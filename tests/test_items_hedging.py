@@ -71,7 +71,7 @@ def test_retries_see_the_causes_of_a_failed_race(tmp_path: Path) -> None:
     """A time-out and a 429 are each worth another attempt, and so is their race; the row has both."""
     calls = Counter[str]()
 
-    class TooMany(Exception):  # noqa: N818 - as clients name it
+    class TooMany(Exception):
         status_code = 429
 
     async def ask(item: str) -> int:
@@ -141,7 +141,7 @@ def test_stop_leaves_a_race_that_waits(tmp_path: Path) -> None:
 
 def test_wrong_hedges_are_told_at_once(tmp_path: Path) -> None:
     """Of the wrong type, beside rates of the process, of an ensemble."""
-    with pytest.raises(ItemsError, match="hedge is 0.05: give a suitecase"):
+    with pytest.raises(ItemsError, match=r"hedge is 0\.05: give a suitecase"):
         process("a", Server().ask, output_dir=tmp_path, hedge=0.05)  # pyright: ignore[reportArgumentType]
     with pytest.raises(ItemsError, match="rate_limit"):
         process("a", Server().ask, output_dir=tmp_path, hedge=policy(), rate_limit=5)

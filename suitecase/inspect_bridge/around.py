@@ -246,7 +246,7 @@ def book_cut_off(usage: ModelUsage) -> float | None:
 def is_told() -> bool:
     """Whether the cost of the call that has just ended in this task is told already, or was not spent at all."""
     call = latest.get()
-    return played.get() or (call is not None and call.charged and call.limits.observe is not None)
+    return way.get() == "played" or (call is not None and call.charged and call.limits.observe is not None)
 
 
 class AroundHooks(Hooks):
