@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +20,7 @@ from suitecase.cassettes import Cassette, NotRecordedError
 from suitecase.ensembles import EnsembleError, EnsembleResult, NoConsensusError, Status
 from suitecase.inspect_bridge import predict
 from suitecase.limits import Budget, BudgetSpentError, Limits, Prices, Rates
+from suitecase.policies import CostBudget
 
 # Inspect makes its own wait with a name that tenacity has given up.
 pytestmark = pytest.mark.filterwarnings("ignore:The 'initial' parameter:DeprecationWarning")
@@ -154,6 +156,7 @@ N, CALL_USD, JUDGE_USD = 8, 0.01, 0.001
 
 ENTRY_POINT = f"""\
 import json, os
+from dataclasses import dataclass
 from pathlib import Path
 from inspect_ai import Task, task
 from inspect_ai.dataset import MemoryDataset, Sample
@@ -162,7 +165,8 @@ from inspect_ai.scorer import Score, mean, scorer
 from inspect_ai.solver import generate
 from config import Config
 from suitecase import tracking
-from suitecase.inspect_bridge import run_inspect
+from suitecase.cassettes import Cassette, CassetteError
+from suitecase.inspect_bridge import read_samples, run_inspect
 from suitecase.limits import Budget, Limits, Prices, Rates
 
 config = Config()
@@ -172,23 +176,56 @@ script = folder / "script.json"
 script.write_text(json.dumps({{"calls": str(folder / "calls.jsonl"), "rules": rules}}))
 
 @scorer(metrics=[mean()])
-def judged():
+def judged(by):
     async def score(state, target):
-        judge = get_model("scripted/judge", script=str(script))
-        return Score(value=len((await judge.generate("good?")).completion))
+        said = await get_model(**by).generate("good?")
+        return Score(value=len(said.completion), answer=said.completion)
     return score
 
 @task
-def echo():
-    samples = [Sample(id=f"s{{number}}", input=f"q{{number}}") for number in range({N})]
-    return Task(dataset=MemoryDataset(samples), solver=generate(), scorer=judged())
+def echo(by, n={N}, epochs=1):
+    samples = [Sample(id=f"s{{number}}", input=f"q{{number}}") for number in range(n)]
+    return Task(dataset=MemoryDataset(samples), solver=generate(), scorer=judged(by), epochs=epochs)
 
 limits = Limits(
     Rates(max_concurrent=2), budget=Budget(condition_usd=float(os.environ["BUDGET_USD"])),
     prices=Prices.read("prices.toml"), observe=tracking.observe,
 )
-run_inspect(config, echo(), model=get_model("scripted/echo", script=str(script)), max_samples=3, limits=limits,
-            ctl_server=False)
+run_inspect(config, echo({{"model": "scripted/judge", "script": str(script)}}), max_samples=3, limits=limits,
+            model=get_model("scripted/echo", script=str(script)), ctl_server=False)
+
+# A second evaluation, by hand: recorded, played, and played with a judge that the task makes itself.
+played = Path(os.environ["PLAYED"])
+played.mkdir()
+for name in ("a", "judge", "other"):
+    (played / f"{{name}}.json").write_text(json.dumps({{"calls": "calls.jsonl"}}))
+
+@dataclass(frozen=True)
+class ByHand:
+    output_dir: str
+    seed: int = 7
+    def model_dump(self, *, mode):
+        return {{"seed": self.seed}}
+
+def outcomes(mode, by):
+    (log,) = run_inspect(
+        ByHand(str(played)), echo(by, 3, 2), model=f"scripted/{{played}}/a.json", ctl_server=False,
+        model_roles={{"judge": f"scripted/{{played}}/judge.json"}}, cassette=Cassette(played / "tape.jsonl", mode),
+    )
+    samples = read_samples(Path(log.location))
+    return sorted([each["id"], each["epoch"], each["scores"]["judged"]] for each in samples)
+
+def calls():
+    return len((played / "calls.jsonl").read_text().splitlines())
+
+told = {{}}
+first = outcomes("record", {{"role": "judge"}})
+told |= {{"samples": len(first), "calls": calls(), "same": outcomes("replay", {{"role": "judge"}}) == first}}
+try:
+    outcomes("replay", {{"model": f"scripted/{{played}}/other.json"}})
+except CassetteError as error:
+    told |= {{"said": str(error), "calls_later": calls()}}
+(played / "told.json").write_text(json.dumps(told))
 """
 PRICES = "\n".join(
     f"[[price]]\nmodel = 'scripted/{name}'\nsince = 2026-01-01\ninput_usd_per_million = {usd * 10_000}\n"
@@ -197,10 +234,34 @@ PRICES = "\n".join(
 )
 
 
-def test_spent_evaluation_stops_cleanly_and_is_resumed(
-    tmp_path_factory: pytest.TempPathFactory, new_project: Callable[[str], Project]
-) -> None:
-    """No call is paid for twice, those that the task makes itself are counted, and `show` has all by model."""
+@dataclass(frozen=True)
+class Evaluated:
+    """A run whose only case was stopped by its budget, and resumed with a larger one.
+
+    Attributes:
+        stopped: How the first pass ended, and the log of its case.
+        begun: How many calls of the model there were by then.
+    """
+
+    project: Project
+    stopped: tuple[int, str]
+    begun: int
+    played: Path
+
+    @property
+    def questions(self) -> Counter[str]:
+        """What was asked, and how often."""
+        return questions_of(self.project)
+
+
+def questions_of(project: Project) -> Counter[str]:
+    lines = (run_dir(project) / "case/calls.jsonl").read_text().splitlines()
+    return Counter(json.loads(line)["question"] for line in lines)
+
+
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory: pytest.TempPathFactory, new_project: Callable[[str], Project]) -> Evaluated:
+    """Both passes, and beside the second one an evaluation that is recorded and played."""
     folder = tmp_path_factory.mktemp("inspect")
     lab = Lab({"XDG_DATA_HOME": str(folder / "data"), "XDG_CACHE_HOME": str(folder / "cache")})
     project = new_project("spent")
@@ -208,25 +269,46 @@ def test_spent_evaluation_stops_cleanly_and_is_resumed(
     project.write("prices.toml", PRICES)
     project.suite({"case": ""}, more="mode='inspect'", entry_point="evaluate.py")
     commit(project, "Add a suite")
-
-    def questions() -> Counter[str]:
-        lines = (run_dir(project) / "case/calls.jsonl").read_text().splitlines()
-        return Counter(json.loads(line)["question"] for line in lines)
-
     stopped = lab.run(project, BUDGET_USD="0.035")
-    assert stopped.code == 1
     log = (run_dir(project) / "case/attempt-1.log").read_text()
-    assert "0.035 USD are spent by this condition: raise Budget(condition_usd=…) and resume to go on." in log
-    begun = sum(n for question, n in questions().items() if question != "good?")
-    assert 3 <= begun <= 5, "4 calls spend it, and one more may be in flight"
-    resumed = lab.run(project, "--resume", "latest", BUDGET_USD="1")
+    begun = sum(n for question, n in questions_of(project).items() if question != "good?")
+    resumed = lab.run(project, "--resume", "latest", BUDGET_USD="1", PLAYED=str(folder / "played"))
     assert resumed.code == 0, resumed.stdout
-    assert questions() == {**{f"q{number}": 1 for number in range(N)}, "good?": N}
+    return Evaluated(project, (stopped.code, log), begun, folder / "played")
+
+
+def test_spent_evaluation_stops_cleanly_and_is_resumed(evaluated: Evaluated) -> None:
+    """No call is paid for twice, those that the task makes itself are counted, and `show` has all by model."""
+    code, log = evaluated.stopped
+    assert code == 1
+    assert "0.035 USD are spent by this condition: raise Budget(condition_usd=…) and resume to go on." in log
+    assert 3 <= evaluated.begun <= 5, "4 calls spend it, and one more may be in flight"
+    assert evaluated.questions == {**{f"q{number}": 1 for number in range(N)}, "good?": N}
+    project = evaluated.project
     spent = answer("show", f"exp/{run_dir(project).name}", cwd=project.root)["spending"]
     assert {row["model"]: (row["calls"], row["usd"]) for row in spent} == {
         "scripted/echo": (N, pytest.approx(N * CALL_USD)),
         "scripted/judge": (N, pytest.approx(N * JUDGE_USD)),
     }
+
+
+def test_calls_without_a_price_are_told_for_whoever_has_one(evaluated: Evaluated) -> None:
+    """A line for each, with model and tokens: `CostBudget` prices them by its table."""
+    path = run_dir(evaluated.project) / "case/tracking.jsonl"
+    costs = [line for line in map(json.loads, path.read_text().splitlines()) if line["event"] == "cost"]
+    unpriced = Counter(Path(line["model"]).name for line in costs if line["usd"] is None)
+    assert unpriced == {"a.json": 6, "judge.json": 6}, "of the recording; what is played costs nobody anything"
+    rows = (
+        f"[[price]]\nmodel = {line['model']!r}\nsince = 2026-01-01\ninput_usd_per_million = 1e6\n"
+        "output_usd_per_million = 0\n"
+        for line in {line["model"]: line for line in costs}.values()
+    )
+    table = evaluated.played / "prices.toml"
+    table.write_text("".join(rows))
+    budget = CostBudget(1e6, prices=Prices.read(table))
+    budget.recount(run_dir(evaluated.project))
+    tokens = sum(line["input_tokens"] for line in costs if line["usd"] is None)
+    assert budget.spent_usd == pytest.approx(tokens + N * CALL_USD + N * JUDGE_USD)
 
 
 # --- Cassettes -------------------------------------------------------------------------------------------------------
@@ -279,62 +361,10 @@ def test_race_and_fallback_are_played(bench: Bench) -> None:
     assert bench.calls() == before
 
 
-PLAYED = """\
-import json, sys
-from dataclasses import dataclass
-from pathlib import Path
-from inspect_ai import Task
-from inspect_ai.dataset import MemoryDataset, Sample
-from inspect_ai.model import get_model
-from inspect_ai.scorer import Score, mean, scorer
-from inspect_ai.solver import generate
-from suitecase.cassettes import Cassette, CassetteError
-from suitecase.inspect_bridge import read_samples, run_inspect
-
-name, judge, other = sys.argv[1:]
-
-@dataclass(frozen=True)
-class Config:
-    output_dir: str
-    seed: int = 7
-    def model_dump(self, *, mode):
-        return {"seed": self.seed}
-
-@scorer(metrics=[mean()])
-def judged(by):
-    async def score(state, target):
-        said = await get_model(**by).generate(f"How is {state.output.completion}?")
-        return Score(value=len(said.completion), answer=said.completion)
-    return score
-
-def outcomes(mode, by):
-    samples = [Sample(id=f"s{number}", input=f"q{number}") for number in range(3)]
-    task = Task(dataset=MemoryDataset(samples), solver=generate(), scorer=judged(by), epochs=2, name="t")
-    (log,) = run_inspect(Config("logs"), task, model=name, model_roles={"judge": judge},
-                         cassette=Cassette("tape.jsonl", mode), ctl_server=False)
-    samples = read_samples(Path(log.location))
-    return sorted([each["id"], each["epoch"], each["scores"]["judged"]] for each in samples)
-
-first = outcomes("record", {"role": "judge"})
-calls = len(Path("calls.jsonl").read_text().splitlines())
-same = outcomes("replay", {"role": "judge"}) == first
-try:
-    outcomes("replay", {"model": other})
-except CassetteError as error:
-    said = str(error)
-print(json.dumps([len(first), same, calls, len(Path("calls.jsonl").read_text().splitlines()), said]))
-"""
-
-
-def test_evaluation_is_played_sample_by_sample(bench: Bench) -> None:
+def test_evaluation_is_played_sample_by_sample(evaluated: Evaluated) -> None:
     """Epochs ask the same, and each gets its own answer again; a model that the task makes itself is never paid for."""
-    models = [bench.model("a", {"answer": "1"}), bench.model("judge", {"answer": "fine"}), bench.model("other")]
-    lab = Lab({"XDG_DATA_HOME": str(bench.folder / "data"), "XDG_CACHE_HOME": str(bench.folder / "cache")})
-    (bench.folder / "played.py").write_text(PLAYED)
-    n, same, asked, asked_later, said = json.loads(
-        lab.python("played.py", *models, folder=bench.folder).splitlines()[-1]
-    )
-    assert (n, same, asked, asked_later) == (6, True, 12, 12)
-    assert "is called by the task itself, and a replay asks nobody" in said
-    lines = [json.loads(line) for line in (bench.folder / "tape.jsonl").read_text().splitlines()]
-    assert {line["scope"] for line in lines} == {f"s{number}/{epoch}" for number in range(3) for epoch in (1, 2)}
+    told = json.loads((evaluated.played / "told.json").read_text())
+    assert (told["samples"], told["same"], told["calls"], told["calls_later"]) == (6, True, 12, 12)
+    assert "is called by the task itself, and a replay asks nobody" in told["said"]
+    lines = [json.loads(line) for line in (evaluated.played / "tape.jsonl").read_text().splitlines()]
+    assert {line["scope"] for line in lines} == {f"case/s{number}/{epoch}" for number in range(3) for epoch in (1, 2)}

@@ -243,10 +243,12 @@ def book_cut_off(usage: ModelUsage) -> float | None:
     return charge(call, usage.model_copy(update={"total_cost": None} if call.limits.prices else {}))
 
 
-def is_told() -> bool:
-    """Whether the cost of the call that has just ended in this task is told already, or was not spent at all."""
-    call = latest.get()
-    return way.get() == "played" or (call is not None and call.charged and call.limits.observe is not None)
+def is_told(usage: ModelUsage) -> bool:
+    """Whether limits tell their observer what the call cost that has just ended in this task, or nobody paid for it."""
+    everything = in_force.get()
+    limits = None if everything is None else everything.limits
+    priced = limits is not None and limits.observe is not None and (limits.prices or usage.total_cost is not None)
+    return way.get() == "played" or bool(priced)
 
 
 class AroundHooks(Hooks):

@@ -44,7 +44,7 @@ class Progress(Hooks):
         told.tokens += data.usage.total_tokens
         if data.usage.total_cost is not None:
             told.usd += data.usage.total_cost
-        if not is_told():  # without a price, whoever reads may have one
+        if not is_told(data.usage):  # without a price, whoever reads may have one
             tracking.cost(
                 data.usage.total_cost,
                 input_tokens=input_tokens(data.usage),
