@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from suitecase.ensembles import Ensemble
-from suitecase.hedging import AllCallsFailedError, Fixed, HedgePolicy
+from suitecase.hedging import AllCallsFailedError, Breaker, Fixed, HedgePolicy
 from suitecase.items import ErrorClass, ItemsError, RetryPolicy, classify, process, read_items
 from suitecase.limits import Budget, Limits, Price, Prices, Rates
 
@@ -102,6 +102,20 @@ def test_retries_see_the_causes_of_a_failed_race(tmp_path: Path) -> None:
 def test_failed_race_is_of_the_class_of_its_causes(causes: list[Exception], kind: ErrorClass) -> None:
     """What may pass may pass together; with a cause that nobody knows, nobody knows."""
     assert classify(AllCallsFailedError("all", causes)) is kind
+
+
+def test_open_circuit_is_a_failure_that_may_pass(tmp_path: Path) -> None:
+    """No call was sent; the loop tries again, and goes on."""
+
+    async def ask(item: str) -> int:
+        raise ConnectionError("refused")
+
+    breaker = Breaker(max_failure_rate=0.5, window=2, open_s=600)
+    retry = RetryPolicy(max_attempts=2, backoff_s=0)
+    hedge = policy(max_backups=0, breaker=breaker)
+    assert process("abc", ask, output_dir=tmp_path, hedge=hedge, retry=retry, breaker=None).failed == 3
+    errors = [error["type"] for row in read_items(tmp_path) for error in row["errors"]]
+    assert errors == ["ConnectionError", "ConnectionError", *["CircuitOpenError"] * 4]
 
 
 def test_spent_budget_stops_and_leaves_the_item(tmp_path: Path) -> None:

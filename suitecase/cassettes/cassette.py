@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, ParamSpec, TypeVar, cast
 
 from suitecase.cassettes.requests import CassetteError, differences, hash_of, plain, redacted, secrets, text_of
+from suitecase.limits import LimitsError
 from suitecase.tracking.line_file import LineFile
 
 __all__ = ["Cassette", "NotRecordedError", "RecordedError"]
@@ -232,7 +233,7 @@ class Taking:
 
     def failed(self, error: BaseException) -> None:
         """Write an error; of a call that was cancelled that nobody has waited for its answer."""
-        if self.done or isinstance(error, CassetteError):
+        if self.done or isinstance(error, CassetteError | LimitsError):  # what never asked has nothing to play
             return
         status = getattr(error, "status_code", None)
         told = {"type": type(error).__name__, "message": str(error) or "cut off when it was recorded"}

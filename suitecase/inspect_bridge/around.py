@@ -18,7 +18,8 @@ from itertools import chain
 from typing import Any, Literal, TypeAlias, cast
 
 from inspect_ai.hooks import BeforeModelGenerate, Hooks, ModelUsageData, SampleStart, hooks
-from inspect_ai.model import Model, ModelOutput, ModelUsage, get_model, model_roles
+from inspect_ai.model import ChatMessage, GenerateConfig, Model, ModelOutput, ModelUsage, get_model, model_roles
+from inspect_ai.tool import ToolChoice, ToolInfo
 from inspect_ai.util import LimitExceededError
 
 from suitecase.cassettes import Cassette, CassetteError, NotRecordedError
@@ -207,8 +208,15 @@ class Surrounded:
     name: str
     generate: Generate
 
-    async def __call__(self, **request: Any) -> Answer:
+    async def __call__(
+        self,
+        input: list[ChatMessage],  # noqa: A002 - Inspect's name
+        tools: list[ToolInfo],
+        tool_choice: ToolChoice,
+        config: GenerateConfig,
+    ) -> Answer:
         everything = in_force.get()
+        request = {"input": input, "tools": tools, "tool_choice": tool_choice, "config": config}
         ask = partial(self.generate, **request)
         return await (ask() if everything is None else everything.call(self.name, request, ask))
 

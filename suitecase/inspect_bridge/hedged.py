@@ -11,6 +11,7 @@ from inspect_ai.tool import ToolChoice, ToolInfo
 from tenacity import RetryError
 
 from suitecase import tracking
+from suitecase.cassettes import NotRecordedError
 from suitecase.hedging import AllCallsFailedError, Budget, Call, Fixed, HedgePolicy, Outcome, Percentile, hedged
 from suitecase.inspect_bridge.around import book_cut_off, input_tokens, is_replayed, is_under_limits, latest
 from suitecase.inspect_bridge.members import ENDS_ALL, MemberModels, answered_by
@@ -67,7 +68,6 @@ class HedgedAPI(MemberModels):
         once = config.model_copy(update={"max_retries": 0})
         if is_replayed():
             return await self.replayed(input, tools, tool_choice, once)
-
         answered: list[ModelUsage] = []
 
         async def ask(call: Call) -> ModelOutput:
@@ -105,9 +105,11 @@ class HedgedAPI(MemberModels):
         for member in self.members:
             try:
                 output = await member.generate(input, tools, tool_choice, config)
-            except ENDS_ALL:
+            except NotRecordedError as missed:  # a backup that never started
                 if member is self.members[-1] and not errors:
-                    raise
+                    raise missed
+            except ENDS_ALL:
+                raise
             except Exception as error:
                 errors.append(error)
             else:

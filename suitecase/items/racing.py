@@ -13,7 +13,7 @@ from suitecase.items.steps import Outcome, usage_of
 from suitecase.limits import LimitsError
 
 if TYPE_CHECKING:
-    from suitecase.hedging import Call, HedgePolicy
+    from suitecase.hedging import AllCallsFailedError, Call, HedgePolicy
     from suitecase.limits import Call as LimitsCall
 
 __all__ = ["Racing", "book"]
@@ -42,7 +42,7 @@ class Racing:
         Raises:
             LimitsError: No call may begin any more.
         """
-        from suitecase.hedging import AllCallsFailedError, HedgeTimeoutError, hedged
+        from suitecase.hedging import AllCallsFailedError, CircuitOpenError, HedgeTimeoutError, hedged
 
         won: list[Outcome] = []
         stopped = False
@@ -71,18 +71,29 @@ class Racing:
         except AllCallsFailedError as failed:
             if stopped:  # it only waited, and the loop has ended: the item is left to the next pass
                 raise asyncio.CancelledError from None
-            for error in failed.exceptions:
-                if isinstance(error, LimitsError):
-                    raise error from None
-            error = failed.exceptions[0] if len(failed.exceptions) == 1 else failed
-            told = usage_of(Outcome(None, error, 0.0)).get("cost_usd")
-            return Outcome(None, error, latency_of(failed.calls), cost_of(failed.calls) if told is None else None)
+            return outcome_of(failed)
         except HedgeTimeoutError as late:
             return Outcome(None, late, latency_of(late.calls), cost_of(late.calls))
+        except CircuitOpenError as shut:
+            return Outcome(None, shut, 0.0)
         won.append(race.value)
         beside = [call.cost_usd for call in race.calls if call is not race.winner]
         known = [usd for usd in (race.value.priced_usd, *beside) if usd is not None]
         return replace(race.value, latency_s=race.latency_s, priced_usd=math.fsum(known) if known else None)
+
+
+def outcome_of(failed: AllCallsFailedError) -> Outcome:
+    """What came of calls that all failed.
+
+    Raises:
+        LimitsError: One of them could not begin any more.
+    """
+    for error in failed.exceptions:
+        if isinstance(error, LimitsError):
+            raise error from None
+    error = failed.exceptions[0] if len(failed.exceptions) == 1 else failed
+    tells = "cost_usd" in usage_of(Outcome(None, error, 0.0))
+    return Outcome(None, error, latency_of(failed.calls), None if tells else cost_of(failed.calls))
 
 
 def book(call: LimitsCall, outcome: Outcome) -> float | None:

@@ -49,7 +49,7 @@ OF_NAME = {
     ErrorClass.RATE_LIMITED: {"RateLimitError"},
     ErrorClass.CONNECTION: {
         "ConnectionError", "APIConnectionError", "NetworkError", "RemoteProtocolError", "ClientConnectionError",
-        "ProtocolError", "IncompleteRead", "gaierror",
+        "ProtocolError", "IncompleteRead", "gaierror", "CircuitOpenError",
     },
 }  # fmt: skip
 
