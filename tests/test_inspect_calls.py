@@ -150,6 +150,17 @@ def test_loser_of_a_race_is_booked_once_at_its_own_price(bench: Bench) -> None:
     assert limits.usage().in_use == 0
 
 
+def test_ties_fall_differently_from_question_to_question(bench: Bench) -> None:
+    """Or one model would win all of them: the question is part of what the seed decides by."""
+    names = [bench.model("a", {"answer": "1"}), bench.model("b", {"answer": "2"})]
+
+    async def winners() -> set[str]:
+        model = get_model("ensemble/" + "+".join(names), memoize=False)
+        return {(await model.generate(f"question {number}")).completion for number in range(12)}
+
+    assert asyncio.run(winners()) == {"1", "2"}
+
+
 # --- In an evaluation ------------------------------------------------------------------------------------------------
 
 N, CALL_USD, JUDGE_USD = 8, 0.01, 0.001
