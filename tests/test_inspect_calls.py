@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from conftest import Project
+from conftest import Project, wait_for
 from inspect_ai.model import get_model
 from test_command import answer
 from test_inspect_mode import Lab, commit, run_dir
@@ -252,11 +252,13 @@ class Evaluated:
     Attributes:
         stopped: How the first pass ended, and the log of its case.
         begun: How many calls of the model there were by then.
+        waited: Whether the second pass called nobody while this process had all places.
     """
 
     project: Project
     stopped: tuple[int, str]
     begun: int
+    waited: bool
     played: Path
 
     @property
@@ -283,9 +285,15 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory, new_project: Callable[[s
     stopped = lab.run(project, BUDGET_USD="0.035")
     log = (run_dir(project) / "case/attempt-1.log").read_text()
     begun = sum(n for question, n in questions_of(project).items() if question != "good?")
-    resumed = lab.run(project, "--resume", "latest", BUDGET_USD="1", PLAYED=str(folder / "played"))
+    before = questions_of(project)
+    mine = Limits(Rates(max_concurrent=2), path=run_dir(project) / "limits.bin")
+    with mine.acquire(), mine.acquire():
+        process = lab.start(project, "--resume", "latest", BUDGET_USD="1", PLAYED=str(folder / "played"))
+        wait_for(lambda: mine.usage().waiting, "the case waits for a place")
+        waited = questions_of(project) == before
+    resumed = lab.finish(process)
     assert resumed.code == 0, resumed.stdout
-    return Evaluated(project, (stopped.code, log), begun, folder / "played")
+    return Evaluated(project, (stopped.code, log), begun, waited, folder / "played")
 
 
 def test_spent_evaluation_stops_cleanly_and_is_resumed(evaluated: Evaluated) -> None:
@@ -301,6 +309,11 @@ def test_spent_evaluation_stops_cleanly_and_is_resumed(evaluated: Evaluated) -> 
         "scripted/echo": (N, pytest.approx(N * CALL_USD)),
         "scripted/judge": (N, pytest.approx(N * JUDGE_USD)),
     }
+
+
+def test_evaluation_waits_for_places_that_another_process_holds(evaluated: Evaluated) -> None:
+    """The limits are those of the run, not of a process."""
+    assert evaluated.waited
 
 
 def test_calls_without_a_price_are_told_for_whoever_has_one(evaluated: Evaluated) -> None:
