@@ -247,8 +247,8 @@ class CostBudget:
         if told.get("usd") is None and isinstance(told.get("model"), str):
             if self.prices is not None:
                 return self.priced(self.prices, told, path)
-            what = f"{path.parent.name} tells tokens of {told['model']} and no price, which counts as 0 USD (said once)"
-            self.warn("no prices", f"{what}: give prices=Prices.read(…)")
+            what = f"{path.parent.name}: {path.name} has tokens of {told['model']} and no price: counted as 0 USD"
+            self.warn("no prices", f"{what}. Give prices=Prices.read(…) (said once)")
             return 0
         return self.cost(told.get("usd"), path)
 
