@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import partial
@@ -108,8 +109,7 @@ def is_prompt(prompt: object) -> bool:
 
 
 def text_of(error: Exception) -> str:
-    """What an error says in one line; Inspect's own carry a text with mark-up."""
-    from rich.text import Text
-
-    said = str(getattr(error, "message", "") or error) or type(error).__name__
-    return " ".join(Text.from_markup(said).plain.removeprefix("ERROR: ").split())
+    """What an error says in one line; Inspect's own carry a `message` with mark-up for the terminal."""
+    marked = getattr(error, "message", None)
+    said = re.sub(r"\[/?[a-z ]+\]", "", marked) if isinstance(marked, str) else str(error)
+    return " ".join(said.removeprefix("ERROR: ").split()) or type(error).__name__
