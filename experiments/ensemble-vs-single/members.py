@@ -8,7 +8,6 @@ from typing import Any, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import load_breast_cancer, load_digits, load_wine
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
@@ -103,10 +102,11 @@ def held_out_answers(
         scores: dict[MemberName, float] = {}
         answers: dict[MemberName, list[Answer]] = {}
         for name in pool:
-            member = clone(make_member(name, seed)).fit(features[fitting], truth[fitting])
+            member = make_member(name, seed).fit(features[fitting], truth[fitting])
             scores[name] = member.score(features[validating], truth[validating])
             if calibrated:
-                member = CalibratedClassifierCV(FrozenEstimator(member), method="sigmoid")
+                frozen: Any = FrozenEstimator(member)
+                member = CalibratedClassifierCV(frozen, method="sigmoid")
                 member.fit(features[validating], truth[validating])
             answers[name] = answers_of(member, features[asked])
         ranking = tuple(sorted(pool, key=lambda name: -scores[name]))

@@ -19,7 +19,7 @@ import platform
 import random
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import product
@@ -46,7 +46,8 @@ class Replica:
         from sklearn.ensemble import RandomForestClassifier
 
         self.features, self.truth = cast("tuple[Any, Any]", load_digits(return_X_y=True))
-        self.forest = RandomForestClassifier(TREES, random_state=seed).fit(self.features, self.truth)
+        self.forest: Any = RandomForestClassifier(TREES, random_state=seed)
+        self.forest.fit(self.features, self.truth)
         self.refits, self.chance = refits, random.Random(seed)
 
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -79,7 +80,7 @@ def serve(refits: bool, seed: int, ports: Any) -> None:
 
 
 @contextmanager
-def replicas(refits: bool) -> Iterator[list[int]]:
+def replicas(refits: bool) -> Generator[list[int]]:
     """Start a service; gives the ports of its replicas."""
     context = multiprocessing.get_context("spawn")
     ports: Any = context.Queue()

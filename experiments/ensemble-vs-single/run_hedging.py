@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import Literal
@@ -75,7 +76,7 @@ def rule_of(config: HedgingConfig, pilot: list[float], price_s: float) -> DelayR
 
 
 def measured(
-    primaries: list[float], latencies_s: list[float], backups: list[int], losses_s: list[float]
+    primaries: Sequence[float], latencies_s: Sequence[float], backups: Sequence[int], losses_s: Sequence[float]
 ) -> dict[str, float]:
     """What came out; `p99_cut` and `extra` are shares of what it was without backups."""
     p99_s = quantile(sorted(latencies_s), 0.99)

@@ -86,9 +86,10 @@ def main(config: VotingConfig) -> None:
 
 def problems_of(config: VotingConfig) -> list[str]:
     """What can't be, a sentence each."""
+    lists: dict[str, list[str]] = {"pool": [*config.pool], "tasks": [*config.tasks]}
     problems = [
         f"{name} has {each!r} {listed.count(each)} times: name it once."
-        for name, listed in (("pool", config.pool), ("tasks", config.tasks))
+        for name, listed in lists.items()
         for each in dict.fromkeys(listed)
         if listed.count(each) > 1
     ]
