@@ -90,6 +90,13 @@ def test_runs_at_different_commits_are_different_conditions(tmp_path: Path) -> N
     assert [case.run.name for case in pooled.cases] == ["20260129_143052_bbbbbbb"] * 2
 
 
+def test_a_case_that_has_not_begun_has_the_code_of_its_run(tmp_path: Path) -> None:
+    """It's no condition of its own beside those that ran from the same dirty tree."""
+    done = RecordedCase("control_1", {"seed": 1}, {"score": 0.5}, tree="c" * 12)
+    waiting = RecordedCase("control_2", {"seed": 2}, status="pending", tree="c" * 12)
+    assert names_of(record_run(tmp_path, [done, waiting], name="20260130_143052_a1b2c3d-dirty")) == ["control"]
+
+
 def test_a_variant_and_seed_that_ran_twice_counts_once(tmp_path: Path) -> None:
     """The later success: not the later failure, and not both."""
     first = record_run(tmp_path, seeds_of("a", [0.1, 0.2]))
