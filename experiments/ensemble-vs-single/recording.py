@@ -36,8 +36,10 @@ def read_session(service: Service, number: int) -> list[tuple[float, float]]:
         raise ValueError(
             f"there is no session {number} of {service}: give 0 (the pilot) to {len(sessions[service]) - 1}."
         )
-    primaries, copies = sessions[service][number]
-    return [(first * unit_s, second * unit_s) for first, second in zip(primaries, copies, strict=True)]
+    return [
+        (round(first * unit_s, 9), round(copy * unit_s, 9))
+        for first, copy in zip(*sessions[service][number], strict=True)
+    ]
 
 
 @cache

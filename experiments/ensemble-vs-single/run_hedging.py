@@ -51,13 +51,13 @@ def main(config: HedgingConfig) -> None:
     policy = HedgePolicy(rule_of(config, pilot, price_s), budget=Budget(config.budget_fraction), seed=config.seed)
     with tracking.track(config):
         done = simulate(policy, requests)
-        losses = [
-            latency_s + price_s * copies for latency_s, copies in zip(done.latencies_s, done.backups, strict=True)
-        ]
+        # To the nanosecond, since differences of times on the simulated clock are off in their last bits.
+        latencies_s = [round(latency_s, 9) for latency_s in done.latencies_s]
+        losses = [latency_s + price_s * copies for latency_s, copies in zip(latencies_s, done.backups, strict=True)]
         for number, total in enumerate(accumulate(losses), 1):
             if number % TOLD_EVERY == 0:
                 tracking.metric("loss_so_far_s", total / number, number)
-    results = measured([primary for primary, _ in requests], done.latencies_s, done.backups, losses)
+    results = measured([primary for primary, _ in requests], latencies_s, done.backups, losses)
     path = Path(config.output_dir, "results.json")
     path.write_text(json.dumps({**results, "price_s": price_s}, indent=2) + "\n", encoding="utf-8")
     print(f"p99 {results['p99_s']:.4f} s, {results['p99_cut']:.1%} less, for {results['extra']:.1%} more requests")
