@@ -64,8 +64,8 @@ def draw_hedging(hedging: Run, adaptive: Run, path: Path) -> None:
     for number, service in enumerate(services):
         left.plot([], [], "o-", color=COLOURS[number], label=service)
     left.set_xticks(range(len(rules)), list(rules))
-    left.set(title="H2: a line for each session", ylabel="99th percentile, ms", yscale="log")
-    left.legend(frameon=False, fontsize=8)
+    left.set(title="H2: a line for each session", ylabel="99th percentile, ms", ylim=(0, 1150))
+    left.legend(frameon=False, fontsize=8, loc="upper right", ncols=2)
     curves: defaultdict[str, defaultdict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
     for row in metric_rows([adaptive]):
         curves[str(row["variant"]).rpartition("-")[0]][int(row["step"])].append(1000 * float(row["value"]))

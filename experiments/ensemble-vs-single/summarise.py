@@ -69,7 +69,11 @@ def print_table(study: Study) -> None:
         name = f"{each.first} ({each.stratum})" if each.stratum else each.first
         interval = f"[{each.interval.low:+.4f}, {each.interval.high:+.4f}]"
         figures = f"{each.means[1]:.4f} | {each.means[0]:.4f} | {each.difference:+.4f} | {interval}"
-        print(f"| {name} | {each.metric} | {each.n[0]:,} | {figures} | {each.p_adjusted:.3f} | {each.verdict} |")
+        print(f"| {name} | {each.metric} | {each.n[0]:,} | {figures} | {p_text(each.p_adjusted)} | {each.verdict} |")
+
+
+def p_text(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def rows_of(run: Run, condition: str) -> Iterator[list[dict[str, Any]]]:
@@ -121,7 +125,7 @@ def print_check(run: Run) -> None:
         # Each item is among them twice, once with each sign.
         folds = np.array([2 * sum(values) / len(values) for (name, _, _), values in right.items() if name == task])
         mean, low, high, p = corrected(folds, asked_to_fitted=1 / 3)
-        print(f"| {task} | {len(folds)} | {mean:+.4f} | [{low:+.4f}, {high:+.4f}] | {p:.3f} |")
+        print(f"| {task} | {len(folds)} | {mean:+.4f} | [{low:+.4f}, {high:+.4f}] | {p_text(p)} |")
 
 
 def corrected(values: NDArray[np.float64], asked_to_fitted: float) -> tuple[float, float, float, float]:
