@@ -7,10 +7,17 @@ from __future__ import annotations
 
 import sys
 import warnings
-from typing import Any
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import TYPE_CHECKING
 
 from recording import latency_of
 from voting_config import MemberName, VotingConfig
+
+if TYPE_CHECKING:
+    from members import HeldOut
+
+    from suitecase.ensembles import Ensemble
 
 # scikit-learn is imported where it is used: a suite imports this file's config alone.
 
@@ -20,9 +27,8 @@ def main(config: VotingConfig) -> None:
     if problems:
         sys.exit("\n".join(f"run_voting.py: {problem}" for problem in problems))
     warnings.filterwarnings("error")  # a member that did not converge would be another than the plan's
-    from members import Answer, HeldOut, Item, held_out_answers
+    from members import Item, held_out_answers
 
-    from suitecase.ensembles import Ensemble, Member, Reply
     from suitecase.items import ItemResult, metrics, process
 
     items: list[Item] = []
@@ -33,25 +39,11 @@ def main(config: VotingConfig) -> None:
         )
         items += of_task
         held |= known
-
-    def member(name: MemberName) -> Member:
-        async def ask(item_id: str) -> Reply:
-            said: Answer = held[item_id].answers[name]
-            return Reply(said.label, confidence=said.confidence)
-
-        return Member(name, ask)
-
-    members = {name: member(name) for name in config.pool}
-    ensembles: dict[tuple[MemberName, ...], Ensemble] = {}
+    ensemble_of = ensembles(config, held)
 
     async def answer(item: Item) -> ItemResult:
-        known = held[item.id]
-        chosen = known.ranking[: config.size]
-        if chosen not in ensembles:
-            ensembles[chosen] = Ensemble(
-                [members[name] for name in chosen], strategy=config.voting, normaliser="none", seed=config.seed
-            )
-        result = await ensembles[chosen].ask(item.id)
+        chosen = held[item.id].ranking[: config.size]
+        result = await ensemble_of(chosen).ask(item.id)
         right = result.answer == item.truth
         measured = {
             "accuracy": right,
@@ -60,18 +52,12 @@ def main(config: VotingConfig) -> None:
             "calls": len(chosen),
             "waited_s": max(latency_of(config.seed, item.id, name) for name in chosen),
         }
-        votes = {vote.member: vote.answer for vote in result.votes}
-        told: dict[str, Any] = {"task": item.task, "fold": known.fold, "truth": item.truth, "answer": result.answer}
-        return ItemResult(measured, output=told | {"votes": votes})
+        told = {"task": item.task, "fold": held[item.id].fold, "truth": item.truth, "answer": result.answer}
+        return ItemResult(measured, output={**told, "votes": {vote.member: vote.answer for vote in result.votes}})
 
     summary = process(
-        items,
-        answer,
-        output_dir=config.output_dir or None,
-        key="id",
-        seed=config.seed,
+        items, answer, output_dir=config.output_dir or None, key="id", seed=config.seed, max_parallel=50,
         parameters=config.model_dump(exclude={"output_dir", "seed"}),
-        max_parallel=50,
         metrics={
             "accuracy": metrics.probability(better="higher"),
             "agreement": metrics.probability(),
@@ -79,9 +65,28 @@ def main(config: VotingConfig) -> None:
             "calls": metrics.positive_number(better="lower"),
             "waited_s": metrics.duration_s(),
         },
-    )
+    )  # fmt: skip
     print(f"accuracy {summary.metrics['accuracy'].mean:.4f} on {len(items)} items")
     sys.exit(0 if summary.ok and not summary.failed else 1)
+
+
+def ensembles(config: VotingConfig, held: Mapping[str, HeldOut]) -> Callable[[tuple[MemberName, ...]], Ensemble]:
+    """The ensemble of some members, each made once; it is asked by an item's id."""
+    from suitecase.ensembles import Ensemble, Member, Reply
+
+    def member(name: MemberName) -> Member:
+        async def ask(item_id: str) -> Reply:
+            said = held[item_id].answers[name]
+            return Reply(said.label, confidence=said.confidence)
+
+        return Member(name, ask)
+
+    @cache
+    def of(names: tuple[MemberName, ...]) -> Ensemble:
+        members = [member(name) for name in names]
+        return Ensemble(members, strategy=config.voting, normaliser="none", seed=config.seed)
+
+    return of
 
 
 def problems_of(config: VotingConfig) -> list[str]:
