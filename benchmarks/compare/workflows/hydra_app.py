@@ -1,4 +1,4 @@
-# pyright: basic, reportMissingImports=false
+# pyright: basic, reportMissingImports=false, reportCallIssue=false
 """Hydra: a sweep over the number of the case."""
 
 from dataclasses import dataclass
