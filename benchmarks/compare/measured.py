@@ -15,6 +15,7 @@ __all__ = ["Used", "become_reaper", "descendants", "end_all", "measure", "wait_u
 
 PR_SET_CHILD_SUBREAPER = 36
 POLL_S = 0.005
+WAIT_S = 0.05
 SAMPLE_S = 0.1
 STRAGGLERS_S = 3.0
 """How long processes may outlive the command before they are ended: helpers of pools take a moment."""
@@ -80,24 +81,28 @@ def measure(command: Sequence[str], cwd: Path, env: Mapping[str, str], log: Path
     return Used(ended - started, cpu_s, peak_bytes, exit_code)
 
 
-def descendants(of: int | None = None) -> list[int]:
-    """The processes below one, by default this one, zombies left out."""
-    children: dict[int, list[int]] = {}
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            try:
-                state, parent = Path(f"/proc/{name}/stat").read_text().rpartition(")")[2].split()[:2]
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-            if state != "Z":
-                children.setdefault(int(parent), []).append(int(name))
+def descendants() -> list[int]:
+    """The processes below this one, zombies left out."""
     found: list[int] = []
-    waiting = [os.getpid() if of is None else of]
+    waiting = [os.getpid()]
     while waiting:
-        below = children.get(waiting.pop(), [])
-        found += below
-        waiting += below
-    return found
+        try:
+            # A child is listed with the thread that started it.
+            for file in Path(f"/proc/{waiting.pop()}/task").glob("*/children"):
+                children = [int(pid) for pid in file.read_text().split()]
+                found += children
+                waiting += children
+        except OSError:  # it has just ended
+            continue
+    return [pid for pid in found if not is_zombie(pid)]
+
+
+def is_zombie(pid: int) -> bool:
+    """Whether a process has ended, be it waited for or not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
 
 
 def proportional_bytes(pid: int) -> int:
@@ -133,5 +138,5 @@ def wait_until(condition: Callable[[], bool], limit_s: float) -> bool:
     while not condition():
         if time.monotonic() > end:
             return False
-        time.sleep(POLL_S)
+        time.sleep(WAIT_S)
     return True
