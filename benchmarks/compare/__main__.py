@@ -47,9 +47,9 @@ def main() -> int:
     become_reaper()
     signal.signal(signal.SIGTERM, as_interrupt)
     wanted = [peer for peer in PEERS if not options.only or peer.name in (BASELINE, *options.only)]
-    ready, missing = install(wanted, options.environments)
     folder = Path(tempfile.mkdtemp(prefix="suitecase-compare-")).resolve()
     try:
+        ready, missing = install(wanted, options.environments)
         text = measured(wanted, ready, missing, options, folder)
     except KeyboardInterrupt:
         tell("interrupted: everything that was started is being ended")
@@ -73,7 +73,11 @@ def arguments() -> argparse.Namespace:
     names = {peer.name for peer in PEERS}
     parser.add_argument("--quick", action="store_true", help=f"200 cases only: {QUICK_MINUTES:g} minutes")
     parser.add_argument("--only", default="", metavar="NAMES", help=f"some of: {', '.join(sorted(names))}")
-    parser.add_argument("--minutes", type=float, help=f"for all measurements; {MINUTES:g} by default")
+    parser.add_argument(
+        "--minutes",
+        type=float,
+        help=f"for all measurements, {MINUTES:g} by default; a cell may take an eighth, and ten at most",
+    )
     parser.add_argument("--environments", type=Path, default=ENVIRONMENTS, metavar="FOLDER", help="of the peers")
     options = parser.parse_args()
     options.only = [name.strip() for name in options.only.split(",") if name.strip()]
@@ -113,7 +117,7 @@ def measured(
     for each in able:
         left[each.peer.name] = kill(each, template, folder / "project", folder / "log")
         tell(f"kill -9, {each.peer.name}: {left[each.peer.name]}")
-    clock = Clock(started + options.minutes * 60)
+    clock = Clock.of(options.minutes * 60 - (time.monotonic() - started))
     found: dict[Column, dict[str, Cell]] = {}
     for column in columns(options.quick):
         found[column] = time_column(column, able, template, folder / "project", clock, tell)

@@ -33,12 +33,12 @@ def named(peer: Peer, ready: Mapping[str, Ready]) -> str:
 
 def time_text(peer: Peer, column: Column, cells: Mapping[str, Cell]) -> str:
     """One cell."""
-    cell = cells.get(peer.name)
-    if cell is None or cell.used is None:
-        return cell.why_not.replace("|", "/") if cell else NONE
+    cell, baseline = cells.get(peer.name), cells[BASELINE].used
+    if cell is None or cell.used is None or baseline is None:
+        return cell.why_not.replace("|", "/") if cell and cell.why_not else NONE
     if peer.name == BASELINE:
-        return f"{cell.used.wall_s / column.cases * 1e3:.1f} ms / {cell.used.cpu_s / column.cases * 1e3:.1f} ms"
-    return f"{cell.ratio_wall:.2f} / {cell.ratio_cpu:.2f}"
+        return f"{baseline.wall_s / column.cases * 1e3:.1f} ms / {baseline.cpu_s / column.cases * 1e3:.1f} ms"
+    return f"{cell.used.wall_s / baseline.wall_s:.2f} / {cell.used.cpu_s / baseline.cpu_s:.2f}"
 
 
 def memory_table(peers: Sequence[Peer], ready: Mapping[str, Ready], found: Mapping[Column, Mapping[str, Cell]]) -> str:

@@ -9,13 +9,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .measured import Used, measure
-from .peers import Ready
+from .peers import BASELINE, Ready
 from .project import CONFIG, TRIVIAL, Case, Template
 
 __all__ = ["Cell", "Clock", "Column", "Load", "columns", "time_column"]
 
 PARALLELISM = 2
 CELL_LIMIT_S = 600.0
+CELL_SHARE = 1 / 8
+"""A cell is stopped after ten minutes, or after this share of all the time."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,6 @@ class Column:
 
     case: Case
     cases: int
-    rounds: int = 1
 
     @property
     def title(self) -> str:
@@ -37,14 +38,11 @@ class Cell:
     """What one peer took for a column.
 
     Attributes:
-        used: Of the round with the least CPU.
-        ratio_wall, ratio_cpu: Over the baseline's in the same round; the least of the rounds.
-        why_not: Why there is none.
+        used: None if it came to nothing.
+        why_not: Why it did.
     """
 
     used: Used | None = None
-    ratio_wall: float = 0.0
-    ratio_cpu: float = 0.0
     why_not: str = ""
 
 
@@ -52,10 +50,7 @@ def columns(quick: bool) -> Sequence[Column]:
     """The workloads, in the order in which they are measured: what is left out for lack of time comes last."""
     if quick:
         return (Column(TRIVIAL, 200), Column(CONFIG, 200))
-    return (
-        Column(TRIVIAL, 200, 2), Column(CONFIG, 200, 2), Column(TRIVIAL, 1_000), Column(CONFIG, 1_000),
-        Column(TRIVIAL, 10_000),
-    )  # fmt: skip
+    return (*columns(True), Column(TRIVIAL, 1_000), Column(CONFIG, 1_000), Column(TRIVIAL, 10_000))
 
 
 @dataclass
@@ -64,16 +59,27 @@ class Clock:
 
     Attributes:
         end_s: On the monotonic clock.
+        cell_limit_s: For one cell.
         seconds_per_case: Peer and case -> of the largest number of cases that ran to its end.
     """
 
     end_s: float
+    cell_limit_s: float
     seconds_per_case: dict[tuple[str, str], float] = field(default_factory=dict[tuple[str, str], float])
+
+    @classmethod
+    def of(cls, seconds: float) -> Clock:
+        """One that begins now."""
+        return cls(time.monotonic() + seconds, min(CELL_LIMIT_S, max(seconds, 0.0) * CELL_SHARE))
+
+    def expected_s(self, peer: str, column: Column) -> float:
+        """What a cell will take at the peer's rate so far; 0 if that isn't known."""
+        return self.seconds_per_case.get((peer, column.case.name), 0.0) * column.cases
 
     def refusal(self, peer: str, column: Column) -> str:
         """Why a cell isn't begun; empty if it is."""
-        expected_s = self.seconds_per_case.get((peer, column.case.name), 0.0) * column.cases
-        if expected_s > CELL_LIMIT_S:
+        expected_s = self.expected_s(peer, column)
+        if expected_s > self.cell_limit_s:
             return f"stopped (≈ {expected_s / 60:.0f} min)"
         if time.monotonic() + expected_s > self.end_s:
             return "no time left"
@@ -83,30 +89,14 @@ class Clock:
 def time_column(
     column: Column, ready: Sequence[Ready], template: Template, folder: Path, clock: Clock, told: Callable[[str], None]
 ) -> dict[str, Cell]:
-    """One column: each round takes all peers in turn, the baseline first."""
-    rounds: dict[str, list[Cell]] = {}
-    for _ in range(column.rounds):
-        baseline: Used | None = None
-        for each in ready:
-            name = each.peer.name
-            if any(cell.why_not for cell in rounds.get(name, [])):
-                continue
-            cell = time_cell(column, each, template, folder, clock)
-            baseline = baseline or cell.used
-            if cell.used and baseline:
-                ratios = cell.used.wall_s / baseline.wall_s, cell.used.cpu_s / baseline.cpu_s
-                cell = Cell(cell.used, *ratios)
-            rounds.setdefault(name, []).append(cell)
-            told(f"{column.title}, {name}: {cell.why_not or f'{cell.ratio_wall:.2f}, {cell.ratio_cpu:.2f}'}")
-    return {name: best(cells) for name, cells in rounds.items()}
-
-
-def best(cells: Sequence[Cell]) -> Cell:
-    """The least of the rounds; nothing if one of them came to nothing."""
-    if refused := next((cell for cell in cells if cell.used is None), None):
-        return refused
-    used = min((cell.used for cell in cells if cell.used), key=lambda used: used.cpu_s)
-    return Cell(used, min(cell.ratio_wall for cell in cells), min(cell.ratio_cpu for cell in cells))
+    """One column: the baseline first, then all peers in turn, the fast ones before those that may take all the time."""
+    found: dict[str, Cell] = {}
+    in_turn = sorted(ready, key=lambda each: (each.peer.name != BASELINE, clock.expected_s(each.peer.name, column)))
+    for each in in_turn:
+        found[each.peer.name] = cell = time_cell(column, each, template, folder, clock)
+        took = f"{cell.used.wall_s:.1f} s, {cell.used.cpu_s:.1f} s of CPU" if cell.used else cell.why_not
+        told(f"{column.title}, {each.peer.name}: {took}")
+    return found
 
 
 def time_cell(column: Column, ready: Ready, template: Template, folder: Path, clock: Clock) -> Cell:
@@ -118,10 +108,10 @@ def time_cell(column: Column, ready: Ready, template: Template, folder: Path, cl
     command = ready.command(ready.peer.command, column.cases, PARALLELISM)
     log = folder.with_name("log")
     log.unlink(missing_ok=True)
-    limit_s = min(CELL_LIMIT_S, clock.end_s - time.monotonic())
+    limit_s = min(clock.cell_limit_s, clock.end_s - time.monotonic())
     used = measure(command, project, env, log, limit_s)
     if used.exit_code is None:
-        return Cell(why_not="stopped (> 10 min)" if limit_s == CELL_LIMIT_S else "no time left")
+        return Cell(why_not=f"stopped (> {limit_s:.0f} s)" if limit_s == clock.cell_limit_s else "no time left")
     if used.exit_code != 0:
         return Cell(why_not=f"failed: {last_line(log)}")
     missing = column.cases - sum(1 for _ in results(project)) if column.case.module else 0
