@@ -54,6 +54,12 @@ def main() -> int:
     except KeyboardInterrupt:
         tell("interrupted: everything that was started is being ended")
         return 130
+    except NotThereError as error:
+        sys.stderr.write(f"dev.py compare: {error}\n")
+        return 1
+    except OSError as error:
+        sys.stderr.write(f"dev.py compare: {error.filename or folder}: {error.strerror}\n")
+        return 1
     finally:
         end_all()
         shutil.rmtree(folder, ignore_errors=True)
@@ -113,6 +119,8 @@ def measured(
     template = Template.make(folder / "template")
     missing |= {name: why for name in list(ready) if (why := try_once(ready[name], template, folder))}
     able = [ready[peer.name] for peer in wanted if peer.name in ready and peer.name not in missing]
+    if BASELINE in missing:
+        raise NotThereError(f"all is compared with {BASELINE}: {missing[BASELINE]}")
     left: dict[str, Left] = {}
     for each in able:
         left[each.peer.name] = kill(each, template, folder / "project", folder / "log")

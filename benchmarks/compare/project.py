@@ -67,9 +67,10 @@ class Template:
         for name in ("experiment_config.py", "experiment_runner.py"):
             shutil.copy(ROOT / name, folder / name)
         (folder / ".gitignore").write_text("*\n!*.py\n!.gitignore\n")
+        no_settings = {**os.environ, "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
         identity = ("-c", "user.name=A", "-c", "user.email=a@example.org")
         for arguments in (("init", "-q"), ("add", "-A"), (*identity, "commit", "-qm", "First")):
-            subprocess.run(["git", *arguments], cwd=folder, check=True)
+            subprocess.run(["git", *arguments], cwd=folder, env=no_settings, check=True)
         subprocess.run([sys.executable, "-m", "compileall", "-q", str(folder)], check=True)
         return cls(folder)
 
