@@ -1,10 +1,10 @@
 """Other ways to run many cases, beside ours: time, memory, and what `kill -9` leaves.
 
-    python3 dev.py compare [--quick] [--only NAMES] [--minutes N] [--environments FOLDER]
+    python3 dev.py compare [--quick] [--only NAMES] [--cases N] [--minutes N] [--environments FOLDER]
 
 Installs each peer into an environment of its own, kept for the next time, and measures all in turn on this machine:
-ratios to xargs in the same round. A whole run writes the tables of docs/performance.md; `--quick` (200 cases) and
-`--only` print them. What can't be had here is named, and so is what doesn't fit into the time. Linux only.
+ratios to xargs in the same round. A whole run writes the tables of docs/performance.md; `--quick` (200 cases),
+`--only` and `--cases` print them. What can't be had here is named, and so is what doesn't fit into the time. Linux only.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def main() -> int:
     finally:
         end_all()
         shutil.rmtree(folder, ignore_errors=True)
-    if options.quick or options.only:
+    if options.cases or options.only:
         print(text)
     else:
         write_section(PAGE, "peers", text)
@@ -89,6 +89,9 @@ def arguments() -> argparse.Namespace:
     options.only = [name.strip() for name in options.only.split(",") if name.strip()]
     if unknown := [name for name in options.only if name not in names]:
         parser.error(f"no such peer: {', '.join(unknown)}. There are {', '.join(sorted(names))}")
+    options.cases = options.cases or ([200] if options.quick else [])
+    if not all(n > 0 for n in options.cases):
+        parser.error(f"--cases {min(options.cases)}: give 1 or more")
     if options.minutes is None:
         options.minutes = QUICK_MINUTES if options.quick else MINUTES
     if not options.minutes > 0:
@@ -127,7 +130,7 @@ def measured(
         tell(f"kill -9, {each.peer.name}: {left[each.peer.name]}")
     clock = Clock.of(options.minutes * 60 - (time.monotonic() - started))
     found: dict[Column, dict[str, Cell]] = {}
-    for column in columns(options.quick):
+    for column in columns(options.cases):
         found[column] = time_column(column, able, template, folder / "project", clock, tell)
     shown = {each.peer.name: each for each in able}
     trivial = {column: cells for column, cells in found.items() if column.case == TRIVIAL}

@@ -15,6 +15,7 @@ from .project import CONFIG, TRIVIAL, Case, Template
 __all__ = ["Cell", "Clock", "Column", "Load", "columns", "time_column"]
 
 PARALLELISM = 2
+WHOLE = (200, 1_000)
 CELL_LIMIT_S = 600.0
 CELL_SHARE = 1 / 8
 """A cell is stopped after ten minutes, or after this share of all the time."""
@@ -46,11 +47,14 @@ class Cell:
     why_not: str = ""
 
 
-def columns(quick: bool) -> Sequence[Column]:
-    """The workloads, in the order in which they are measured: what is left out for lack of time comes last."""
-    if quick:
-        return (Column(TRIVIAL, 200), Column(CONFIG, 200))
-    return (*columns(True), Column(TRIVIAL, 1_000), Column(CONFIG, 1_000), Column(TRIVIAL, 10_000))
+def columns(cases: Sequence[int]) -> Sequence[Column]:
+    """The workloads, in the order in which they are measured: what is left out for lack of time comes last.
+
+    Args:
+        cases: How many, each for both workloads; empty for a whole measurement.
+    """
+    wanted = [Column(case, n) for n in cases or WHOLE for case in (TRIVIAL, CONFIG)]
+    return wanted if cases else [*wanted, Column(TRIVIAL, 10_000)]
 
 
 @dataclass
