@@ -2,9 +2,9 @@
 
     python3 dev.py compare [--quick] [--only NAMES] [--cases N] [--minutes N] [--environments FOLDER]
 
-Installs each peer into an environment of its own, kept for the next time, and measures all in turn on this machine:
-ratios to xargs in the same round. A whole run writes the tables of docs/performance.md; `--quick` (200 cases),
-`--only` and `--cases` print them. What can't be had here is named, and so is what doesn't fit into the time. Linux only.
+Installs each peer into an environment of its own, kept for the next time, and measures all in turn on this machine,
+as ratios to xargs. A whole run writes the tables of docs/performance.md; `--quick` (200 cases), `--only` and `--cases`
+print them. What can't be had here is named, and so is what doesn't fit into the time. Linux only.
 """
 
 from __future__ import annotations
