@@ -79,6 +79,7 @@ def arguments() -> argparse.Namespace:
     names = {peer.name for peer in PEERS}
     parser.add_argument("--quick", action="store_true", help=f"200 cases only: {QUICK_MINUTES:g} minutes")
     parser.add_argument("--only", default="", metavar="NAMES", help=f"some of: {', '.join(sorted(names))}")
+    parser.add_argument("--cases", type=int, action="append", metavar="N", help="how many; may be given several times")
     parser.add_argument(
         "--minutes",
         type=float,
