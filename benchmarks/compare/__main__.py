@@ -149,12 +149,12 @@ def measured(
 
 
 def try_once(ready: Ready, template: Template, folder: Path) -> str:
-    """Why a peer can't do two cases; empty if it can. What is read from the disk for the first time, is read here."""
+    """Why a peer can't do one case; empty if it can. What is read from the disk for the first time, is read here."""
     project = template.copy(folder / "project")
     log = folder / "log"
     log.unlink(missing_ok=True)
-    env = template.environment(project, CONFIG, 2, PARALLELISM)
-    used = measure(ready.command(ready.peer.command, 2, PARALLELISM), project, env, log, FIRST_LIMIT_S)
+    env = template.environment(project, CONFIG, 1, PARALLELISM)
+    used = measure(ready.command(ready.peer.command, 1, PARALLELISM), project, env, log, FIRST_LIMIT_S)
     if used.exit_code == 0:
         if ready.peer.is_ours:
             template.learn_environment(project)
