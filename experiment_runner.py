@@ -531,7 +531,7 @@ def make_plan(suite: Suite, options: Options) -> Plan:
     wrong_policy = policy_problems(suite.policy)
     sound = replace(suite, policy=ExecutionPolicy()) if wrong_policy else suite  # or each case would tell of it again
     problems += hook_problems(suite.hooks) + wrong_policy
-    parent = runs_folder(results_dir / suite.experiment, suite.mode)
+    parent = runs_folder(results_dir / str(suite.experiment), suite.mode)  # what is no text is told with the rest
     record = None
     if options.resume is not None and not problems:
         record = read_run(find_run(str(options.resume), parent), suite)

@@ -2,7 +2,7 @@
 
     python3 -m benchmarks.scaling [--most 100000]
 
-A launcher that starts nothing tells at once that each attempt has ended, so that what is left is the runner's own work: checking,
+A launcher that starts nothing tells at once that each attempt has ended. What is left is the runner's own work: checking,
 writing configs, the journal, the scheduler. Each step is a process of its own, measured from outside (`getrusage`).
 """
 
