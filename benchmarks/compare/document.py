@@ -47,7 +47,7 @@ def memory_table(peers: Sequence[Peer], ready: Mapping[str, Ready], found: Mappi
     for peer in peers:
         if peer.name in ready:
             used = [cells[peer.name].used if peer.name in cells else None for cells in found.values()]
-            rows.append((peer.name, *(f"{one.peak_bytes / 1e6:.0f}" if one else NONE for one in used)))
+            rows.append((peer.name, *(f"{one.peak_bytes / 1e6:.3g}" if one else NONE for one in used)))
     return table(("MB", *(column.title for column in found)), rows)
 
 
