@@ -14,11 +14,9 @@ from pathlib import Path
 from typing import Any, cast
 
 from suitecase.inspect_bridge.logs import allow_zstandard
+from suitecase.inspect_bridge.models import members_of
 
-__all__ = ["COMPOSING", "ModelCall", "read_calls"]
-
-COMPOSING = ("cascade", "ensemble", "fallback", "hedged")
-"""Providers whose models ask others: the calls of those are in the log as well."""
+__all__ = ["ModelCall", "read_calls"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +43,7 @@ def read_calls(path: Path) -> Iterator[ModelCall]:
                 continue
             model = str(event.get("model"))
             latency_s = latency_of(event)
-            if latency_s is not None and model.partition("/")[0] not in COMPOSING:
+            if latency_s is not None and members_of(model) == (model,):
                 yield ModelCall(model, latency_s)
 
 

@@ -8,11 +8,10 @@ from typing import cast
 
 from inspect_ai.model import ChatMessage, GenerateConfig, Model, ModelOutput
 from inspect_ai.tool import ToolChoice, ToolInfo
-from inspect_ai.util import LimitExceededError
 from tenacity import RetryError
 
 from suitecase.ensembles.calls import STUCK_AFTER_S, Ending, call
-from suitecase.inspect_bridge.members import MemberModels, answered_by, is_refusal, says_nothing
+from suitecase.inspect_bridge.members import ENDS_ALL, MemberModels, answered_by, is_refusal, says_nothing
 
 __all__ = ["AllFailedError", "FallbackAPI"]
 
@@ -87,8 +86,8 @@ class FallbackAPI(MemberModels):
             log.warning("%s goes on %g s after its cancellation.", name, STUCK_AFTER_S)
 
         ending = await call(generate, (), timeout_s=self.timeout_s, tell_stuck=tell_stuck)
-        if isinstance(ending.error, LimitExceededError) or not isinstance(ending.error, Exception | None):
-            raise ending.error  # of the sample, or of the process: not of this member
+        if isinstance(ending.error, ENDS_ALL) or not isinstance(ending.error, Exception | None):
+            raise ending.error  # of the sample, of the run, or of the process: not of this member
         return ending
 
 

@@ -7,12 +7,19 @@ from collections import Counter
 from typing import Any
 
 from inspect_ai.model import GenerateConfig, Model, ModelAPI, ModelOutput, get_model
+from inspect_ai.util import LimitExceededError
 
+from suitecase.cassettes import CassetteError
 from suitecase.errors import SuitecaseError
+from suitecase.inspect_bridge.around import surround
+from suitecase.inspect_bridge.models import names_in
+from suitecase.limits import LimitsError
 
-__all__ = ["MemberModels", "answered_by", "is_refusal", "says_nothing"]
+__all__ = ["ENDS_ALL", "MEMBER_RETRIES", "MemberModels", "answered_by", "is_refusal", "says_nothing", "text_of"]
 
-MARKUP = re.compile(r"\[/?bold\]")
+ENDS_ALL = (LimitExceededError, LimitsError, CassetteError)
+"""What a member's call may raise that is of the sample, or of the run, and not of this member."""
+
 MEMBER_RETRIES = 2
 """How often Inspect tries a member again if nobody says so; its own default, without end, would never leave it."""
 
@@ -44,7 +51,7 @@ class MemberModels(ModelAPI):
         least: int = 2,
     ) -> None:
         super().__init__(model_name, base_url, api_key, [], config or GenerateConfig())
-        names = [name.strip() for name in re.split(r"[+,]", model_name)]
+        names = names_in(model_name)
         where = f"{provider}/{model_name}"
         problems = [f"{where}: a model's name is missing between two others."] * (not all(names))
         if len(names) < least:
@@ -59,9 +66,9 @@ class MemberModels(ModelAPI):
         members: dict[str, Model] = {}
         for name in (name for name in dict.fromkeys(names) if "/" in name):
             try:
-                members[name] = get_model(name)
+                members[name] = surround(get_model(name))
             except Exception as error:  # each provider has its own, for a package or a key that is missing
-                problems.append(f"{where}: {name}: {' '.join(MARKUP.sub('', str(error)).split())}")
+                problems.append(f"{where}: {name}: {text_of(error)}")
         if problems:
             raise SuitecaseError(problems)
         self.names, self.members = tuple(members), tuple(members.values())
@@ -109,3 +116,10 @@ def is_refusal(output: ModelOutput) -> bool:
 def says_nothing(output: ModelOutput) -> bool:
     """Whether a model gave neither a text nor calls of tools."""
     return not output.choices or not (output.completion.strip() or output.message.tool_calls)
+
+
+def text_of(error: Exception) -> str:
+    """What an error says in one line; Inspect's own carry a `message` with mark-up for the terminal."""
+    marked = getattr(error, "message", None)
+    said = re.sub(r"\[/?[a-z ]+\]", "", marked) if isinstance(marked, str) else str(error)
+    return " ".join(said.removeprefix("ERROR: ").split()) or type(error).__name__
