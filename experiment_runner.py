@@ -37,6 +37,7 @@ import gc
 import hashlib
 import heapq
 import inspect
+import io
 import json
 import logging
 import math
@@ -1143,6 +1144,7 @@ def read_run(path: Path, suite: Suite) -> Record:
     cases = declared_cases(run, journal.events)
     if not sealed:
         cases = dict.fromkeys(cases, "")
+    run.pop("cases", None)  # a hundred thousand of them are 50 MB, and nobody asks again
     return Record(path, run, journal, cases, read_configs(path, cases))
 
 
@@ -2289,7 +2291,9 @@ def parsed(content: bytes, path: Path) -> dict[str, Any]:
 
 
 def to_json(value: Any) -> str:
-    return json.dumps(value, indent=2) + "\n"
+    text = io.StringIO()
+    json.dump(value, text, indent=2)  # `dumps` holds all of its pieces, five times the text
+    return text.getvalue() + "\n"
 
 
 def sha256_of(content: bytes) -> str:
