@@ -6,27 +6,32 @@ cases; the import returns only in a case's process, and Python goes on with its 
 script's folder in front of `sys.path`, executes the script as `__main__`, and finishes. Nothing of that is
 imitated, and no frame of the server is on a case's stack.
 
-Commands come through descriptor 3, answers go through 4: four bytes of length, and a marshalled list.
+Commands come through descriptor 3, answers go through 4: four bytes of length, and a marshalled list. Whatever is
+imported here would be found imported by cases; so only what Python has at its start is used, or hidden again.
 """
 
 import os
 import sys
 
-__all__ = []
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from types import ModuleType
+    from typing import Any
+
+__all__: "list[str]" = []
 
 COMMANDS, ANSWERS = 3, 4
 FOLDER = os.path.dirname(os.path.abspath(__file__))
-
-if not isinstance(__builtins__, dict):  # for type checkers: always so in an imported module
-    raise ImportError(name=__name__)
+RLIMIT_LOCKS = 10  # the mark of an attempt; see `Guard` of experiment_runner.py
 
 
 class LeftOut(BaseException):
     """A module that must not be preloaded was about to be imported. No `except Exception` stops it."""
 
 
-def built_in(name):
-    """A module that Python has without files, or a library's own, not left behind in `sys.modules`."""
+def hidden(name: str) -> "ModuleType":
+    """A module of Python's own, not left behind in `sys.modules`."""
     known = name in sys.modules
     module = __import__(name)
     if not known:
@@ -34,30 +39,33 @@ def built_in(name):
     return module
 
 
-gc, marshal, resource = built_in("gc"), built_in("marshal"), built_in("resource")
-thread = built_in("_thread")
+gc: "Any" = hidden("gc")
+marshal: "Any" = hidden("marshal")
+resource: "Any" = hidden("resource")
+thread: "Any" = hidden("_thread")
 
 
 # --- Messages --------------------------------------------------------------------------------------------------------
 
 
-def answer(*message):
-    text = marshal.dumps(list(message))
+def answer(*message: object) -> None:
+    text: bytes = marshal.dumps(list(message))
     text = len(text).to_bytes(4, "big") + text
     while text:
         text = text[os.write(ANSWERS, text) :]
 
 
-def read_exactly(count):
+def read_exactly(count: int) -> bytes:
     text = b""
     while len(text) < count:
-        if not (part := os.read(COMMANDS, count - len(text))):
+        part = os.read(COMMANDS, min(count - len(text), 1 << 20))
+        if not part:
             os._exit(0)  # the guardian is gone
         text += part
     return text
 
 
-def next_command():
+def next_command() -> "list[Any]":
     return marshal.loads(read_exactly(int.from_bytes(read_exactly(4), "big")))
 
 
@@ -65,56 +73,57 @@ def next_command():
 
 
 class Watch:
-    """What modules do while they are imported, and which of it a fork would not survive.
+    """Sees what modules do while they are imported that a fork would not survive, or that cases would miss.
 
     Attributes:
         left_out: Why modules can't be preloaded, by name.
         variables: Environment variables that were read or set.
+        importing: Modules that are being executed, the innermost last.
     """
 
-    def __init__(self, folders, left_out):
+    def __init__(self, folders: "Sequence[str]", blocked: "Sequence[str]") -> None:
         self.folders = tuple(folder + "/" for folder in folders)
-        self.blocked = dict.fromkeys(left_out)
-        self.left_out = {}
-        self.variables = set()
-        self.importing = []
+        self.blocked = frozenset(blocked)
+        self.left_out: dict[str, str] = {}
+        self.variables: set[str] = set()
+        self.importing: list[str] = []
+        self.originals: list[tuple[Any, str, Any]] = []
         self.state = self.look()
-        self.originals = []
 
-    def __enter__(self):
-        external = sys.modules["_frozen_importlib_external"]
-        environ = type(os.environ)
+    def __enter__(self) -> "Watch":
+        external: Any = sys.modules["_frozen_importlib_external"]
         self.replace(external._LoaderBasics, "exec_module", self.watched)
         self.replace(external.ExtensionFileLoader, "exec_module", self.watched)
         for method in ("__getitem__", "__setitem__", "__delitem__"):
-            self.replace(environ, method, self.noted)
-        sys.meta_path.insert(0, self)
+            self.replace(type(os.environ), method, self.noted)
+        sys.meta_path.insert(0, self)  # type: ignore[arg-type]
         return self
 
-    def __exit__(self, *_):
-        sys.meta_path.remove(self)
+    def __exit__(self, *_: object) -> None:
+        sys.meta_path.remove(self)  # type: ignore[arg-type]
         for owner, name, original in self.originals:
             setattr(owner, name, original)
 
-    def replace(self, owner, name, wrap):
-        original = getattr(owner, name)
+    def replace(self, owner: "Any", name: str, wrap: "Callable[[Any], Any]") -> None:
+        original = owner.__dict__[name]
         self.originals.append((owner, name, original))
         setattr(owner, name, wrap(original))
 
-    def noted(self, method):
-        def note(environ, name, *value):
-            self.variables.add(os.fsdecode(name) if isinstance(name, (str, bytes)) else "")
+    def noted(self, method: "Callable[..., Any]") -> "Callable[..., Any]":
+        def note(environ: "Any", name: "Any", *value: "Any") -> "Any":
+            if isinstance(name, (str, bytes)):
+                self.variables.add(os.fsdecode(name))
             return method(environ, name, *value)
 
         return note
 
-    def watched(self, execute):
-        def exec_module(loader, module):
+    def watched(self, execute: "Callable[..., Any]") -> "Callable[..., Any]":
+        def exec_module(loader: "Any", module: "Any") -> None:
             self.check()
-            self.importing.append(module.__spec__.name)
-            origin = module.__spec__.origin
+            name, origin = module.__spec__.name, module.__spec__.origin
+            self.importing.append(name)
             if not (isinstance(origin, str) and origin.startswith(self.folders)):
-                self.blame(f"imports {module.__spec__.name}, which is not installed: {origin}")
+                self.blame(f"imports {name}, which is not installed: {origin}")
             try:
                 execute(loader, module)
             finally:
@@ -123,68 +132,81 @@ class Watch:
 
         return exec_module
 
-    def find_spec(self, name, path=None, target=None):
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
         """Refuse modules that are left out, and remember who wanted them, whatever they make of the refusal."""
         if name in self.blocked:
             self.blame(f"imports {name}")
             raise LeftOut(name)
 
-    def blame(self, reason):
+    def blame(self, reason: str) -> None:
+        """Leave out all that is being imported: an outer module would be another one without the inner."""
         for name in self.importing:
             self.left_out.setdefault(name, reason)
 
-    def look(self):
-        """The lowest free descriptor, Python's threads, and how much was written."""
+    def look(self) -> "tuple[int, int, int]":
+        """The lowest free descriptor, the number of Python's threads, and how much was written."""
         free = os.dup(0)
         os.close(free)
         return free, thread._count(), os.fstat(1).st_size
 
-    def check(self):
-        """Blame what changed on the module that is being executed."""
-        free, threads, written = state = self.look()
-        if state == self.state or not self.importing:
+    def check(self) -> None:
+        """Blame what has changed on the module that is being executed."""
+        before, self.state = self.state, self.look()
+        if before == self.state or not self.importing:
             return
-        reason = "writes to its output"
-        if free != self.state[0]:
-            reason = f"opens {os.readlink(f'/proc/self/fd/{self.state[0]}')}" if free > self.state[0] else "closes files"
-            if "/dev/nvidia" in reason:
-                reason = "initialises CUDA, which no fork can use"
-        elif threads != self.state[1]:
+        if self.state[0] > before[0]:
+            opened = os.readlink(f"/proc/self/fd/{before[0]}")
+            cuda = opened.startswith("/dev/nvidia")
+            reason = "initialises CUDA, which no forked process can use" if cuda else f"opens {opened}"
+        elif self.state[1] > before[1]:
             reason = "starts a thread"
-        self.state = state
+        elif self.state[2] > before[2]:
+            reason = "writes to its output, which belongs into every case's log"
+        else:
+            return
         self.left_out.setdefault(self.importing[-1], reason)
 
 
-def preload(modules, folders, left_out):
-    """Import modules; what to leave out in the next server, if anything, and the variables that were looked at."""
-    bootstrap = sys.modules["_frozen_importlib"]
+def preload(modules: "Sequence[str]", folders: "Sequence[str]", blocked: "Sequence[str]", aloud: bool) -> None:
+    """Import modules, and answer with what was loaded, what another server must leave out, and which variables count.
+
+    Args:
+        modules: In the order in which a case imported them.
+        folders: Where what is installed lies; nothing else may be loaded.
+        blocked: Modules that must not be imported.
+        aloud: Whether to say each name, so that it is known which one ended the process.
+    """
+    bootstrap: Any = sys.modules["_frozen_importlib"]
     before = set(sys.modules)
-    with Watch(folders, left_out) as watch:
+    with Watch(folders, blocked) as watch:
         for name in modules:
             if name in sys.modules or name in watch.blocked:
                 continue
+            if aloud:
+                answer("importing", name)
             try:
                 bootstrap._gcd_import(name)
-            except LeftOut:
-                watch.left_out.setdefault(name, "imports what is left out")
+            except LeftOut as error:
+                watch.left_out.setdefault(name, f"imports {error}")
             except BaseException as error:
-                watch.left_out.setdefault(name, f"can't be imported: {type(error).__name__}: {error}"[:300])
-            watch.check()
+                watch.left_out.setdefault(name, f"can't be imported: {type(error).__name__}: {error}"[:200])
     for path in [path for path in sys.path_importer_cache if not (path + "/").startswith(watch.folders)]:
-        del sys.path_importer_cache[path]  # a case looks into the project's folders anew
+        del sys.path_importer_cache[path]  # cases look into the project's folders anew
     loaded = [name for name in sys.modules if name not in before]
-    if os.environ.get("KEEP"):
-        keep([name for name in loaded if type(sys.modules[name]) is type(sys)])
+    keep([name for name in loaded if type(sys.modules[name]) is type(sys)])
     gc.collect()
-    gc.freeze()
+    gc.freeze()  # or the collector would write to every object, and copy its page
     answer("ready", loaded, watch.left_out, sorted(watch.variables))
 
 
 # --- Forking ---------------------------------------------------------------------------------------------------------
 
 
-def fork_case(mark, arguments, variables, log, memory_bytes, report):
-    """Fork a case; true in its process. It is reaped when the guardian says so, and by it if the server is gone."""
+def fork_case(
+    mark: int, arguments: "list[bytes]", variables: "dict[bytes, bytes]", log: bytes, memory_bytes: "int | None",
+    report: "list[Any] | None",
+) -> bool:  # fmt: skip
+    """Fork a case; true in its process."""
     try:
         pid = os.fork()
     except OSError as error:
@@ -199,7 +221,7 @@ def fork_case(mark, arguments, variables, log, memory_bytes, report):
         prepare(mark, log, memory_bytes)
     except OSError as error:
         answer("unprepared", mark, error.errno)
-        os._exit(0)
+        os._exit(1)
     os.close(ANSWERS)
     become(arguments, variables)
     if report:
@@ -207,110 +229,117 @@ def fork_case(mark, arguments, variables, log, memory_bytes, report):
     return True
 
 
-def prepare(mark, log, memory_bytes):
-    """Give this process what a case inherits: its mark, its limit of memory, its log."""
-    resource.setrlimit(10, (mark, resource.getrlimit(10)[1]))  # RLIMIT_LOCKS
+def prepare(mark: int, log: bytes, memory_bytes: "int | None") -> None:
+    """Give this process what `Guard.launch` gives a case: its mark, its limit of memory, its log."""
+    limits = [(RLIMIT_LOCKS, mark, resource.getrlimit(RLIMIT_LOCKS)[1])]
+    if memory_bytes is not None:
+        limits.append((resource.RLIMIT_DATA, memory_bytes, memory_bytes))
+    for limit, soft, hard in limits:
+        try:
+            resource.setrlimit(limit, (soft, hard))
+        except (OSError, ValueError):
+            pass
     try:
         with open("/proc/self/oom_score_adj", "w") as file:
             file.write("500")
     except OSError:
         pass
-    if memory_bytes is not None:
-        try:
-            resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
-        except (OSError, ValueError):
-            pass
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o666)
     os.dup2(output, 1)
     os.dup2(output, 2)
     os.close(output)
 
 
-def become(arguments, variables):
+def become(arguments: "list[bytes]", variables: "dict[bytes, bytes]") -> None:
     """Make this process the one that Python would have started with these arguments and variables."""
     sys.argv[1:] = [os.fsdecode(argument) for argument in arguments]
     sys.orig_argv[2:] = sys.argv[1:]
     for name, value in variables.items():
         os.environ[os.fsdecode(name)] = os.fsdecode(value)
-    modules = sys.modules
+    modules: Mapping[str, Any] = sys.modules
+    clock: Any = hidden("time")
     if b"TZ" in variables:
-        built_in("time").tzset()
+        clock.tzset()
     if "numpy.random.mtrand" in modules:
-        modules["numpy.random.mtrand"]._rand.seed()  # `random` does it itself
+        modules["numpy.random.mtrand"]._rand.seed()  # `random` does it itself; torch starts from a constant
     if "multiprocessing.process" in modules:
         process = modules["multiprocessing.process"].current_process()
         process.authkey = os.urandom(len(process.authkey))
-    if "logging" in modules:
-        clock = built_in("time")
+    if "logging" in modules:  # LogRecord.relativeCreated counts from here
         logging = modules["logging"]
         logging._startTime = clock.time_ns() if isinstance(logging._startTime, int) else clock.time()
     if os.environ.get("COVERAGE_PROCESS_START") or os.environ.get("COVERAGE_PROCESS_CONFIG"):
-        __import__("coverage").process_startup()
+        coverage: Any = __import__("coverage")  # as its .pth file does
+        coverage.process_startup()
 
 
-class Kept:
-    """A preloaded module at the end of a case: what is no module, Python doesn't take apart."""
+# --- The end of a case -----------------------------------------------------------------------------------------------
 
 
-kept = {}
+class StandIn:
+    """Stands for a preloaded module while Python takes all modules apart, which leaves alone what is none."""
 
 
-def keep(names):
+kept: "dict[str, Any]" = {}
+
+
+def keep(names: "Sequence[str]") -> None:
     """Have preloaded modules left as they are when a case ends: taking them apart copies every page they lie on."""
     for name in names:
-        module = sys.modules[name]
-        stand_in = Kept()
-        stand_in.__dict__ = module.__dict__
-        kept[name] = module, stand_in
-    kept[""] = kept, None  # a cycle, which the frozen garbage collector never breaks
-    built_in("atexit").register(leave_kept)
+        kept[name] = StandIn()
+        kept[name].__dict__ = sys.modules[name].__dict__
+    # A cycle, and references that the frozen collector never finds unused.
+    leave_kept.modules = [*map(sys.modules.get, names), leave_kept]  # type: ignore[attr-defined]
+    atexit: Any = hidden("atexit")
+    atexit.register(leave_kept)  # the first to be registered is the last to be called
 
 
-def leave_kept():
-    """Called after all else that `atexit` knows."""
-    files = sys.modules["io"]
-    for each in gc.get_objects():  # what preloaded modules hold would have been closed
-        if isinstance(each, (files.BufferedWriter, files.BufferedRandom, files.TextIOWrapper)):
+def leave_kept() -> None:
+    """Have what the kept modules hold written; it would have been when they were taken apart."""
+    io: Any = sys.modules["io"]
+    files = (io.BufferedWriter, io.BufferedRandom, io.TextIOWrapper)
+    for each in gc.get_objects():  # since the fork
+        if isinstance(each, files):
             try:
                 each.flush()
             except Exception:
                 pass
-    for name, (module, stand_in) in kept.items():
-        if sys.modules.get(name) is module:
-            sys.modules[name] = stand_in
+    sys.modules.update(kept)
 
 
-def report_modules(path, folders):
-    """Have the third-party modules that are loaded at the end written into a file; `atexit` calls the first one last."""
-    folders = tuple(folder + "/" for folder in folders)
+def report_modules(path: bytes, folders: "Sequence[str]") -> None:
+    """Have the installed modules that are loaded at the end of a case written into a file."""
+    installed = tuple(folder + "/" for folder in folders)
 
-    def report():
-        found = []
+    def report() -> None:
+        found: list[str] = []
         for name, module in list(sys.modules.items()):
-            origin = getattr(getattr(module, "__spec__", None), "origin", None)
-            if isinstance(origin, str) and origin.startswith(folders) and module.__spec__.name == name != "__main__":
+            spec = getattr(module, "__spec__", None)
+            origin = getattr(spec, "origin", None)
+            if isinstance(origin, str) and origin.startswith(installed) and getattr(spec, "name", "") == name:
                 found.append(name)
         with open(path, "wb") as file:
             marshal.dump(found, file)
 
-    built_in("atexit").register(report)
+    atexit: Any = hidden("atexit")
+    atexit.register(report)
 
 
 # --- Life ------------------------------------------------------------------------------------------------------------
 
 
-def restore_start_up():
+def restore_start_up() -> None:
     """Undo how this module came to be imported, and import the `sitecustomize` that a case would have."""
     sys.path.remove(FOLDER)
     sys.path_importer_cache.pop(FOLDER, None)
-    after = os.environ["PYTHONPATH"].partition(os.pathsep)[2]
-    if after:
-        os.environ["PYTHONPATH"] = after
+    own_path = os.environ["PYTHONPATH"].partition(os.pathsep)[2]
+    if own_path:
+        os.environ["PYTHONPATH"] = own_path
     else:
         del os.environ["PYTHONPATH"]
-    if os.environ.pop("SUITECASE_HASH_SEED", None):
+    if os.environ.pop("SUITECASE_HASH_SEED", ""):
         del os.environ["PYTHONHASHSEED"]
-    sys.modules.pop(__name__)
+    del sys.modules[__name__]
     try:
         __import__(__name__)
     except ImportError as error:
@@ -318,21 +347,30 @@ def restore_start_up():
             raise
 
 
-def serve():
+def serve() -> None:
     """Obey the guardian; returns in the process of a case."""
-    answer("hello", os.getpid())
+    answer("hello")
     while True:
         do, *details = next_command()
         if do == "preload":
             preload(*details)
         elif do == "reap":
-            pid, status, used = os.wait4(*details, 0)
+            pid, status, used = os.wait4(details[0], 0)
             answer("ended", pid, status, used.ru_utime, used.ru_stime, used.ru_maxrss)
-        elif do == "launch" and fork_case(*details):
+        elif fork_case(*details):
             return
 
 
-restore_start_up()
-serve()
+def serve_or_exit() -> None:
+    """Whatever goes wrong, the entry point must not be executed as if this were a case."""
+    try:
+        restore_start_up()
+        serve()
+    except BaseException as error:
+        sys.stderr.write(f"the fork server failed: {type(error).__name__}: {error}\n")
+        os._exit(70)
+
+
+serve_or_exit()
 if __name__ not in sys.modules:
-    raise ImportError(name=__name__)  # as where there is no such module, which is no error
+    raise ImportError(name=__name__)  # as where there is no such module: `site` passes over it
