@@ -1,6 +1,6 @@
-"""Launchers: how attempts become processes, beside `local` of `experiment_runner.py`, which finds them by name.
+"""Launchers beside the runner's own: how attempts become processes somewhere else, or faster here.
 
-warm    forks of a process that has imported the installed modules already
+The runner finds them by the plugin group `experiment_runner.launchers`; its Protocol `Launcher` is what all satisfy.
 """
 
 __all__: list[str] = []

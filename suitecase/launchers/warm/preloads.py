@@ -40,6 +40,7 @@ def installed_folders() -> list[str]:
     """Where Python's own modules and installed ones lie; what lies elsewhere is never preloaded."""
     paths = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
     paths += [*site.getsitepackages(), site.getusersitepackages()]
+    paths += [path for path in sys.path if os.path.basename(path) in ("site-packages", "dist-packages")]
     return list(dict.fromkeys([*paths, *map(os.path.realpath, paths)]))
 
 
