@@ -224,7 +224,9 @@ class WarmGuard(runner.Guard):
         self.feed()
 
     def tell_left_out(self) -> None:
-        left_out = {name: why for name, why in self.preloads.left_out.items() if not why.startswith("imports ")}
+        """Say what is not preloaded, and why; but not of what only imports such modules."""
+        known = self.preloads.left_out
+        left_out = {name: why for name, why in known.items() if why.removeprefix("imports ") not in known}
         if left_out:
             reasons = "; ".join(f"{name} {why}" for name, why in list(left_out.items())[:5])
             more = f"; and {len(left_out) - 5} more" if len(left_out) > 5 else ""

@@ -56,18 +56,18 @@ def cache_file(entry_point: Path, environment: Mapping[str, str]) -> Path:
         raise PermissionError(13, "Permission denied", str(folder))
     known = hashlib.sha256(entry_point.read_bytes())
     python = {name: value for name, value in environment.items() if name.startswith("PYTHON")}
-    facts = [str(entry_point), sys.executable, sys.version, sorted(python.items()), folders_of_packages()]
+    facts = [str(entry_point), sys.executable, sys.version, sorted(python.items()), packages()]
     known.update(json.dumps(facts).encode(errors="surrogateescape"))
     return folder / f"{known.hexdigest()[:32]}.json"
 
 
-def folders_of_packages() -> list[tuple[str, int]]:
-    """When something was last installed."""
-    folders: list[tuple[str, int]] = []
+def packages() -> list[str]:
+    """What is installed, with versions, as the names in the folders of packages tell it."""
+    found: set[str] = set()
     for folder in installed_folders():
         with suppress(OSError):
-            folders.append((folder, os.stat(folder).st_mtime_ns))
-    return folders
+            found.update(os.listdir(folder))
+    return sorted(found - {"__pycache__"})
 
 
 def load_preloads(path: Path) -> Preloads:

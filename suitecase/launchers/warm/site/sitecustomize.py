@@ -265,6 +265,8 @@ def become(arguments: "list[bytes]", variables: "dict[bytes, bytes]") -> None:
     if "multiprocessing.process" in modules:
         process = modules["multiprocessing.process"].current_process()
         process.authkey = os.urandom(len(process.authkey))
+    if "threading" in modules:  # which at a fork renews only the other kind of identity
+        modules["threading"].main_thread()._set_native_id()
     if "logging" in modules:  # LogRecord.relativeCreated counts from here
         logging = modules["logging"]
         logging._startTime = clock.time_ns() if isinstance(logging._startTime, int) else clock.time()
