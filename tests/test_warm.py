@@ -624,13 +624,12 @@ def test_what_preloads_for_ever_is_no_obstacle_to_a_stop(project: Project, tmp_p
     """Cases that wait for the server are cancelled, and the server goes."""
     env = installed(project, tmp_path)
     packages = Path(env["PYTHONPATH"])
-    (packages / "slow.py").write_text(
-        f"import os, time\nopen({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid()))\n"
-        + WAIT.replace("Path('go').exists()", "False")
-    )
+    told = tmp_path / "pid"
+    code = f"import os, time\nopen({str(told)!r}, 'w').write(str(os.getpid()))\nwhile True: time.sleep(1)"
+    (packages / "slow.py").write_text(code)
     project.suite({"a": "", "b": ""})
     runner = project.start("--launcher", "warm", "--launcher-option", "preload=slow", env=env)
-    pid = int(wait_for(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text()))
+    pid = int(wait_for(lambda: told.exists() and told.read_text()))
     runner.send_signal(signal.SIGTERM)
     assert project.finish(runner).code == 143
     assert not alive(pid)
@@ -641,7 +640,7 @@ def test_a_server_that_never_lives_is_done_without(project: Project, tmp_path: P
     env = installed(project, tmp_path)
     project.suite({"a": "print(1)", "b": "print(1)"})
     Path(env["PYTHONPATH"], "sitecustomize.py").write_text(
-        "import os\nif 'SUITECASE_MARK' not in os.environ and '--' not in ' '.join(__import__('sys').orig_argv): os._exit(7)"
+        "import os, sys\nif 'SUITECASE_MARK' not in os.environ and len(sys.orig_argv) == 2: os._exit(7)"
     )
     starts, said = warm(project, env, "--launcher-option", "preload=json")
     assert set(starts.values()) == {"cold"}
@@ -666,7 +665,7 @@ def test_coverage_measures_warm_cases(project: Project, tmp_path: Path) -> None:
     settings = project.write(
         ".coveragerc", f"[run]\nparallel = true\ndata_file = {tmp_path}/data\nsource = {project.root}"
     )
-    env["COVERAGE_PROCESS_START"] = str(settings)
+    env["COVERAGE_PROCESS_START"] = str(project.write(".coveragerc", settings))
     project.suite({"a": "import mine; mine.value", "b": "import mine"})
     starts, _ = warm(project, env, "--launcher-option", "preload=json")
     assert starts == {"a": "warm", "b": "warm"}

@@ -354,6 +354,8 @@ class WarmGuard(runner.Guard):
         modules = read_report(report)
         if succeeded and modules is not None and self.preloads.modules is None and self.server is not None:
             self.preloads.modules = list(modules)
+            if self.cache:
+                save_preloads(self.cache, self.preloads)  # the run may be over before a server has tried them
             self.passes = 0
             self.outdated = True
             self.feed()

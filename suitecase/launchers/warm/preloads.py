@@ -12,7 +12,7 @@ import sysconfig
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 __all__ = ["Preloads", "cache_file", "installed_folders", "load_preloads", "read_report", "save_preloads"]
@@ -74,13 +74,13 @@ def load_preloads(path: Path) -> Preloads:
     """What is kept; nothing if that can't be read."""
     with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
         kept = json.loads(path.read_text(encoding="utf-8"))
-        return Preloads([str(name) for name in kept["modules"]], dict(kept["left_out"].items()), proved=True)
+        return Preloads([str(name) for name in kept["modules"]], dict(kept["left_out"].items()), bool(kept["proved"]))
     return Preloads()
 
 
 def save_preloads(path: Path, preloads: Preloads) -> None:
-    """Keep what a server has proved; a cache that can't be written is done without."""
-    text = json.dumps({"modules": preloads.modules, "left_out": preloads.left_out}, indent=0)
+    """Keep them; a cache that can't be written is done without."""
+    text = json.dumps(asdict(preloads), indent=0)
     unfinished = path.with_suffix(f".{os.getpid()}.new")
     with suppress(OSError):
         unfinished.write_text(text, encoding="utf-8")
