@@ -2,8 +2,9 @@
 
     python benchmarks/warm.py [--scripts empty,settings,sklearn,inspect] [--cases 20,200] [--pairs 3] [--parallelism 2]
 
-Prints one row per script and number of cases: seconds of wall clock and of CPU (the command's and all its processes'), medians over
-the pairs, and ratios; then the private memory of a live warm case. The list of modules is learned before anything is measured.
+Prints one row per script and number of cases: seconds of wall clock and of CPU (the command's and all its
+processes'), medians over the pairs, and ratios; then the private memory of a live warm case. The list of modules is
+learned before anything is measured.
 """
 
 from __future__ import annotations
@@ -43,7 +44,10 @@ SCRIPTS = {
 def main(config):
     Path(config.output_dir, "results.json").write_text(json.dumps({"score": config.x}))
 """ + TAIL,
-    "sklearn": HEAD + "from sklearn.datasets import load_iris\nfrom sklearn.linear_model import LogisticRegression\n" + CLASS + """
+    "sklearn": HEAD + """
+from sklearn.datasets import load_iris
+from sklearn.linear_model import LogisticRegression
+""" + CLASS + """
 def main(config):
     data, target = load_iris(return_X_y=True)
     model = LogisticRegression(C=1 + config.x, max_iter=500).fit(data, target)
@@ -52,12 +56,16 @@ def main(config):
     "inspect": HEAD + """
 from inspect_ai import Task, eval
 from inspect_ai.dataset import Sample
+from inspect_ai.model import ModelOutput, ModelUsage, get_model
 from inspect_ai.scorer import match
 """ + CLASS + """
 def main(config):
     task = Task(dataset=[Sample(input="Say hello", target="Default output")], scorer=match(location="any"))
-    logs = eval(task, model="mockllm/model", display="none", log_dir=config.output_dir)
-    assert logs[0].status == "success"
+    output = ModelOutput.from_content("mockllm/model", "hello")
+    output.usage = ModelUsage()  # or it would download an encoding to count tokens
+    model = get_model("mockllm/model", custom_outputs=[output])
+    logs = eval(task, model=model, display="none", log_dir=config.output_dir)
+    assert logs[0].status == "success", logs[0].error and logs[0].error.message
 """ + TAIL,
     "torch": HEAD + "import torch\n" + CLASS + """
 def main(config):

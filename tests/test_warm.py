@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -231,7 +230,7 @@ def path():
 
 def names():
     kinds = {name: type(value).__name__ for name, value in globals().items() if name.startswith("__")}
-    return __name__, __file__, __doc__, kinds, vars(__spec__) if __spec__ else None, __loader__.path, __builtins__.__name__
+    return __name__, __file__, __doc__, kinds, __spec__, __loader__.path, __builtins__.__name__
 
 
 def project_module():
@@ -263,13 +262,14 @@ def warnings():
     warnings.warn("of the caller", stacklevel=2)
     warnings.warn("of nobody", stacklevel=50)
     warnings.warn("old", DeprecationWarning, stacklevel=1)
-    return [str(each) for each in warnings.filters if "numpy" not in str(each)]  # which only a warm case has imported
+    return [str(each) for each in warnings.filters if "numpy" not in str(each)]  # only warm cases have imported that
 
 
 def locales():
     import locale
 
-    streams = [(s.encoding, s.errors, s.line_buffering, s.write_through, s.name, s.mode) for s in (sys.stdin, sys.stdout, sys.stderr)]
+    facts = ("encoding", "errors", "line_buffering", "write_through", "name", "mode")
+    streams = [[getattr(stream, fact) for fact in facts] for stream in (sys.stdin, sys.stdout, sys.stderr)]
     return streams, sys.getfilesystemencoding(), locale.getlocale(), locale.setlocale(locale.LC_ALL)
 
 
@@ -662,9 +662,7 @@ def test_what_cant_be_forked_starts_cold(project: Project, tmp_path: Path) -> No
 
 def test_coverage_measures_warm_cases(project: Project, tmp_path: Path) -> None:
     env = installed(project, tmp_path)
-    settings = project.write(
-        ".coveragerc", f"[run]\nparallel = true\ndata_file = {tmp_path}/data\nsource = {project.root}"
-    )
+    settings = f"[run]\nparallel = true\ndata_file = {tmp_path}/data\nsource = {project.root}\n"
     env["COVERAGE_PROCESS_START"] = str(project.write(".coveragerc", settings))
     project.suite({"a": "import mine; mine.value", "b": "import mine"})
     starts, _ = warm(project, env, "--launcher-option", "preload=json")
@@ -673,4 +671,3 @@ def test_coverage_measures_warm_cases(project: Project, tmp_path: Path) -> None:
     subprocess.run([*command, "combine", "-q"], cwd=project.root, check=True, capture_output=True)
     report = subprocess.run([*command, "report"], cwd=project.root, check=True, capture_output=True, text=True)
     assert re.search(r"mine.py +1 +0 +100%", report.stdout)
-    shutil.rmtree(tmp_path / "cache", ignore_errors=True)

@@ -7,7 +7,7 @@ import marshal
 import os
 import selectors
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ class ForkServer:
     """
 
     def __init__(
-        self, command: Sequence[bytes], environment: Mapping[bytes, bytes], selector: selectors.BaseSelector,
+        self, command: list[bytes], environment: Mapping[bytes, bytes], selector: selectors.BaseSelector,
         hear: Callable[[str, list[Any]], None], lost: Callable[[], None],
     ) -> None:  # fmt: skip
         self.selector, self.hear, self.lost = selector, hear, lost

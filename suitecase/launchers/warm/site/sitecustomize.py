@@ -15,7 +15,7 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
     from types import ModuleType
     from typing import Any
 
@@ -256,7 +256,7 @@ def become(arguments: "list[bytes]", variables: "dict[bytes, bytes]") -> None:
     sys.orig_argv[2:] = sys.argv[1:]
     for name, value in variables.items():
         os.environ[os.fsdecode(name)] = os.fsdecode(value)
-    modules: Mapping[str, Any] = sys.modules
+    modules: Any = sys.modules
     clock: Any = hidden("time")
     if b"TZ" in variables:
         clock.tzset()
@@ -373,6 +373,7 @@ def serve_or_exit() -> None:
         os._exit(70)
 
 
-serve_or_exit()
-if __name__ not in sys.modules:
-    raise ImportError(name=__name__)  # as where there is no such module: `site` passes over it
+if __name__ == "sitecustomize":
+    serve_or_exit()
+    if __name__ not in sys.modules:
+        raise ImportError(name=__name__)  # as where there is no such module: `site` passes over it
