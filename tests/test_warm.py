@@ -533,11 +533,24 @@ def test_what_is_preloaded_can_be_said(project: Project, tmp_path: Path) -> None
 
 
 def test_options_that_say_nothing_are_refused(project: Project) -> None:
-    for option, told in (("preload=a b,c-d", "'a b'"), ("preload=x,,1", "'1'"), ("loud=1", "loud")):
-        done = project.run("--launcher", "warm", "--launcher-option", option)
-        assert done.code == 2
-        assert told in done.stderr
+    options = ("--launcher-option", "preload=a b,json", "--launcher-option", "no_preload=x,,1")
+    done = project.run("--launcher", "warm", *options)
+    assert done.code == 2
+    assert "preload: 'a b' is no name of a module" in done.stderr
+    assert "no_preload: '1' is no name of a module" in done.stderr
     assert not (project.root / "results").exists()
+
+
+def test_a_cache_that_cant_be_written(project: Project, tmp_path: Path) -> None:
+    """A dry run writes nothing; a run goes on without."""
+    env = installed(project, tmp_path)
+    project.suite({"a": LOOK})
+    project.run("--launcher", "warm", "--dry-run", env=env)
+    assert not Path(env["XDG_CACHE_HOME"]).exists()
+    Path(env["XDG_CACHE_HOME"]).write_text("no folder")
+    starts, said = warm(project, env)
+    assert starts == {"a": "warm"}
+    assert said.startswith("warm: nothing is preloaded, since what a case tells can't be kept: [Errno ")
 
 
 def test_an_edit_between_two_cases_is_seen(project: Project, tmp_path: Path) -> None:

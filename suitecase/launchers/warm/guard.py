@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import resource
+import secrets
 import selectors
 import time
 from collections import deque
@@ -56,6 +57,8 @@ class WarmGuard(runner.Guard):
         ready: Whether it has preloaded, and forks.
         waiting: Launches that it was not given yet. It has at most one that it has not answered, `asked`.
         forked: Cases that it has forked and not reaped, with their pidfds.
+        reaping: Those that it was asked to reap.
+        due: When it must have answered (monotonic).
     """
 
     server: ForkServer | None = None
@@ -68,6 +71,7 @@ class WarmGuard(runner.Guard):
         self.asked: Wanted | None = None
         self.ends: dict[int, tuple[int, float]] = {}  # what was asked of `asked` meanwhile
         self.forked: dict[int, int] = {}
+        self.reaping: set[int] = set()
         self.unprepared: dict[int, int] = {}
         self.reports: dict[int, Path] = {}
         self.trying = self.outdated = False
@@ -95,7 +99,7 @@ class WarmGuard(runner.Guard):
         self.never = tuple(never)
         self.preloads = Preloads(modules, left_out, proved)
         hash_seed = self.environment.get("PYTHONHASHSEED")
-        self.hash_seed = hash_seed or str(int.from_bytes(os.urandom(4), "big"))
+        self.hash_seed = hash_seed or str(1 + secrets.randbelow(2**32 - 1))  # 0 would turn the hashing of text plain
         # Should this Python not import `sitecustomize`, its first server has nothing to execute.
         self.trying = not proved
         self.start_server()
@@ -186,6 +190,11 @@ class WarmGuard(runner.Guard):
         tree.ended = {"lost": 1}
         self.ending[tree.mark] = tree
 
+    def wait_for_answer(self) -> None:
+        """Begin to wait for the next answer, if there is one to come."""
+        if self.ready:
+            self.due = time.monotonic() + ANSWER_LIMIT_S if self.asked or self.reaping else float("inf")
+
     def tick(self) -> None:
         """Called by the runner every second: a server that gives no answer is ended."""
         if time.monotonic() >= self.due and self.server is not None:
@@ -233,7 +242,8 @@ class WarmGuard(runner.Guard):
             self.note(f"not preloaded: {reasons}{more}.")
 
     def hear_forked(self, mark: int, pid: int) -> None:
-        self.asked, self.losses, self.due = None, 0, float("inf")
+        self.asked, self.losses = None, 0
+        self.wait_for_answer()
         tree = self.trees[mark] = self.by_pid[pid] = runner.Tree(mark, pid, False)
         try:
             descriptor = os.pidfd_open(pid)
@@ -251,7 +261,8 @@ class WarmGuard(runner.Guard):
 
     def hear_refused(self, mark: int, errno: int) -> None:
         """The system would have no other process."""
-        self.asked, self.due = None, float("inf")
+        self.asked = None
+        self.wait_for_answer()
         self.tell(event="refused", mark=mark, errno=errno)
         self.feed()
 
@@ -267,18 +278,20 @@ class WarmGuard(runner.Guard):
             "wait_status": status, "user_cpu_s": round(user_s, 6), "system_cpu_s": round(system_s, 6),
             "max_rss_bytes": rss * 1024,
         }  # fmt: skip
-        self.due = float("inf")
+        self.wait_for_answer()
 
     def case_ended(self, pid: int, _: int) -> None:
         """Have the server reap a case that has ended."""
         if pid in self.forked and self.server is not None:
             self.selector.unregister(self.forked[pid])
+            self.reaping.add(pid)
             self.server.send("reap", pid)
-            self.due = time.monotonic() + ANSWER_LIMIT_S
+            self.wait_for_answer()
 
     def forget(self, pid: int) -> int:
         """Watch a case no longer; its pidfd."""
         descriptor = self.forked.pop(pid)
+        self.reaping.discard(pid)
         with suppress(KeyError):
             self.selector.unregister(descriptor)
         return descriptor
@@ -333,7 +346,7 @@ class WarmGuard(runner.Guard):
             report = [os.fsencode(self.reports[wanted.mark]), self.folders]
         arguments = [argument.encode("latin-1") for argument in wanted.command[2:]]
         self.asked = wanted
-        self.due = time.monotonic() + ANSWER_LIMIT_S
+        self.wait_for_answer()
         server.send(
             "launch", wanted.mark, arguments, variables, wanted.log.encode("latin-1"), wanted.memory_bytes, report
         )

@@ -8,6 +8,7 @@ import os
 import re
 import secrets
 import sys
+import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -63,21 +64,40 @@ class Warm(runner.Local):
     def preview(self, session: runner.Session, needs: Mapping[str, runner.Resources]) -> str:
         if reason := cold_reason(session):
             return f"warm: cases start cold: {reason}."
-        known = self.known(session)[0]
+        try:
+            known = self.known(session)[0]
+        except OSError as error:
+            return f"warm: nothing is preloaded: {error}"
         if known.modules is None:
             return "warm: what to preload is learned from the first case that succeeds."
         return f"warm: {len(known.modules)} modules are preloaded."
 
     def known(self, session: runner.Session) -> tuple[Preloads, Path | None]:
-        """What to preload as far as that is known, and where it is kept."""
+        """What to preload as far as that is known, and where it is kept.
+
+        Raises:
+            OSError: It can't be kept.
+        """
         if self.preload:
             return Preloads(list(self.preload)), None
         try:
             kept = cache_file(session.entry_point, session.environment)
-        except OSError as error:
-            log.warning("warm: nothing is preloaded, since what was learned can't be kept: %s", error)
-            return Preloads([]), None
+        except RuntimeError as error:
+            raise OSError(f"{error} XDG_CACHE_HOME would name another folder.") from error
         return load_preloads(kept), kept
+
+    def known_and_kept(self) -> tuple[Preloads, Path | None]:
+        """`known`, with the folder made; nothing to preload where that is impossible."""
+        try:
+            known, kept = self.known(self.session)
+            if kept:
+                kept.parent.mkdir(parents=True, exist_ok=True)
+                with tempfile.TemporaryFile(dir=kept.parent):
+                    pass
+        except OSError as error:
+            log.warning("warm: nothing is preloaded, since what a case tells can't be kept: %s", error)
+            return Preloads([]), None
+        return known, kept
 
     def open(self, session: runner.Session, lock: int, wakeup: int) -> None:
         self.cold = cold_reason(session)
@@ -96,7 +116,7 @@ class Warm(runner.Local):
         super().start_guardian()
         if self.cold:
             return
-        known, cache = self.known(self.session)
+        known, cache = self.known_and_kept()
         self.send(
             do="warm", entry_point=runner.portable_text(str(self.session.entry_point)),
             python=runner.portable_text(sys.executable),

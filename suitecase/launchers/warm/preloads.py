@@ -48,12 +48,10 @@ def cache_file(entry_point: Path, environment: Mapping[str, str]) -> Path:
     """Where the modules of an entry point are kept, as it is now, for this Python and what is installed for it.
 
     Raises:
-        OSError: The entry point can't be read, or the folder can't be made.
+        OSError: The entry point can't be read.
+        RuntimeError: There is no home.
     """
     folder = Path(environment.get("XDG_CACHE_HOME") or Path.home() / ".cache", "suitecase", "warm")
-    folder.mkdir(parents=True, exist_ok=True)
-    if not os.access(folder, os.W_OK):
-        raise PermissionError(13, "Permission denied", str(folder))
     known = hashlib.sha256(entry_point.read_bytes())
     python = {name: value for name, value in environment.items() if name.startswith("PYTHON")}
     facts = [str(entry_point), sys.executable, sys.version, sorted(python.items()), packages()]
