@@ -464,6 +464,7 @@ INSTALLED = {
     "opens": "file = open(__file__)",
     "speaks": "print('speaking')",
     "looks_at_the_project": "import mine",
+    "reads_the_case": "import os\ncase = os.getenv('SUITECASE_VARIANT')",
     "ends": "import os, sys\nif 'behave' not in str(sys.argv) and 'SUITECASE_MARK' not in os.environ: os._exit(9)",
 }
 
@@ -504,7 +505,13 @@ def test_what_is_preloaded_is_learned(project: Project, tmp_path: Path) -> None:
     assert starts == {"c0": "warm", "c1": "warm", "c2": "cold", "c3": "warm", "c4": "cold"}, said
     assert preloaded_here(project, "c0") == set()
     assert preloaded_here(project, "c1") == preloaded_here(project, "c3") == {"plain", "uses_plain"}
-    for reason in ("threads starts a thread", "opens opens /", "speaks writes to its output", "ends ends the process"):
+    for reason in (
+        "threads starts a thread",
+        "opens opens /",
+        "speaks writes to its output",
+        "ends ends the process",
+        "reads_the_case reads SUITECASE_VARIANT",
+    ):
         assert reason in said
     assert (project.run_dir / "c1" / "attempt-1.log").read_text() == "speaking\n"
     seeds = {event.get("hash_seed") for event in project.events("attempt_started")}
@@ -530,6 +537,24 @@ def test_what_is_preloaded_can_be_said(project: Project, tmp_path: Path) -> None
     assert preloaded_here(project, "a") == set()
     options = json.loads((project.run_dir / "run.json").read_text())["launcher"]["options"]
     assert options == {"preload": "uses_plain,opens", "no_preload": "plain,opens"}
+
+
+def test_a_default_that_inspect_reads_at_import_is_renewed(project: Project, tmp_path: Path) -> None:
+    """Of that variable each case has its own value, and would start cold."""
+    env = installed(project, tmp_path)
+    package = Path(env["PYTHONPATH"], "inspect_ai", "log")
+    package.mkdir(parents=True)
+    for folder in (package, package.parent):
+        (folder / "__init__.py").write_text("")
+    code = "def list_eval_logs(one=1, log_dir=os.environ.get('INSPECT_LOG_DIR', './logs'), two=2):"
+    (package / "_file.py").write_text(f"import os\n{code}\n    return one, log_dir, two\n")
+    project.suite(
+        "[ExperimentCase('a', Config(do='from inspect_ai.log._file import list_eval_logs as f; print(f())'), "
+        "env={'INSPECT_LOG_DIR': 'own'})]"
+    )
+    starts, _ = warm(project, env, "--launcher-option", "preload=inspect_ai.log._file")
+    assert starts == {"a": "warm"}
+    assert (project.run_dir / "a" / "attempt-1.log").read_text() == "(1, 'own', 2)\n"
 
 
 def test_options_that_say_nothing_are_refused(project: Project) -> None:

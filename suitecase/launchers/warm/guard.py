@@ -30,12 +30,16 @@ READ_AT_IMPORT = re.compile(
 )
 """Variables that C code reads when it is loaded. Those that Python code reads are seen by the server's `Watch`."""
 
+RENEWED = frozenset({"INSPECT_LOG_DIR"})
+"""Variables that a library reads when it is imported, and the server gives to it again in each case."""
+
 WITHHELD = (b"COVERAGE_PROCESS_START", b"COVERAGE_PROCESS_CONFIG")
 """Variables that only cases get: the server itself is not to be measured."""
 
 PRELOAD_LIMIT_S, ANSWER_LIMIT_S = 300.0, 60.0
 MOST_PASSES = 8  # servers that are started to find what must be left out
 MOST_LOSSES = 2  # of servers in a row that forked nothing
+MOST_NAMED = 8  # modules in one line
 
 
 @dataclass(frozen=True)
@@ -237,8 +241,8 @@ class WarmGuard(runner.Guard):
         known = self.preloads.left_out
         left_out = {name: why for name, why in known.items() if why.removeprefix("imports ") not in known}
         if left_out:
-            reasons = "; ".join(f"{name} {why}" for name, why in list(left_out.items())[:5])
-            more = f"; and {len(left_out) - 5} more" if len(left_out) > 5 else ""
+            reasons = "; ".join(f"{name} {why}" for name, why in list(left_out.items())[:MOST_NAMED])
+            more = f"; and {len(left_out) - MOST_NAMED} more" if len(left_out) > MOST_NAMED else ""
             self.note(f"not preloaded: {reasons}{more}.")
 
     def hear_forked(self, mark: int, pid: int) -> None:
@@ -328,7 +332,7 @@ class WarmGuard(runner.Guard):
         return any(
             self.environment.get(name) != value and (name in self.variables or READ_AT_IMPORT.match(name))
             for name, value in environment.items()
-            if not name.startswith("SUITECASE_")
+            if not name.startswith("SUITECASE_") and name not in RENEWED
         )
 
     def ask(self, server: ForkServer, wanted: Wanted) -> None:

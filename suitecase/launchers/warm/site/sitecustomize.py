@@ -113,6 +113,8 @@ class Watch:
         def note(environ: "Any", name: "Any", *value: "Any") -> "Any":
             if isinstance(name, (str, bytes)):
                 self.variables.add(os.fsdecode(name))
+                if os.fsdecode(name).startswith("SUITECASE_") and self.importing:
+                    self.left_out.setdefault(self.importing[-1], f"reads {os.fsdecode(name)}, which each case has anew")
             return method(environ, name, *value)
 
         return note
@@ -270,9 +272,22 @@ def become(arguments: "list[bytes]", variables: "dict[bytes, bytes]") -> None:
     if "logging" in modules:  # LogRecord.relativeCreated counts from here
         logging = modules["logging"]
         logging._startTime = clock.time_ns() if isinstance(logging._startTime, int) else clock.time()
+    if "inspect_ai.log._file" in modules and b"INSPECT_LOG_DIR" in variables:
+        renew_defaults(modules["inspect_ai.log._file"], "log_dir", os.environ["INSPECT_LOG_DIR"])
     if os.environ.get("COVERAGE_PROCESS_START") or os.environ.get("COVERAGE_PROCESS_CONFIG"):
         coverage: Any = __import__("coverage")  # as its .pth file does
         coverage.process_startup()
+
+
+def renew_defaults(module: "Any", parameter: str, value: str) -> None:
+    """Give the functions of a module another default, where it had been read from a variable at import."""
+    for function in list(vars(module).values()):
+        code, defaults = getattr(function, "__code__", None), getattr(function, "__defaults__", None)
+        if code is not None and defaults and function.__module__ == module.__name__:
+            names = code.co_varnames[code.co_argcount - len(defaults) : code.co_argcount]
+            if parameter in names and isinstance(defaults[names.index(parameter)], str):
+                at = names.index(parameter)
+                function.__defaults__ = (*defaults[:at], value, *defaults[at + 1 :])
 
 
 # --- The end of a case -----------------------------------------------------------------------------------------------
