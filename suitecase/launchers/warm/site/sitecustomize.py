@@ -279,9 +279,10 @@ def become(arguments: "list[bytes]", variables: "dict[bytes, bytes]") -> None:
         coverage.process_startup()
 
 
-def renew_defaults(module: "Any", parameter: str, value: str) -> None:
+def renew_defaults(module: "ModuleType", parameter: str, value: str) -> None:
     """Give the functions of a module another default, where it had been read from a variable at import."""
-    for function in list(vars(module).values()):
+    functions: list[Any] = list(vars(module).values())
+    for function in functions:
         code, defaults = getattr(function, "__code__", None), getattr(function, "__defaults__", None)
         if code is not None and defaults and function.__module__ == module.__name__:
             names = code.co_varnames[code.co_argcount - len(defaults) : code.co_argcount]
