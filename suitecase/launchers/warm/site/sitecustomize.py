@@ -179,6 +179,8 @@ def preload(modules: "Sequence[str]", folders: "Sequence[str]", blocked: "Sequen
         aloud: Whether to say each name, so that it is known which one ended the process.
     """
     bootstrap: Any = sys.modules["_frozen_importlib"]
+    atexit: Any = hidden("atexit")
+    atexit.register(leave_kept)  # before any module does: the first to be registered is the last to be called
     before = set(sys.modules)
     with Watch(folders, blocked) as watch:
         for name in modules:
@@ -308,8 +310,6 @@ def keep(names: "Sequence[str]") -> None:
         kept[name].__dict__ = sys.modules[name].__dict__
     # A cycle, and references that the frozen collector never finds unused.
     leave_kept.modules = [*map(sys.modules.get, names), leave_kept]  # type: ignore[attr-defined]
-    atexit: Any = hidden("atexit")
-    atexit.register(leave_kept)  # the first to be registered is the last to be called
 
 
 def leave_kept() -> None:
