@@ -70,7 +70,7 @@ class Warm(runner.Local):
             return f"warm: nothing is preloaded: {error}"
         if known.modules is None:
             return "warm: what to preload is learned from the first case that succeeds."
-        return f"warm: {len(known.modules)} modules are preloaded."
+        return f"warm: {len(set(known.modules) - known.left_out.keys())} modules are preloaded."
 
     def known(self, session: runner.Session) -> tuple[Preloads, Path | None]:
         """What to preload as far as that is known, and where it is kept.
