@@ -3903,7 +3903,7 @@ def portable(environment: Mapping[str, str]) -> dict[str, str]:
     return {portable_text(name): portable_text(value) for name, value in environment.items()}
 
 
-def guard_cases(lifeline: int, lock: int) -> None:
+def guard_cases(lifeline: int, lock: int, kind: type[Guard] | None = None) -> None:
     """The guardian's life: serve the runner until it is gone, then end every tree."""
     for descriptor in (lifeline, lock):
         os.set_inheritable(descriptor, False)  # a case that held the lifeline would keep all others alive
@@ -3912,7 +3912,7 @@ def guard_cases(lifeline: int, lock: int) -> None:
             signal.signal(number, signal.SIG_IGN)  # only the lifeline ends it, not Ctrl-C or a service manager
     signal.pthread_sigmask(signal.SIG_SETMASK, ())  # a thread that blocks SIGCHLD may have started us
     become_subreaper()
-    guard = Guard(socket.socket(fileno=lifeline))
+    guard = (kind or Guard)(socket.socket(fileno=lifeline))
     try:
         guard.run()
     finally:
