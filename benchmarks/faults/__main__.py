@@ -1,9 +1,10 @@
 """Break runs on purpose, and count what held.
 
-    python3 dev.py faults [--quick] [--only F1,F2] [--seed N] [--isolate]
+    python3 dev.py faults [--quick] [--only F1,F2] [--seed N] [--isolate | --launcher warm]
 
 Every row tries one promise against one fault, with real processes, and fails if the promise broke or the fault never
-fired. A whole run writes docs/reliability.md; `--quick`, `--only` and `--isolate` print the table only.
+fired. A whole run writes docs/reliability.md, with `--launcher warm` its section about that; `--quick`, `--only` and
+`--isolate` print the table only.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from .document import figure, write_document
+from .document import figure, write_document, write_section_of_warm
 from .framework import Campaign, Outcome, Row
 from .harness import ROOT, sweep
 
@@ -41,9 +42,11 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="a few rounds of each row: three minutes")
     parser.add_argument("--only", default="", metavar="ROWS", help="some rows, such as F1,F2")
     parser.add_argument("--seed", type=int, default=SEED, help="of all chance; the same seed tries the same")
-    parser.add_argument("--isolate", action="store_true", help="run suites with --isolate wherever a row can")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--isolate", action="store_true", help="run suites with --isolate wherever a row can")
+    how.add_argument("--launcher", choices=["warm"], default="", help="run suites with it, and break its server too")
     options = parser.parse_args()
-    rows = all_rows()
+    rows = all_rows(options.launcher)
     wanted = [name.strip().upper() for name in options.only.split(",") if name.strip()] or list(rows)
     if unknown := [name for name in wanted if name not in rows]:
         parser.error(f"no such row: {', '.join(unknown)}. There are {', '.join(rows)}")
@@ -71,15 +74,16 @@ def main() -> int:
     is_whole = not (options.quick or options.only or options.isolate)
     if is_whole:
         functions = {name: rows[name] for name in outcomes}
-        write_document(DOCUMENT, outcomes, functions, options.seed, time.monotonic() - started)
+        write = write_section_of_warm if options.launcher else write_document
+        write(DOCUMENT, outcomes, functions, options.seed, time.monotonic() - started)
         console.print(f"written: {DOCUMENT.relative_to(ROOT)}")
     return 0 if all(outcome.passed or outcome.skipped for outcome in outcomes.values()) else 1
 
 
-def all_rows() -> dict[str, Row]:
-    """The rows of all modules that exist, by name."""
+def all_rows(launcher: str = "") -> dict[str, Row]:
+    """The rows of all modules that exist, by name; those of a launcher's own module go before others."""
     rows: dict[str, Row] = {}
-    for module in MODULES:
+    for module in (*MODULES, *(["rows_server"] if launcher else [])):
         if (Path(__file__).parent / f"{module}.py").exists():
             rows |= importlib.import_module(f".{module}", __package__).ROWS
     return dict(sorted(rows.items(), key=lambda item: ("FLB".index(item[0][0]), int(item[0][1:]))))
@@ -110,7 +114,7 @@ def run_row(name: str, row: Row, options: argparse.Namespace, folder: Path, cons
 
     campaign = Campaign(
         options.seed, options.quick, own, sys.executable, workers=os.cpu_count() or 2, progress=progress,
-        isolate=options.isolate,
+        isolate=options.isolate, launcher=options.launcher,
     )  # fmt: skip
     try:
         with status:

@@ -33,10 +33,14 @@ run says so.
 """
 
 
+OF_WARM = "## With `--launcher warm`\n"
+AFTER_WARM = "## How to replay\n"
+
+
 def write_document(
     path: Path, outcomes: Mapping[str, Outcome], rows: Mapping[str, Row], seed: int, seconds: float
 ) -> None:
-    """Write the page, whole or not at all."""
+    """Write the page, whole or not at all; its section about `--launcher warm` stays."""
     parts = [
         INTRODUCTION,
         where(seed, seconds),
@@ -45,10 +49,52 @@ def write_document(
         *kill_matrix(outcomes),
         "## The rows\n",
         *(section(name, outcome, rows[name]) for name, outcome in outcomes.items()),
+        *section_of_warm(path),
         REPLAY.format(seed=seed),
     ]
+    replace_whole(path, "\n".join(parts))
+
+
+def section_of_warm(path: Path) -> list[str]:
+    """The section of the page that is there, if it has one."""
+    page = path.read_text(encoding="utf-8") if path.exists() else ""
+    _, title, rest = page.partition(OF_WARM)
+    return [title + rest.partition(AFTER_WARM)[0].rstrip("\n") + "\n"] if title else []
+
+
+def write_section_of_warm(
+    path: Path, outcomes: Mapping[str, Outcome], rows: Mapping[str, Row], seed: int, seconds: float
+) -> None:
+    """Write the section about `--launcher warm` into the page that is there, in front of its end."""
+    tried = {name: outcome for name, outcome in outcomes.items() if not outcome.skipped}
+    lines = ["| row | promise | held / tried | fault fired | seconds |", "|---" * 5 + "|"]
+    for outcome in tried.values():
+        held = f"{outcome.held} / {outcome.tried}{'' if outcome.passed else ' **broken**'}"
+        lines.append(f"| {outcome.row} | {outcome.promise} | {held} | {outcome.fired} | {outcome.seconds:.0f} |")
+    reasons: dict[str, list[str]] = {}
+    for name, outcome in outcomes.items():
+        if outcome.skipped:
+            reasons.setdefault(outcome.skipped, []).append(name)
+    part = [
+        OF_WARM,
+        "`python3 dev.py faults --launcher warm` starts every suite with that flag, on entry points in Python.\n",
+        where(seed, seconds),
+        "\n".join(lines) + "\n",
+        *(line.replace("## ", "### ", 1) if line.startswith("## ") else line for line in broken(tried)),
+        *("\n".join(figures(name, tried[name])) + "\n" for name in tried),
+        section("F10", Outcome("F10", "", 0, 0, [], 0, 0.0), rows["F10"]),
+        "Left out:\n",
+        "\n".join(f"- {', '.join(names)}: {reason}" for reason, names in reasons.items()) + "\n",
+    ]
+    page = path.read_text(encoding="utf-8")
+    before, end = page.partition(AFTER_WARM)[0], page[page.index(AFTER_WARM) :]
+    before = before.partition(OF_WARM)[0].rstrip("\n") + "\n\n"
+    replace_whole(path, before + "\n".join(part) + "\n" + end)
+
+
+def replace_whole(path: Path, text: str) -> None:
     unfinished = path.with_suffix(".new")
-    unfinished.write_text("\n".join(parts), encoding="utf-8")
+    unfinished.write_text(text, encoding="utf-8")
     unfinished.replace(path)
 
 

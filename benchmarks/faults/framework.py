@@ -64,6 +64,7 @@ class Campaign:
         progress: Says in one line how far the row is.
         isolate: Whether suites run with `--isolate`, each case in a PID namespace of its own. F1 tries both ways, or
             with this the sandbox alone.
+        launcher: What suites are started with, `--launcher NAME`; empty for the default.
     """
 
     seed: int
@@ -73,6 +74,7 @@ class Campaign:
     workers: int
     progress: Callable[[str], None]
     isolate: bool = False
+    launcher: str = ""
 
     @property
     def slack_s(self) -> float:

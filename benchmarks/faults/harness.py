@@ -65,6 +65,22 @@ write_itself_down() {  # outside, variant, kind
 }
 """
 
+# The same for an entry point that a fork server can execute. Its second argument is the case's folder.
+WRITE_ITSELF_DOWN_IN_PYTHON = """\
+import os, subprocess, sys, time
+
+outside, folder = os.environ["CAMPAIGN_OUTSIDE"], sys.argv[2]
+variant = os.path.basename(folder)
+hold = os.path.join(os.path.dirname(os.path.abspath(__file__)), "hold.sh")
+
+def write_itself_down(kind):
+    with open("/proc/self/stat") as file:
+        facts = file.readline().split()
+    with open(f"{outside}/{variant}.{kind}.{facts[0]}.{facts[21]}", "w") as file:
+        file.write(" ".join(facts) + "\\n")
+    return f"{facts[0]}.{facts[21]}"
+"""
+
 # Blocked in the open of a pipe that nobody writes to: it needs no child to wait, and keeps its command line.
 HOLD = f"""\
 #!/bin/sh
@@ -155,6 +171,16 @@ def guardian_of(runner: int) -> int | None:
     for stat in processes():
         if stat.parent == runner and b"--guardian" in read_proc(stat.pid, "cmdline"):
             return stat.pid
+    return None
+
+
+def server_of(guardian: int) -> int | None:
+    """The fork server, a direct child of the guardian; None if it has none (now)."""
+    for stat in processes():
+        if stat.parent == guardian:
+            with suppress(OSError):  # what a server says goes there; its cases have their logs in that place
+                if os.readlink(f"/proc/{stat.pid}/fd/1").startswith("/memfd:fork server"):
+                    return stat.pid
     return None
 
 
@@ -249,7 +275,9 @@ class Project:
             "CAMPAIGN_OUTSIDE": str(self.outside.folder), "CAMPAIGN_CASES": str(self.cases),
             "CAMPAIGN_ENTRY": self.entry_point, "CAMPAIGN_MODE": self.mode,
         }  # fmt: skip
-        return {**clean_environment(), **own, **self.variables}
+        # The launchers of this checkout, and nothing learned by another round.
+        launched = {"PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(self.outside.folder / "cache")}
+        return {**clean_environment(), **own, **(launched if self.campaign.launcher else {}), **self.variables}
 
     def start(self, *flags: str, by: Iterable[str] = (), **variables: str) -> subprocess.Popen[bytes]:
         """Start the suite in a process group of its own, as a shell does; its output goes to a file.
@@ -258,7 +286,8 @@ class Project:
             by: A command to run it by, which must replace itself by the suite.
         """
         isolated = ["--isolate"] if self.campaign.isolate and "--isolate" not in flags else []
-        return self.launch([*by, self.campaign.python, "suite.py", *flags, *isolated], variables)
+        launcher = ["--launcher", self.campaign.launcher] if self.campaign.launcher else []
+        return self.launch([*by, self.campaign.python, "suite.py", *flags, *isolated, *launcher], variables)
 
     def start_seed_shaped(self, parallelism: int) -> subprocess.Popen[bytes]:
         """Start the seed-shaped runner on the same cases; the same call again is its resume."""

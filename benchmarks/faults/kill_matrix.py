@@ -15,6 +15,7 @@ from random import Random
 from .framework import Campaign, Outcome, skipped
 from .harness import (
     WRITE_ITSELF_DOWN,
+    WRITE_ITSELF_DOWN_IN_PYTHON,
     Project,
     Recorded,
     TooLateError,
@@ -23,6 +24,7 @@ from .harness import (
     in_parallel,
     kill,
     project,
+    server_of,
     stat_of,
     wait_for,
 )
@@ -50,6 +52,18 @@ write_itself_down "$CAMPAIGN_OUTSIDE" "$variant" case
 read -r _ < "$CAMPAIGN_OUTSIDE/never"
 """
 
+CASE_IN_PYTHON = f"""\
+{WRITE_ITSELF_DOWN_IN_PYTHON}
+kinds = os.environ["CAMPAIGN_DESCENDANTS"].split()
+for kind in kinds:
+    by = {{"setsid": "setsid ", "env-i": "env -i setsid "}}.get(kind)
+    command = [hold, outside, variant, kind]
+    subprocess.Popen(["sh", *command] if by is None else ["sh", "-c", by + 'sh "$0" "$@" &', *command])
+if kinds:  # a resume only has to end
+    write_itself_down("case")
+    open(f"{{outside}}/never").read()
+"""
+
 DESCENDANTS = {
     "plain": "a plain child",
     "setsid": "a `setsid` grandchild whose parent has ended",
@@ -69,6 +83,7 @@ class Target:
 
     runner: subprocess.Popen[bytes]
     guardian: int | None
+    server: int | None
     random: Random
     fired: bool = False
 
@@ -123,18 +138,30 @@ def kill_both(target: Target) -> None:
     target.runner.kill()
 
 
+def kill_server(target: Target) -> None:
+    assert target.server
+    kill(target.server)
+    time.sleep(target.random.uniform(0.0, 0.3))  # its cases change hands
+
+
+def stop_server(target: Target) -> None:
+    assert target.server
+    target.stop(target.server)
+
+
 @dataclass(frozen=True)
 class Stimulus:
     """One way to end a run.
 
     Attributes:
+        give: What is done, one after the other.
         exit_code: What the runner must end with; None if it may go on.
         grace_s: What the suite is told.
         allowed_s: How long after the stimulus a process may live; by default the grace and a second.
     """
 
     name: str
-    give: Callable[[Target], None]
+    give: tuple[Callable[[Target], None], ...]
     exit_code: int | None
     needs_guardian: bool = False
     grace_s: float = GRACE_S
@@ -142,15 +169,24 @@ class Stimulus:
 
 
 STIMULI = (
-    Stimulus("TERM", term, 143),
-    Stimulus("INT", interrupt, 130),
+    Stimulus("TERM", (term,), 143),
+    Stimulus("INT", (interrupt,), 130),
     # Kills now: the grace is too long to be what ended them.
-    Stimulus("INT twice", interrupt_twice, 130, grace_s=5.0, allowed_s=1.0),
-    Stimulus("HUP", hang_up, 129),
-    Stimulus("KILL", kill_runner, -9),
-    Stimulus("STOP, KILL", stop_and_kill, -9),
-    Stimulus("KILL guardian", kill_guardian, None, needs_guardian=True),
-    Stimulus(TOGETHER, kill_both, -9, needs_guardian=True),
+    Stimulus("INT twice", (interrupt_twice,), 130, grace_s=5.0, allowed_s=1.0),
+    Stimulus("HUP", (hang_up,), 129),
+    Stimulus("KILL", (kill_runner,), -9),
+    Stimulus("STOP, KILL", (stop_and_kill,), -9),
+    Stimulus("KILL guardian", (kill_guardian,), None, needs_guardian=True),
+    Stimulus(TOGETHER, (kill_both,), -9, needs_guardian=True),
+)
+
+STIMULI_OF_SERVER = (
+    Stimulus("KILL server, TERM", (kill_server, term), 143),
+    Stimulus("KILL server, KILL", (kill_server, kill_runner), -9),
+    Stimulus("KILL server, KILL guardian", (kill_server, kill_guardian), None, needs_guardian=True),
+    Stimulus("STOP server, TERM", (stop_server, term), 143),
+    Stimulus("STOP server, INT twice", (stop_server, interrupt_twice), 130, grace_s=5.0, allowed_s=1.0),
+    Stimulus("STOP server, KILL", (stop_server, kill_runner), -9),
 )
 
 SEED_SHAPED, STANDARD, ISOLATED, INSPECT = "seed-shaped", "suitecase", "suitecase --isolate", "suitecase, Inspect mode"
@@ -212,13 +248,15 @@ def kill_matrix(campaign: Campaign) -> Outcome:
     TERM, HUP and KILL go to the runner, INT to its process group as from a terminal. A cell shows survivors / processes
     (each case itself and its descendant). A runner and its guardian that are killed in the same instant can't end
     anything any more: without `--isolate` survivors are counted there, and the next `--resume` must end all of them.
-    Inspect mode is sampled: the runner's mode, all descendants at once, with an entry point that calls no Inspect."""
+    Inspect mode is sampled: the runner's mode, all descendants at once, with an entry point that calls no Inspect.
+    With `--launcher warm` cases are Python scripts, their server is killed or stopped in six stimuli more, and it
+    must be gone as well."""
     started = time.monotonic()
     known = flags_of_suites(campaign.python)
     notes = [f"F1: suites of this checkout have no {flag}" for flag in ("--grace", "--isolate") if flag not in known]
-    if not shutil.which("bwrap"):
+    if not shutil.which("bwrap") and not campaign.launcher:
         notes.append("F1: the cells with --isolate did not run: there is no bwrap on the PATH (install bubblewrap)")
-    can_isolate = "--isolate" in known and shutil.which("bwrap") is not None
+    can_isolate = "--isolate" in known and shutil.which("bwrap") is not None and not campaign.launcher
     if campaign.isolate and not can_isolate:
         return skipped("F1", PROMISE, "; ".join(notes))
     cells = wanted_cells(campaign, can_isolate)
@@ -251,16 +289,17 @@ def kill_matrix(campaign: Campaign) -> Outcome:
 def wanted_cells(campaign: Campaign, can_isolate: bool) -> list[Cell]:
     """Every cell one by one; when it must be quick, one with all descendants at once for each stimulus."""
     each = [tuple(DESCENDANTS)] if campaign.quick else [(kind,) for kind in DESCENDANTS]
-    runners = [] if campaign.isolate else [SEED_SHAPED, STANDARD]
+    runners = [] if campaign.isolate else [STANDARD] if campaign.launcher else [SEED_SHAPED, STANDARD]
+    stimuli = STIMULI + (STIMULI_OF_SERVER if campaign.launcher else ())
     cells = [
         Cell(runner, stimulus, kinds)
         for runner in [*runners, *([ISOLATED] if can_isolate else [])]
-        for stimulus in STIMULI
+        for stimulus in stimuli
         for kinds in each
         if not (runner == SEED_SHAPED and stimulus.needs_guardian)
     ]
     if not campaign.isolate:
-        sampled = STIMULI[:1] + STIMULI[4:5] if campaign.quick else STIMULI
+        sampled = STIMULI[:1] + STIMULI[4:5] if campaign.quick else stimuli
         cells += [Cell(INSPECT, stimulus, tuple(DESCENDANTS)) for stimulus in sampled]
     return cells
 
@@ -270,9 +309,10 @@ def try_cell(campaign: Campaign, cell: Cell, known: frozenset[str]) -> Found:
     mode = "inspect" if cell.runner == INSPECT else "standard"
     name = "".join(character if character.isalnum() else "-" for character in cell.name)
     plain = replace(campaign, isolate=False)  # the cell says whether
+    entry_point, code = ("case.py", CASE_IN_PYTHON) if campaign.launcher else ("case.sh", CASE)
     try:
         with project(
-            plain, name, "case.sh", CASES, {"case.sh": CASE}, mode, CAMPAIGN_DESCENDANTS=" ".join(cell.descendants)
+            plain, name, entry_point, CASES, {entry_point: code}, mode, CAMPAIGN_DESCENDANTS=" ".join(cell.descendants)
         ) as home:
             return end_a_run(campaign, home, cell, known)
     except (TooLateError, AssertionError) as error:
@@ -294,12 +334,16 @@ def end_a_run(campaign: Campaign, home: Project, cell: Cell, known: frozenset[st
         return Found(cell, False, 0, Counter(), None, (f"did not come up: {home.last_words(runner)}",))
     if cell.stimulus.needs_guardian and guardian is None:
         return Found(cell, False, expected, Counter(), None, ("this suitecase has no guardian (yet)",))
+    server = server_of(guardian) if guardian and campaign.launcher else None
+    if campaign.launcher and server is None:
+        return Found(cell, False, expected, Counter(), None, ("there is no fork server",))
     time.sleep(random.uniform(0.0, 0.3))  # at any moment, not at the one after the last start
-    target = Target(runner, guardian, random)
-    cell.stimulus.give(target)
+    target = Target(runner, guardian, server, random)
+    for give in cell.stimulus.give:
+        give(target)
     given = time.monotonic()
     survivors, gone_s = who_is_left(before, given + cell.stimulus.allowed_s + campaign.slack_s)
-    problems, remark = look_at_runner(home, cell, runner, guardian)
+    problems, remark = look_at_runner(home, cell, runner, guardian, server)
     if cell.stimulus.name == TOGETHER and survivors and cell.runner != ISOLATED:
         resumed_problems = left_after_resume(home, known)
         remark = f"{survivors.total()}/{len(before)} survived until the next --resume"
@@ -318,7 +362,7 @@ def who_is_left(before: dict[Recorded, int], deadline: float) -> tuple[Counter[s
 
 
 def look_at_runner(
-    home: Project, cell: Cell, runner: subprocess.Popen[bytes], guardian: int | None
+    home: Project, cell: Cell, runner: subprocess.Popen[bytes], guardian: int | None, server: int | None
 ) -> tuple[tuple[str, ...], str]:
     """What a runner did wrong besides its cases, and a remark on what it did."""
     if cell.runner == SEED_SHAPED:
@@ -339,9 +383,10 @@ def look_at_runner(
         wait_for(lambda: runner.poll() is not None, "a runner without guardian ended after TERM", 10)
         if late := home.outside.alive():
             problems.append(f"{len(late)} alive after the runner that went on had been ended")
-    if guardian is not None and cell.stimulus.name != TOGETHER:
+    others = {"guardian": None if cell.stimulus.name == TOGETHER else guardian, "fork server": server}
+    for name, pid in others.items():
         try:
-            wait_for(lambda: stat_of(guardian) is None, "the guardian ended after its runner", 2.0)
+            wait_for(lambda pid=pid: pid is None or stat_of(pid) is None, f"the {name} ended after its runner", 2.0)
         except TooLateError as error:
             problems.append(str(error))
     return tuple(problems), remark

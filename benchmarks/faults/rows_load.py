@@ -24,6 +24,7 @@ from .harness import (
     guardian_of,
     project,
     read_proc,
+    server_of,
     stat_of,
     tree_of,
     wait_for,
@@ -66,7 +67,7 @@ def outcome_of(
 
 @dataclass
 class Meter:
-    """CPU seconds and peak memory of a runner and its guardian, their cases not counted, read from outside.
+    """CPU seconds and peak memory of a runner, its guardian and fork servers, their cases not counted, from outside.
 
     The kernel forgets a process that has ended, so it is looked at every 50 ms: what is used after the last look
     is missed.
@@ -88,12 +89,15 @@ class Meter:
 
     def look_on(self) -> None:
         guardian: int | None = None
+        server: int | None = None
         looked = 0
         while not self.ended.wait(0.05):
             if guardian is None and looked % 10 == 0:  # it may come a little after the runner
                 guardian = guardian_of(self.runner)
+            if looked % 10 == 0 and guardian is not None:  # another one once modules are learned
+                server = server_of(guardian)
             looked += 1
-            for pid in (self.runner, guardian):
+            for pid in (self.runner, guardian, server):
                 if pid and (stat := stat_of(pid)):
                     self.cpu_s[pid] = stat.cpu_s
                     self.peak_bytes[pid] = max(self.peak_bytes.get(pid, 0), peak_of(pid))
@@ -144,20 +148,20 @@ class Measured:
 def throughput(campaign: Campaign) -> Outcome:
     """`/bin/true` as the entry point, at `-p 2`. What counts is all CPU of runner and guardian, and all wall time over
     that of `xargs -P 2` on the same command lines, both per case, start-up included. Then the same as a resume of a run
-    whose journal has 100,000 lines already."""
+    whose journal has 100,000 lines already. With `--launcher warm` the entry point is an empty Python script, and the
+    server is counted too."""
     started = time.monotonic()
     cases = 150 if campaign.quick else 1000
     lines = JOURNAL_LINES // (10 if campaign.quick else 1)
-    with project(campaign, "L1", "/bin/true", cases, {}) as home:
+    entry_point, files = ("nothing.py", {"nothing.py": ""}) if campaign.launcher else ("/bin/true", {})
+    with project(campaign, "L1", entry_point, cases, files) as home:
         fresh = measured(home)
         xargs_s = xargs(home, cases)
-    with project(campaign, "L1-long", "/bin/true", cases, {}) as home:
+    with project(campaign, "L1-long", entry_point, cases, files) as home:
         only_one = home.start("--only", "case-0")
         wait_for(lambda: only_one.poll() is not None, "a run of one case ended")
         lengthen(home, lines)
         long = measured(home, "--resume", str(home.runs[-1]))
-    with project(campaign, "L1-seed-shaped", "/bin/true", cases, {}) as home:
-        theirs = measured(home, seed_shaped=True)
     checks: list[Check] = []
     for what, run in (("fresh run", fresh), (f"journal of {lines:,} lines", long)):
         checks += [
@@ -172,8 +176,14 @@ def throughput(campaign: Campaign) -> Outcome:
         "wall_with_long_journal_s": round(long.wall_s, 2), "peak_mb": round(fresh.peak_mb),
         "peak_with_long_journal_mb": round(long.peak_mb),
     }  # fmt: skip
-    peer = f"{1e3 * theirs.cpu_s / cases:.1f} ms CPU per case, {theirs.wall_s:.1f} s"
+    peer = "" if campaign.launcher else seed_shaped_throughput(campaign, cases)
     return outcome_of(campaign, "L1", MANY, checks, min(fresh.succeeded, long.succeeded), started, peer, detail)
+
+
+def seed_shaped_throughput(campaign: Campaign, cases: int) -> str:
+    with project(campaign, "L1-seed-shaped", "/bin/true", cases, {}) as home:
+        theirs = measured(home, seed_shaped=True)
+    return f"{1e3 * theirs.cpu_s / cases:.1f} ms CPU per case, {theirs.wall_s:.1f} s"
 
 
 def measured(home: Project, *flags: str, seed_shaped: bool = False) -> Measured:
@@ -192,8 +202,9 @@ def xargs(home: Project, cases: int) -> float:
     """Wall seconds of `xargs -P 2` on the same command lines."""
     lines = (shlex.join(["--output_dir", str(home.runs[-1] / f"case-{n}"), "--number", str(n)]) for n in range(cases))
     started = time.monotonic()
-    command = ["xargs", "-P", "2", "-L", "1", "/bin/true"]
-    subprocess.run(command, env=clean_environment(), input="\n".join(lines).encode(), check=True)
+    program = ["/bin/true"] if home.entry_point == "/bin/true" else [home.campaign.python, home.entry_point]
+    command = ["xargs", "-P", "2", "-L", "1", *program]
+    subprocess.run(command, cwd=home.root, env=clean_environment(), input="\n".join(lines).encode(), check=True)
     return time.monotonic() - started
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from .framework import Campaign, Outcome, Row
 from .harness import (
     WRITE_ITSELF_DOWN,
+    WRITE_ITSELF_DOWN_IN_PYTHON,
     Project,
     TooLateError,
     flags_of_suites,
@@ -61,6 +62,26 @@ say done
 """
 
 
+WORK_IN_PYTHON = f"""\
+{WRITE_ITSELF_DOWN_IN_PYTHON}
+def say(what):
+    with open(f"{{outside}}/ledger", "a") as ledger:
+        ledger.write(f"{{variant}} {{me}} {{what}}\\n")
+
+me = write_itself_down("case")
+say("start")
+helper = subprocess.Popen(["sh", hold, outside, variant, "helper"], start_new_session=True)
+for step in range(300 if variant in os.environ["CAMPAIGN_LINGERING"].split() else 3, 0, -1):
+    time.sleep(0.1)
+    say(step)
+helper.kill()
+helper.wait()
+with open(f"{{folder}}/results.json", "w") as file:
+    file.write('{{"score": 1}}')
+say("done")
+"""
+
+
 @dataclass(frozen=True)
 class Round:
     """What one kill led to.
@@ -100,6 +121,7 @@ def killed_at_any_moment(campaign: Campaign) -> Outcome:
     succeeded has run again, none has run twice at the same time, and each has its results."""
     started = time.monotonic()
     rounds, peer_rounds = (12, 4) if campaign.quick else (150, 30)
+    peer_rounds = 0 if campaign.launcher else peer_rounds
     with fresh(campaign, "undisturbed") as home:
         start_s = undisturbed(home)
     names = [f"F2/{number}" for number in range(rounds)]
@@ -126,12 +148,15 @@ def killed_at_any_moment(campaign: Campaign) -> Outcome:
         },
         peer=f"orphans in {sum(r.orphans > 0 for r in theirs)}, lost in {sum(bool(r.lost) for r in theirs)}, "
         f"doubled in {sum(bool(r.doubled) for r in theirs)}, unfinished in {sum(bool(r.unfinished) for r in theirs)} "
-        f"of {peer_rounds} rounds",
+        f"of {peer_rounds} rounds"
+        if theirs
+        else "",
     )
 
 
 def fresh(campaign: Campaign, name: str) -> AbstractContextManager[Project]:
-    return project(campaign, name, "work.sh", CASES, {"work.sh": WORK})
+    entry_point, code = ("work.py", WORK_IN_PYTHON) if campaign.launcher else ("work.sh", WORK)
+    return project(campaign, name, entry_point, CASES, {entry_point: code}, CAMPAIGN_LINGERING="")
 
 
 def undisturbed(home: Project) -> float:
@@ -263,6 +288,16 @@ exit 1
 """
 
 
+STAY_IN_PYTHON = f"""\
+{WRITE_ITSELF_DOWN_IN_PYTHON}
+race = os.environ["CAMPAIGN_RACE"]
+write_itself_down(race)
+while race != "0" and not os.path.exists(f"{{outside}}/let-go.{{race}}"):
+    time.sleep(0.02)
+sys.exit(1)
+"""
+
+
 def races(campaign: Campaign) -> Outcome:
     """Two to eight runners wait at a barrier after their imports and then `--resume` the same run directory, whose one
     case stays until the race is decided. Exactly one of them may start it; every other exits 75, and its message names
@@ -276,10 +311,6 @@ def races(campaign: Campaign) -> Outcome:
     whole.run(number - without, "")
     if without:
         whole.run(without, "ENOSYS")
-    with project(campaign, "F9-seed-shaped", "stay.sh", 1, {"stay.sh": STAY}, CAMPAIGN_RACE="1") as home:
-        peers = [home.start_seed_shaped(1) for _ in range(4)]
-        wait_for(lambda: len(home.outside.recorded()) == len(peers), "all seed-shaped runners started the case")
-        owners = len(home.outside.recorded())
     return Outcome(
         "F9",
         RACES,
@@ -295,8 +326,15 @@ def races(campaign: Campaign) -> Outcome:
             "slowest_loser_s": round(whole.slowest_s, 2),
             "notes": [] if without else ["F9: no race without flock was run: there is no strace on the PATH"],
         },
-        peer=f"{owners} of {len(peers)} runners ran the case at the same time",
+        peer="" if campaign.launcher else seed_shaped_race(campaign),
     )
+
+
+def seed_shaped_race(campaign: Campaign) -> str:
+    with project(campaign, "F9-seed-shaped", "stay.sh", 1, {"stay.sh": STAY}, CAMPAIGN_RACE="1") as home:
+        peers = [home.start_seed_shaped(1) for _ in range(4)]
+        wait_for(lambda: len(home.outside.recorded()) == len(peers), "all seed-shaped runners started the case")
+        return f"{len(home.outside.recorded())} of {len(peers)} runners ran the case at the same time"
 
 
 @dataclass
@@ -315,7 +353,8 @@ class Races:
         """Run so many races; `no_flock` is the error with which every flock fails."""
         name = f"F9{'-' if no_flock else ''}{no_flock}"
         random = self.campaign.random(name)
-        with project(self.campaign, name, "stay.sh", 1, {"stay.sh": STAY}, CAMPAIGN_RACE="0") as home:
+        entry_point, code = ("stay.py", STAY_IN_PYTHON) if self.campaign.launcher else ("stay.sh", STAY)
+        with project(self.campaign, name, entry_point, 1, {entry_point: code}, CAMPAIGN_RACE="0") as home:
             traces = home.outside.folder / "trace"
             inject = ["-e", "trace=flock", "-e", f"inject=flock:error={no_flock}"]
             # As a detached grandchild (-D), so that the process that we start is the runner.

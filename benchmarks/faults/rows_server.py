@@ -1,0 +1,137 @@
+"""The row about the fork server of `--launcher warm`, and the rows that this launcher leaves out."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from .framework import Campaign, Outcome, Row, skipped
+from .harness import Project, TooLateError, guardian_of, in_parallel, kill, project, server_of, stat_of, wait_for
+from .rows_processes import WORK_IN_PYTHON, is_whole, overlapping, recorded_as_succeeded
+
+PROMISE = "The fork server dies at any moment: running cases go on, at most the one being forked is lost, and none twice"
+CASES = 8
+LATEST_S = 1.5  # a kill after the first case began: about as long as all cases take
+
+SAME = "what it breaks is done by the runner alone, which is the same with every launcher"
+LEFT_OUT: Mapping[str, str] = {
+    "F3": f"{SAME}; F2 kills it at any moment",
+    "F4": SAME,
+    "F5": f"{SAME}: it is refused its own calls",
+    "F6": f"{SAME}: the small disk is that of the run directory",
+    "F7": f"{SAME}: what is replayed are its writes",
+    "F8": f"{SAME}: it measures durations",
+    "B1": f"{SAME}: names are checked before anything is launched",
+    "B2": f"{SAME}: so are configs; tests/test_warm.py compares the arguments and files of cold and warm cases",
+    "B3": f"{SAME}: it repairs or refuses before anything is launched",
+    "B4": f"{SAME}: it asks git before anything is launched",
+}
+"""Rows that make no sense with `--launcher warm`, and why."""
+
+
+@dataclass(frozen=True)
+class Round:
+    """What the deaths of servers led to.
+
+    Attributes:
+        killed: How many servers were killed.
+        lost: How many attempts were recorded as lost.
+    """
+
+    name: str
+    killed: int
+    lost: int
+    bad: list[str]
+
+
+def killed_server(campaign: Campaign) -> Outcome:
+    """Eight cases at `-p 2` write each step of their work to a ledger outside of the run. `kill -9` hits the server
+    once or twice, each time as soon as there is one and up to 1.5 seconds later: while it preloads, forks, or idles, and
+    in half of the rounds it has modules to preload. The run must end by itself with one record for every attempt: no
+    case but one per kill may have failed, as `lost`, none may have worked twice at the same time, no process is left, and
+    `--resume` finishes the rest."""
+    started = time.monotonic()
+    rounds = 8 if campaign.quick else 60
+    names = [f"F10/{number}" for number in range(rounds)]
+    found = in_parallel(campaign, names, lambda name: one_round(campaign, name), "F10")
+    return Outcome(
+        "F10", PROMISE, tried=rounds, held=sum(not one.bad for one in found),
+        survivors_or_bad=[f"{one.name}, seed {campaign.seed}: {'; '.join(one.bad)}" for one in found if one.bad],
+        fired=sum(one.killed > 0 for one in found), seconds=time.monotonic() - started,
+        detail={
+            "servers_killed": sum(one.killed for one in found),
+            "attempts_lost": sum(one.lost for one in found),
+            "kills_per_round": {str(kills): n for kills, n in Counter(one.killed for one in found).items()},
+        },
+    )  # fmt: skip
+
+
+def one_round(campaign: Campaign, name: str) -> Round:
+    random = campaign.random(name)
+    preload = ["--launcher-option", "preload=json,pydantic_settings"] if random.random() < 0.5 else []
+    moments = [random.uniform(0, LATEST_S) for _ in range(random.randint(1, 2))]
+    killed = 0
+    try:
+        with project(campaign, name, "work.py", CASES, {"work.py": WORK_IN_PYTHON}, CAMPAIGN_LINGERING="") as home:
+            runner = home.start("-p", "2", *preload)
+            for moment in moments:
+                killed += kill_a_server(runner.pid, moment)
+            wait_for(lambda: runner.poll() is not None, "the run ended by itself")
+            return Round(name, killed, *look_and_resume(home, killed, home.last_words(runner)))
+    except (TooLateError, ValueError) as error:
+        return Round(name, killed, 0, [str(error)])
+
+
+def kill_a_server(runner: int, after_s: float) -> bool:
+    """Kill the server that there is so long after one has been seen; false if the run has ended by then."""
+
+    def server() -> int | None:
+        guardian = guardian_of(runner)
+        return server_of(guardian) if guardian else None
+
+    wait_for(lambda: server() or stat_of(runner) is None, "a fork server")
+    time.sleep(after_s)
+    found = server()
+    if found is None:
+        return False
+    kill(found)
+    wait_for(lambda: stat_of(found) is None, "the server is dead", 5)
+    return True
+
+
+def look_and_resume(home: Project, killed: int, words: str) -> tuple[int, list[str]]:
+    """How many attempts are recorded as lost; and what is wrong with what a run left, or with its resume."""
+    failed = [event for event in home.events("attempt_ended") if event["status"] != "succeeded"]
+    lost = [event for event in failed if "fork server" in str(event.get("cause"))]
+    bad = [f"{event['variant']} failed: {event}" for event in failed if event not in lost]
+    if len(lost) > killed:
+        bad.append(f"{len(lost)} attempts lost by {killed} kills")
+    if len(home.events("case_ended")) != CASES:
+        bad.append(f"{len(home.events('case_ended'))} of {CASES} cases have a record: {words}")
+    succeeded = recorded_as_succeeded(home, seed_shaped=False)
+    length = len(home.outside.ledger)
+    if alive := home.outside.alive():
+        bad.append(f"{len(alive)} processes outlived the run")
+    if succeeded != {f"case-{number}" for number in range(CASES)}:
+        resumed = home.start("--resume", "latest", "-p", "2")
+        wait_for(lambda: resumed.poll() is not None, "the resume ended")
+        if resumed.returncode != 0:
+            bad.append(f"the resume: {home.last_words(resumed)}")
+    again = {variant for variant, _, what in home.outside.ledger[length:] if what == "start"}
+    doubled = (succeeded & again) | overlapping(home.outside.ledger)
+    unfinished = [n for n in range(CASES) if not is_whole(home, f"case-{n}", seed_shaped=False)]
+    bad += [f"{what}: {found}" for what, found in (("doubled", doubled), ("not whole", unfinished)) if found]
+    return len(lost), bad
+
+
+def left_out(name: str, reason: str) -> Row:
+    """A row that says why it isn't tried with this launcher."""
+    return lambda _: skipped(name, "", reason)
+
+
+ROWS: Mapping[str, Row] = {
+    "F10": killed_server,
+    **{name: left_out(name, reason) for name, reason in LEFT_OUT.items()},
+}
