@@ -5,8 +5,9 @@ from __future__ import annotations
 import inspect
 import os
 import platform
+import re
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any, cast
@@ -22,6 +23,10 @@ promise broke once, or if its fault was never seen to fire. The last column is t
 the same fault: a thread pool, `subprocess.run`, `json.dump`, and a resume that skips what has results
 (`benchmarks/faults/seed_shape.py`).
 """
+
+LEGEND = (
+    "`*`: ended by the next `--resume`. `!`: something else broke, see above. Empty: no such thing, or not tried.\n"
+)
 
 REPLAY = """\
 ## How to replay
@@ -81,8 +86,9 @@ def write_section_of_warm(
         where(seed, seconds),
         "\n".join(lines) + "\n",
         *(line.replace("## ", "### ", 1) if line.startswith("## ") else line for line in broken(tried)),
-        *("\n".join(figures(name, tried[name])) + "\n" for name in tried),
-        section("F10", Outcome("F10", "", 0, 0, [], 0, 0.0), rows["F10"]),
+        *stimuli(tried),
+        section("F10", tried["F10"], rows["F10"]),
+        "\n".join(f"**{name}.** {'; '.join(figures(outcome))}\n" for name, outcome in tried.items() if name != "F10"),
         "Left out:\n",
         "\n".join(f"- {', '.join(names)}: {reason}" for reason, names in reasons.items()) + "\n",
     ]
@@ -90,6 +96,26 @@ def write_section_of_warm(
     before, end = page.partition(AFTER_WARM)[0], page[page.index(AFTER_WARM) :]
     before = before.partition(OF_WARM)[0].rstrip("\n") + "\n\n"
     replace_whole(path, before + "\n".join(part) + "\n" + end)
+
+
+def stimuli(outcomes: Mapping[str, Outcome]) -> list[str]:
+    """F1 with the kinds of descendants added up: survivors / processes."""
+    found = cast(dict[str, dict[str, dict[str, str]]], outcomes["F1"].detail["matrix"])
+    runners = list(dict.fromkeys(runner for rows in found.values() for row in rows.values() for runner in row))
+    lines = [f"| survivors / processes | {' | '.join(runners)} |", "|---" * (1 + len(runners)) + "|"]
+    for stimulus, rows in found.items():
+        cells = [[row[runner] for row in rows.values() if runner in row] for runner in runners]
+        lines.append(f"| {stimulus} | {' | '.join(map(added_up, cells))} |")
+    return ["\n".join(lines) + "\n", LEGEND]
+
+
+def added_up(cells: Sequence[str]) -> str:
+    """`0/4` and `1/4 !` are `1/8 !`."""
+    counts = [re.fullmatch(r"(\d+)/(\d+)(.*)", cell) for cell in cells]
+    if not all(counts):
+        return "; ".join(cells)
+    alive, of = (sum(int(count[group]) for count in counts if count) for group in (1, 2))
+    return f"{alive}/{of}{max((count[3] for count in counts if count), default='')}" if counts else ""
 
 
 def replace_whole(path: Path, text: str) -> None:
@@ -141,17 +167,19 @@ def kill_matrix(outcomes: Mapping[str, Outcome]) -> list[str]:
         for descendants, row in rows.items():
             texts = [row.get(runner, "") for runner in runners]
             lines.append(f"| {stimulus} | {descendants} | {' | '.join(texts)} |")
-    legend = (
-        "`*`: ended by the next `--resume`. `!`: something else broke, see above. Empty: no such thing, or not tried.\n"
-    )
-    return ["## The kill matrix: survivors / processes\n", "\n".join(lines) + "\n", legend]
+    return ["## The kill matrix: survivors / processes\n", "\n".join(lines) + "\n", LEGEND]
 
 
 def section(name: str, outcome: Outcome, row: Row) -> str:
     """What a row does, its figures, and how to run it alone."""
     lines = [f"**{name}.** {' '.join((inspect.getdoc(row) or '').split())}", ""]
-    lines += [f"- {key.replace('_', ' ')}: {figure(value)}" for key, value in outcome.detail.items() if key != "matrix"]
+    lines += [f"- {text}" for text in figures(outcome)]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def figures(outcome: Outcome) -> list[str]:
+    """What a row found, figure by figure."""
+    return [f"{key.replace('_', ' ')}: {figure(value)}" for key, value in outcome.detail.items() if key != "matrix"]
 
 
 def figure(value: Any) -> str:

@@ -215,12 +215,11 @@ from pathlib import Path
 from experiment_runner import Journal, read_journal
 
 path, lines = Path(sys.argv[1]), int(sys.argv[2])
-journal = Journal(path, read_journal(path))
+written = read_journal(path)
+journal = Journal(path, written)
 kinds = ("attempt_started", "attempt_ended", "case_ended", "run_ended")
-started, attempt_ended, case_ended, run_ended = (next(e for e in journal.events if e["event"] == k) for k in kinds)
-attempt = 1
-while len(journal.events) < lines - 3:
-    attempt += 1
+started, attempt_ended, case_ended, run_ended = (next(e for e in written.events if e["event"] == k) for k in kinds)
+for attempt in range(2, 2 + (lines - len(written.events)) // 3):
     journal.append(**started | {"attempt": attempt})
     journal.append(**attempt_ended | {"attempt": attempt, "status": "failed", "exit_code": 1})
     journal.append(**case_ended | {"attempts": attempt, "status": "failed"})

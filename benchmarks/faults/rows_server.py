@@ -11,7 +11,9 @@ from .framework import Campaign, Outcome, Row, skipped
 from .harness import Project, TooLateError, guardian_of, in_parallel, kill, project, server_of, stat_of, wait_for
 from .rows_processes import WORK_IN_PYTHON, is_whole, overlapping, recorded_as_succeeded
 
-PROMISE = "The fork server dies at any moment: running cases go on, at most the one being forked is lost, and none twice"
+PROMISE = (
+    "The fork server dies at any moment: running cases go on, at most the one being forked is lost, and none twice"
+)
 CASES = 8
 LATEST_S = 1.5  # a kill after the first case began: about as long as all cases take
 

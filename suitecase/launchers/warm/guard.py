@@ -37,6 +37,7 @@ WITHHELD = (b"COVERAGE_PROCESS_START", b"COVERAGE_PROCESS_CONFIG")
 """Variables that only cases get: the server itself is not to be measured."""
 
 PRELOAD_LIMIT_S, ANSWER_LIMIT_S = 300.0, 60.0
+LAST_ANSWER_LIMIT_S = 0.5  # where a case is only waited for because the server hasn't reaped it
 MOST_PASSES = 8  # servers that are started to find what must be left out
 MOST_LOSSES = 2  # of servers in a row that forked nothing
 MOST_NAMED = 8  # modules in one line
@@ -61,7 +62,8 @@ class WarmGuard(runner.Guard):
         ready: Whether it has preloaded, and forks.
         waiting: Launches that it was not given yet. It has at most one that it has not answered, `asked`.
         forked: Cases that it has forked and not reaped, with their pidfds.
-        reaping: Those that it was asked to reap.
+        reaping: Those that it was asked to reap, with the time of that (monotonic).
+        ends: What is to become of `asked`: the signal, and when its grace is over (monotonic).
         due: When it must have answered (monotonic).
     """
 
@@ -73,9 +75,9 @@ class WarmGuard(runner.Guard):
         self.ready = self.halted = False
         self.waiting: deque[Wanted] = deque()
         self.asked: Wanted | None = None
-        self.ends: dict[int, tuple[int, float]] = {}  # what was asked of `asked` meanwhile
+        self.ends: dict[int, tuple[int, float]] = {}
         self.forked: dict[int, int] = {}
-        self.reaping: set[int] = set()
+        self.reaping: dict[int, float] = {}
         self.unprepared: dict[int, int] = {}
         self.reports: dict[int, Path] = {}
         self.trying = self.outdated = False
@@ -202,7 +204,23 @@ class WarmGuard(runner.Guard):
     def tick(self) -> None:
         """Called by the runner every second: a server that gives no answer is ended."""
         if time.monotonic() >= self.due and self.server is not None:
-            os.kill(self.server.pid, runner.signal.SIGKILL)
+            runner.kill(self.server.pid, runner.signal.SIGKILL)
+
+    def settle(self) -> None:
+        """End a server as well that keeps cases from ending: they, and how they ended, come to us."""
+        if self.server is not None and self.keeps_from_ending():
+            runner.kill(self.server.pid, runner.signal.SIGKILL)
+        super().settle()
+
+    def keeps_from_ending(self) -> bool:
+        """Whether the server has not answered, and nothing but the end of cases is waited for."""
+        now = time.monotonic()
+        if self.asked is not None and self.lifeline is not None:
+            _, kill_at = self.ends.get(self.asked.mark, (0, float("inf")))
+            return now >= kill_at + LAST_ANSWER_LIMIT_S
+        late = [pid for pid, asked in self.reaping.items() if now >= asked + LAST_ANSWER_LIMIT_S]
+        # If it has just ended, `reap` may have had them already.
+        return any(pid in self.by_pid and now >= self.by_pid[pid].kill_at for pid in late)
 
     # --- what the server says
 
@@ -258,7 +276,9 @@ class WarmGuard(runner.Guard):
             self.selector.register(descriptor, selectors.EVENT_READ, partial(self.case_ended, pid))
         self.tell(event="started", mark=mark, pid=pid, hash_seed=self.hash_seed)
         if mark in self.ends or self.lifeline is None:
-            self.end(mark, *self.ends.pop(mark, (self.first_signal, self.grace_s)))
+            now = time.monotonic()
+            number, kill_at = self.ends.pop(mark, (self.first_signal, now + self.grace_s))
+            self.end(mark, number, kill_at - now)
         if self.halted:
             self.signal_members(tree, runner.signal.SIGSTOP)
         self.feed()
@@ -288,14 +308,14 @@ class WarmGuard(runner.Guard):
         """Have the server reap a case that has ended."""
         if pid in self.forked and self.server is not None:
             self.selector.unregister(self.forked[pid])
-            self.reaping.add(pid)
+            self.reaping[pid] = time.monotonic()
             self.server.send("reap", pid)
             self.wait_for_answer()
 
     def forget(self, pid: int) -> int:
         """Watch a case no longer; its pidfd."""
         descriptor = self.forked.pop(pid)
-        self.reaping.discard(pid)
+        self.reaping.pop(pid, None)
         with suppress(KeyError):
             self.selector.unregister(descriptor)
         return descriptor
@@ -381,7 +401,7 @@ class WarmGuard(runner.Guard):
 
     def end(self, mark: int, signal: int, grace_s: float) -> None:
         if self.asked is not None and self.asked.mark == mark:
-            self.ends[mark] = (signal, grace_s)
+            self.ends[mark] = (signal, time.monotonic() + grace_s)
         waiting = next((wanted for wanted in self.waiting if wanted.mark == mark), None)
         if waiting is not None:
             self.waiting.remove(waiting)
