@@ -1,3 +1,3 @@
-"""How attempts become processes elsewhere. Plugins of the runner, which finds them by the group `experiment_runner.launchers`."""
+"""How attempts become processes elsewhere: plugins of the runner (group `experiment_runner.launchers`)."""
 
 __all__: list[str] = []

@@ -19,6 +19,7 @@ its log tells, and not here.
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import json
 import os
@@ -32,7 +33,6 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -60,6 +60,8 @@ sent up to 60 s before that (sbatch(1), --signal)."""
 
 EXIT_FENCED = 75
 """Another incarnation has claimed the attempt: EX_TEMPFAIL of sysexits.h."""
+
+NO_HARD_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)
 
 EXIT_UNUSABLE = 78
 """The attempt could not even be claimed: EX_CONFIG of sysexits.h."""
@@ -132,7 +134,7 @@ class Spec:
         return cls(**{name: value for name, value in values.items() if name in cls.__dataclass_fields__})
 
 
-class Fenced(Exception):
+class FencedErrorError(Exception):
     """Another incarnation of this attempt, before a requeue, has claimed it; it may still be running."""
 
 
@@ -146,7 +148,7 @@ def main(arguments: Sequence[str]) -> int:
         spec = Spec.read(path)
         runner = load_runner(spec.runner)
         attempt = Claimed(spec, path, runner)
-    except Fenced as error:
+    except FencedError as error:
         return complain(str(error), EXIT_FENCED)
     except (OSError, ValueError, TypeError, ImportError, SyntaxError) as error:
         version = ".".join(map(str, sys.version_info[:3]))
@@ -223,7 +225,7 @@ class Claimed:
     """An attempt that is this process's own.
 
     Raises:
-        Fenced: It belongs to another incarnation.
+        FencedError: It belongs to another incarnation.
         OSError: The file system refuses the claim.
     """
 
@@ -242,20 +244,22 @@ class Claimed:
             "claimed_at": self.runner.now(),
         }  # fmt: skip
         claim_exclusively(self.record, self.runner.to_json(self.claim).encode())
-        self.secret = read_secret(batch_file(self.path, "environment"))
-        batch_file(self.path, "alive").touch()
         self.started = time.monotonic()
 
     def run(self, requests: Requests) -> int:
         """Run the command to its end, and write that down."""
-        watch = threading.Thread(target=self.watch, args=[requests], daemon=True)
-        watch.start()
         scratch = None
+        end: dict[str, Any]
         try:
-            scratch = self.make_scratch()
-            end = self.supervise(requests, scratch)
+            environment = read_secret(batch_file(self.path, "environment"))
+            batch_file(self.path, "alive").touch()
+            threading.Thread(target=self.watch, args=[requests], daemon=True).start()
+            if self.spec.scratch is not None:
+                scratch = tempfile.mkdtemp(prefix="suitecase-", dir=os.path.expandvars(self.spec.scratch))
+                environment |= {"SUITECASE_SCRATCH": scratch, "TMPDIR": scratch}
+            end = self.supervise(requests, environment)
         except (OSError, self.runner.SuiteError) as error:
-            end = {"exit_code": None, "status": "", "fault": "", "cause": f"could not be started: {error}"}
+            end = {"refused": True, "exit_code": None, "status": "", "fault": "", "cause": str(error)}
         if scratch is not None:
             shutil.rmtree(scratch, ignore_errors=True)
         if requests.fenced:
@@ -263,12 +267,6 @@ class Claimed:
         self.write_end(end)
         code = end["exit_code"]
         return 1 if code is None else code if code >= 0 else 128 - code
-
-    def make_scratch(self) -> str | None:
-        if self.spec.scratch is None:
-            return None
-        parent = os.path.expandvars(self.spec.scratch)
-        return tempfile.mkdtemp(prefix="suitecase-", dir=parent)
 
     def watch(self, requests: Requests) -> None:
         """Beat, and look for files that ask for something. A thread: a shared file system may hang for minutes."""
@@ -283,14 +281,14 @@ class Claimed:
                     next_beat = time.monotonic() + BEAT_S
             time.sleep(LOOK_S)
 
-    def supervise(self, requests: Requests, scratch: str | None) -> dict[str, Any]:
+    def supervise(self, requests: Requests, environment: Mapping[str, str]) -> dict[str, Any]:
         """Start the command, heed requests, and tell how it ended."""
         local = self.runner.Local()
         # What the guardian holds until every process of the case is gone: nobody waits for it, but it asks for one.
         lock = os.open(batch_file(self.path, "alive"), os.O_RDONLY | os.O_CLOEXEC)
         local.open(self.session(), lock, requests.wakeup)
         try:
-            local.start([self.launch(scratch)])
+            local.start([self.launch(environment)])
             while True:
                 for event in local.wait(self.patience()):
                     if isinstance(event, self.runner.Started):
@@ -313,13 +311,12 @@ class Claimed:
             grace_s=spec.grace_s, nice=spec.nice, foreground=False, parallelism=1,
         )  # fmt: skip
 
-    def launch(self, scratch: str | None) -> experiment_runner.Launch:
+    def launch(self, environment: Mapping[str, str]) -> experiment_runner.Launch:
         spec = self.spec
-        place = {} if scratch is None else {"SUITECASE_SCRATCH": scratch, "TMPDIR": scratch}
         needs = self.runner.Resources(spec.cpus, spec.gpus, spec.memory_gb, spec.timeout_s)
         return self.runner.Launch(
             mark=spec.mark, variant=spec.variant, attempt=spec.attempt, folder=self.folder, command=self.command(),
-            environment={**self.secret, **place}, log=self.folder / f"attempt-{spec.attempt}.log", needs=needs,
+            environment=environment, log=self.folder / f"attempt-{spec.attempt}.log", needs=needs,
             isolated=spec.isolated,
         )  # fmt: skip
 
@@ -396,7 +393,7 @@ def claim_exclusively(record: Path, content: bytes) -> None:
     """Create a file whole, unless there is one: by a hard link, which is atomic on NFS as well (link(2)).
 
     Raises:
-        Fenced: It is there already.
+        FencedError: It is there already.
     """
     temporary = record.with_name(f".{record.name}.{socket.gethostname()}.{os.getpid()}")
     try:
@@ -409,9 +406,11 @@ def claim_exclusively(record: Path, content: bytes) -> None:
         except FileExistsError:
             # A server that has answered once already says so when it is asked again: then it is our own.
             if not os.path.samefile(temporary, record):
-                raise Fenced(whose(record)) from None
-        except PermissionError:  # a file system without hard links: others may see it before it is whole
-            create_exclusively(record, content)
+                raise FencedError(whose(record)) from None
+        except OSError as error:
+            if error.errno not in NO_HARD_LINKS:
+                raise
+            create_exclusively(record, content)  # others may see it before it is whole
     finally:
         with suppress(OSError):
             temporary.unlink()
@@ -429,7 +428,7 @@ def create_exclusively(record: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
     except FileExistsError:
-        raise Fenced(whose(record)) from None
+        raise FencedError(whose(record)) from None
 
 
 def whose(record: Path) -> str:
