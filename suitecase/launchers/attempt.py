@@ -134,7 +134,7 @@ class Spec:
         return cls(**{name: value for name, value in values.items() if name in cls.__dataclass_fields__})
 
 
-class FencedErrorError(Exception):
+class FencedError(Exception):
     """Another incarnation of this attempt, before a requeue, has claimed it; it may still be running."""
 
 
