@@ -2353,8 +2353,8 @@ a callable that takes the launcher's options as keywords, all of them text, and 
 
 LACKING = {
     "debug": ("--debug", "a case can't have the terminal"),
-    "isolate": ("isolate", "it can't give a case a PID namespace of its own"),
-    "nice": ("nice", "it can't lower a case's priority"),
+    "isolate": ("--isolate", "it can't give a case a PID namespace of its own"),
+    "nice": ("--nice", "it can't lower a case's priority"),
     "gpu_fractions": ("a fraction of a GPU", "cases can't share one"),
 }
 """What a launcher may not be able to do: what asks for it, and what to say. "pause" (Ctrl-Z) goes without."""
@@ -2607,12 +2607,13 @@ def parse_launcher_options(options: Options) -> dict[str, str]:
 
 def asked_of_launcher(suite: Suite, options: Options) -> set[str]:
     """The keys of `LACKING` that a suite needs."""
-    needs = [needs_of(case, suite.policy) for case in suite.cases]
+    # Of resources that are not checked yet.
+    gpus = [suite.policy.gpus_per_case, *(getattr(case.resources, "gpus", None) for case in suite.cases)]
     asked = {
         "debug": bool(options.debug),
         "isolate": suite.policy.isolate,
         "nice": bool(suite.policy.nice),
-        "gpu_fractions": any(0 < (need.gpus or 0) < 1 for need in needs),
+        "gpu_fractions": any(isinstance(share, float) and 0 < share < 1 for share in gpus),
     }
     return {ability for ability, wanted in asked.items() if wanted}
 
