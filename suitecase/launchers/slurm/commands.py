@@ -138,7 +138,7 @@ def configuration(within_s: float = 30.0) -> dict[str, str]:
 
 
 def submit_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """What sbatch gets, and the jobs from it: no variables of a surrounding job, none that would overrule the script."""
+    """What sbatch gets, and the jobs from it: no variables of a surrounding job, none that overrule the script."""
     return {
         name: value
         for name, value in environment.items()
