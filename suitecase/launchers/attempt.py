@@ -361,7 +361,7 @@ class Claimed:
                 self.explain(requests.told, elapsed_s)
             else:
                 ending.begun = False
-            if ending.begun:
+            if ending.begun and not requests.killed:
                 local.end(spec.mark, spec.first_signal, spec.grace_s)
         if (requests.killed or requests.fenced) and not ending.killed:
             ending.killed = True
