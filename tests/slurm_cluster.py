@@ -112,7 +112,14 @@ class Cluster:
         for node in ("n1", "n2"):
             (self.folder / f"spool.{node}").mkdir()
             self.start_node(node)
-        wait_for(lambda: self.ask("sinfo", "-h", "-N", "-p", "debug", "-o", "%T") == "idle\nidle", "two idle nodes")
+        wait_for(self.is_idle, "two idle nodes")
+
+    def is_idle(self) -> bool:
+        """Whether both nodes are there and have nothing to do; a node that was set aside is taken in again."""
+        states = self.ask("sinfo", "-h", "-N", "-p", "debug", "-o", "%T").split()
+        if any(state.startswith(("drain", "down")) for state in states):
+            self.ask("scontrol", "update", "NodeName=n1,n2", "State=RESUME")
+        return states == ["idle", "idle"]
 
     def daemon(self, name: str, *command: str) -> None:
         with (self.folder / f"{name}.out").open("ab") as out:

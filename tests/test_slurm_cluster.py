@@ -63,8 +63,7 @@ def calm(cluster: Cluster) -> Iterator[None]:
             cluster.start_node(node)
     wait_for(lambda: "UP" in cluster.ask("scontrol", "ping"), "the controller")
     cluster.ask("scancel", "--user", str(os.getuid()))
-    idle = ("idle", "idle")
-    wait_for(lambda: tuple(cluster.ask("sinfo", "-h", "-N", "-p", "debug", "-o", "%T").split()) == idle, "idle nodes")
+    wait_for(cluster.is_idle, "two idle nodes")
 
 
 def started(project: Project, variant: str, attempt: int = 1) -> int:
