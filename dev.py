@@ -4,6 +4,7 @@
     python3 dev.py digits [ARGUMENT ...]    run the suite of experiments/digits; try --help and --dry-run
     python3 dev.py test [ARGUMENT ...]      run the tests, several at once (-n 0: one); arguments go to pytest
     python3 dev.py check                    ruff and pyright
+    python3 dev.py docs [ARGUMENT ...]      execute the pages of docs/; arguments go to pytest (-k items: one page)
     python3 dev.py bench [ARGUMENT ...]     what the runner costs, against peers in the same run
     python3 dev.py faults [ARGUMENT ...]    break runs on purpose and count what held; try --quick
     python3 dev.py mutations [NAME ...]     faults put into the runner, and the test that notices each
@@ -59,6 +60,7 @@ EXTRAS_OF_COMMAND = {
     "digits": ["examples"],
     "test": ["dev", "examples", "inspect", "llm", "analysis", "query"],
     "check": ["dev", "examples", "inspect", "llm", "analysis", "query"],
+    "docs": ["dev", "examples", "inspect", "llm", "analysis", "query"],
     "bench": ["dev"],
     "faults": ["dev", "inspect"],
     "mutations": ["dev", "examples", "inspect"],
@@ -83,6 +85,8 @@ def main(arguments: Sequence[str]) -> int:
         # A file's tests stay together: they share fixtures that take seconds to make. Files begin in the order of
         # tests/conftest.py, the long ones first; by itself xdist would begin with those of many tests.
         become(["-m", "pytest", "-n", "auto", "--dist", "loadfile", "--no-loadscope-reorder", *rest])
+    if command == "docs":
+        become(["-m", "pytest", "-n", "auto", "--dist", "worksteal", "tests/check_documents.py", *rest])
     if command == "bench":
         become(["benchmarks/run.py", *rest])
     if command == "faults":
