@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from conftest import HERE, Project, alive, clean_environment, wait_for
 from slurm_cluster import Cluster, missing
+from transcripts import run_blocks
 
 from suitecase.launchers.conformance import Conformance
 
@@ -407,3 +408,7 @@ def test_a_dry_run_prints_the_exact_script(project: Project) -> None:
     names = re.compile(r"\d{8}_\d{6}_\w+|BATCH|" + made.parent.name)
     assert names.sub("…", printed).strip() == names.sub("…", made.read_text()).strip()
     assert subprocess.run(["bash", "-n", made]).returncode == 0
+
+
+def test_the_page_about_slurm_is_a_transcript(tmp_path: Path) -> None:
+    run_blocks("docs/slurm.md", tmp_path)
