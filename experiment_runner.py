@@ -4579,7 +4579,7 @@ class Console:
             names = ", ".join(str(entry["path"]) for entry in code.left_out[:5])
             more = f" and {len(code.left_out) - 5} more" if len(code.left_out) > 5 else ""
             self.note(f"uncommitted.patch is not complete (patch_complete: false): without {names}{more}.")
-        if self.options.parallelism is None and len(plan.to_run) > PARALLELISM_LIMIT:
+        if self.options.parallelism is None and len(plan.to_run) > plan.parallelism:
             self.note(f"{PARALLELISM_LIMIT} cases at a time; -p N or -p all changes that.")
         if resumed is None:
             return
