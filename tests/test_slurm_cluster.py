@@ -167,6 +167,19 @@ def test_what_slurm_refuses_is_recorded_and_the_run_goes_on(project: Project) ->
     assert "not available" in causes(project)["huge"]
 
 
+def test_a_quota_is_filled_and_kept(project: Project, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What the queue has no room for is submitted in smaller parts, and when there is room again."""
+    small = Cluster(tmp_path_factory.mktemp("small"), more="MaxJobCount=10\nMinJobAge=2\n")
+    try:
+        small.start()
+        project.suite("[ExperimentCase(f'c{i}', Config()) for i in range(14)]")
+        done = project.run(*QUICK, env=small.environment)
+    finally:
+        small.stop()
+    assert done.code == 0, done.stdout + done.stderr
+    assert len({event["job"].split("_")[0] for event in project.events("attempt_started")}) >= 2
+
+
 @pytest.mark.parametrize(
     ("option", "cause"),
     [
