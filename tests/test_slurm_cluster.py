@@ -266,8 +266,9 @@ def test_a_node_that_slurm_lost_may_go_on_with_its_case(project: Project, cluste
     runner = project.start(*QUICK, env=os.environ)
     wait_for(project.runs, "a run")
     (node,) = begun(project, "a")
+    (job,) = {line.split("_")[0] for line in jobs(cluster)}
     cluster.kill_daemon(node)
-    wait_for(lambda: "NODE_FAIL" in cluster.ask("squeue", "-h", "-t", "all", "-o", "%T"), "NODE_FAIL", 90)
+    wait_for(lambda: "NODE_FAIL" in cluster.ask("squeue", "-h", "-t", "all", "-j", job, "-o", "%T"), "NODE_FAIL", 90)
     let_go(project, "a")
     done = project.finish(runner)
     assert done.code == 0, done.stdout

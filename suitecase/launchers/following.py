@@ -2,7 +2,7 @@
 
 Such an attempt is run by `suitecase/launchers/attempt.py`. A batch is a folder in `RUN_DIR/.attempts`, an attempt is a
 number in it. The runner writes `INDEX.json` and `INDEX.environment`; the attempt removes the latter,
-touches `INDEX.alive` while it lives and `INDEX.ended` when its record is written. The record in the case's
+touches `INDEX.alive` while its case runs and `INDEX.ended` when its record is written. The record in the case's
 folder is the truth; these two tell where to look, so that one listing a batch finds all that has happened.
 """
 
