@@ -13,7 +13,7 @@ import os
 import secrets
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -152,9 +152,3 @@ class Followed:
             finally:
                 os.close(descriptor)
         return None
-
-    def give_up(self, fault: str, cause: str) -> Ended:
-        """Fence it off, so that it ends itself if it is alive after all, and count it as ended."""
-        batch_file(self.spec, "fenced").touch()
-        batch_file(self.spec, "environment").unlink(missing_ok=True)
-        return replace(Ended(self.launch.mark, None, cause=cause), fault=cast(Any, fault))
