@@ -739,7 +739,7 @@ def number_problem(
     return f"is {value!r}: it must be {kind}{bound}."
 
 
-FAILURES = ("any", "exit_code", "signal", "timeout", "oom", "lost")
+FAILURES = ("any", "exit_code", "signal", "timeout", "oom", "lost", "preempted")
 
 
 def failure_problems(names: object) -> list[str]:
@@ -4593,7 +4593,7 @@ class Console:
             names = ", ".join(str(entry["path"]) for entry in code.left_out[:5])
             more = f" and {len(code.left_out) - 5} more" if len(code.left_out) > 5 else ""
             self.note(f"uncommitted.patch is not complete (patch_complete: false): without {names}{more}.")
-        if self.options.parallelism is None and len(plan.to_run) > PARALLELISM_LIMIT:
+        if self.options.parallelism is None and len(plan.to_run) > plan.parallelism:
             self.note(f"{PARALLELISM_LIMIT} cases at a time; -p N or -p all changes that.")
         if resumed is None:
             return
