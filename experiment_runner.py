@@ -4538,6 +4538,7 @@ def description_of(suite: Suite, options: Options) -> dict[str, Any]:
                 "variant": variant,
                 "config_class": type(plan.prepared[variant].case.config).__qualname__,
                 "config": {k: v for k, v in plan.prepared[variant].config.items() if k != "output_dir"},
+                "resources": asdict(needs_of(plan.prepared[variant].case, suite.policy)),
             }
             for variant in plan.to_run
         ],
