@@ -14,8 +14,9 @@ any repository; configs come from `experiment_config.py`. It reads from top to b
     Code                      the commit, and the patch from it to the tree on disk
     The run directory         its name, and the files that describe a run
     Durable records           the journal, who owns it, and every write that must not be half done
+    Launchers                 what the one loop asks of whatever turns attempts into processes
     Running                   one loop: launch, wait, record, report
-    Supervision               the guardian, which starts the cases and outlives no run
+    Supervision               the default launcher and its guardian, which owns the cases and outlives no run
     Hooks                     what your own code is told of a run, and may answer
     Inspect mode              finished logs, stamped and published
     Console                   what a person, a pipe or a program sees
@@ -82,13 +83,22 @@ __all__ = [
     "RETRY",
     "SKIP",
     "Answer",
+    "Capacity",
+    "Ended",
+    "Event",
     "ExecutionPolicy",
     "ExperimentCase",
     "Hook",
     "HookRecord",
+    "Launch",
+    "Launcher",
+    "Local",
     "Refuse",
+    "Refused",
     "Resources",
     "RunSummary",
+    "Session",
+    "Started",
     "SuiteError",
     "run_experiments",
     "run_experiments_cli",
@@ -142,7 +152,8 @@ class ExecutionPolicy:
     """How the cases of a run are executed; the flags of a suite have the same names.
 
     A failure is named by its exit code, by a signal's name ("SIGSEGV"), or by "exit_code" (any), "signal" (any),
-    "timeout", "oom" (a SIGKILL that we did not send), "lost" (its guardian was killed), "any".
+    "timeout", "oom" (a SIGKILL that we did not send), "lost" (its guardian or its node went away), "preempted" (by
+    a cluster's scheduler), "any".
 
     Attributes:
         timeout_s: Seconds that an attempt may take; then its tree of processes gets TERM (Inspect: INT first).
@@ -278,6 +289,8 @@ class Options:
     json: bool = False
     detach: bool = False
     confirm_above: float | None = None
+    launcher: str | None = None
+    launcher_options: Sequence[str] = ()
     policy: Mapping[str, object] = field(default_factory=dict[str, object])  # what differs from the suite's
     as_command: bool = False  # by `run_experiments_cli`, so that there is a command to repeat
 
@@ -295,6 +308,7 @@ class Suite:
     env: Mapping[str, str] = field(default_factory=dict[str, str])
     policy: ExecutionPolicy = field(default_factory=ExecutionPolicy)
     hooks: Sequence[Hook] = ()
+    launcher: str | Launcher | None = None
     file: Path | None = None
 
 
@@ -317,6 +331,7 @@ def run_experiments(
     env: Mapping[str, str] | None = None,
     policy: ExecutionPolicy | None = None,
     hooks: Sequence[Hook] = (),
+    launcher: str | Launcher | None = None,
 ) -> RunSummary:
     """Run every case as a process of its own; see `run_experiments_cli` for the same as a command.
 
@@ -334,6 +349,8 @@ def run_experiments(
         env: Environment variables for every case; names are recorded, values are not.
         policy: Timeouts, retries, resources, when to stop.
         hooks: Objects with some of the methods of `Hook`.
+        launcher: How cases become processes: the name of a launcher, or one; by default `local`, and for a resume
+            what the run used last.
 
     Raises:
         SuiteError: With every problem found, before anything is created.
@@ -352,6 +369,7 @@ def run_experiments(
         env or {},
         policy or ExecutionPolicy(),
         hooks,
+        launcher,
     )
     return run(with_its_file(suite, inspect.currentframe()), options)
 
@@ -367,6 +385,7 @@ def run_experiments_cli(
     env: Mapping[str, str] | None = None,
     policy: ExecutionPolicy | None = None,
     hooks: Sequence[Hook] = (),
+    launcher: str | Launcher | None = None,
 ) -> NoReturn:
     """Make a suite file a command: read its command line (`--help` lists the flags), run, and exit.
 
@@ -384,6 +403,7 @@ def run_experiments_cli(
         env or {},
         policy or ExecutionPolicy(),
         hooks,
+        launcher,
     )
     with problems_end_the_program():
         command_line(with_its_file(suite, inspect.currentframe()))
@@ -486,7 +506,8 @@ class Plan:
     prepared: Mapping[str, Prepared]
     to_run: tuple[str, ...]
     parallelism: int
-    machine: Capacity
+    launcher: Launcher
+    capacity: Capacity
     resumed: Resumed | None = None
 
     @property
@@ -509,13 +530,19 @@ def make_plan(suite: Suite, options: Options) -> Plan:
     problems += entry_problems + results_problems + check_options(suite, options)
     wrong_policy = policy_problems(suite.policy)
     sound = replace(suite, policy=ExecutionPolicy()) if wrong_policy else suite  # or each case would tell of it again
-    machine = find_capacity(sound)
-    problems += hook_problems(suite.hooks) + wrong_policy + resource_problems(sound, machine)
+    problems += hook_problems(suite.hooks) + wrong_policy
+    parent = runs_folder(results_dir / suite.experiment, suite.mode)
+    record = None
+    if options.resume is not None and not problems:
+        record = read_run(find_run(str(options.resume), parent), suite)
+    launcher: Launcher = Local()
+    with gathered(problems):
+        launcher = choose_launcher(sound, options, record)
+    capacity = launcher.capacity(sound)
+    problems += resource_problems(sound, capacity)
     if problems:
         raise SuiteError(problems + problems_of_values(suite, options))
     code = read_code(root, results_dir)
-    parent = runs_folder(results_dir / suite.experiment, suite.mode)
-    record = None if options.resume is None else read_run(find_run(str(options.resume), parent), suite)
     run_dir = record.path if record else parent / f"{datetime.now():%Y%m%d_%H%M%S}_{code.label}"
     prepared = prepare(set_fields(suite, options, record), run_dir)
     resumed = plan_resume(record, prepared, code, options) if record else None
@@ -525,11 +552,13 @@ def make_plan(suite: Suite, options: Options) -> Plan:
         if selected(variant, options)
         and (resumed is None or options.again or resumed.statuses.get(variant) != "succeeded")
     )
-    limit = options.parallelism if isinstance(options.parallelism, int) else PARALLELISM_LIMIT
+    limit = PARALLELISM_LIMIT if math.isfinite(capacity.cpus) else len(to_run)
+    limit = options.parallelism if isinstance(options.parallelism, int) else limit
     parallelism = max(1, len(to_run) if options.parallelism == "all" else min(len(to_run), limit))
     return Plan(
-        suite, options, root, results_dir, run_dir, entry_point, code, prepared, to_run, parallelism, machine, resumed
-    )
+        suite, options, root, results_dir, run_dir, entry_point, code, prepared, to_run, parallelism, launcher,
+        capacity, resumed,
+    )  # fmt: skip
 
 
 @contextmanager
@@ -640,21 +669,21 @@ def check_options(suite: Suite, options: Options) -> list[str]:
 
 @dataclass(frozen=True)
 class Capacity:
-    """What the machine has for cases.
+    """What there is for the cases of a run at one time; endless (`math.inf`) where another scheduler sees to that.
 
     Attributes:
-        gpus: Devices as CUDA_VISIBLE_DEVICES names them.
+        gpus: Devices as CUDA_VISIBLE_DEVICES names them; None if the launcher gives cases their devices.
         uuids: Their UUIDs, as far as `nvidia-smi` knows them.
     """
 
     cpus: float
     memory_gb: float
-    gpus: tuple[str, ...] = ()
+    gpus: tuple[str, ...] | None = ()
     uuids: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
-def find_capacity(suite: Suite) -> Capacity:
-    """The usable CPUs, the memory, and the GPUs if some case needs some."""
+def capacity_here(suite: Suite) -> Capacity:
+    """This machine's usable CPUs, its memory, and its GPUs if some case needs some."""
     cpus, memory_gb = float(usable_cpus()), memory_bytes() / 1e9
     own = (getattr(case.resources, "gpus", None) for case in suite.cases)
     if not suite.policy.gpus_per_case and not any(own):
@@ -767,7 +796,7 @@ def problems_of_needs(needs: Resources, capacity: Capacity) -> list[str]:
     for name, there, unit in (
         ("cpus", capacity.cpus, "CPUs"),
         ("memory_gb", capacity.memory_gb, "GB of memory"),
-        ("gpus", len(capacity.gpus), "GPUs"),
+        ("gpus", math.inf if capacity.gpus is None else len(capacity.gpus), "GPUs"),
     ):
         if values.get(name, 0) > there:
             problems.append(f"it needs {values[name]:g} {unit}, and {there:.3g} are there.")
@@ -1635,8 +1664,7 @@ def reopen_run(plan: Plan, resumed: Resumed, stack: ExitStack) -> tuple[Plan, Jo
     journal.append(
         "run_resumed", number=number, host=os.uname().nodename, pid=os.getpid(), python=sys.version.split()[0],
         code=plan.code.record(patch_name), again=plan.options.again, only=list(plan.options.only),
-        note=plan.options.note,
-        policy=asdict(plan.suite.policy),
+        note=plan.options.note, launcher=record_of(plan.launcher), policy=asdict(plan.suite.policy),
         cases_added=list(resumed.added), cases_gone=list(resumed.gone),
         cases_added_sha256={variant: sha256_of(text.encode()) for variant, text in added.items()}, **described,
     )  # fmt: skip
@@ -1648,9 +1676,10 @@ def end_survivors(run_dir: Path, resumed: Resumed) -> int:
     """Kill what an earlier pass left running, its guardian killed too: two processes must not share a folder."""
     here = os.uname().nodename
     started = [event for event in resumed.record.events if event["event"] == "attempt_started"]
+    ours = [event for event in started if not event.get("outlives_runner")]  # others are for their launcher to adopt
     for cancel in [run_dir / "cancel", *(run_dir.glob("*/cancel"))]:
         cancel.unlink(missing_ok=True)  # it was meant for the pass that is over
-    return end_marked({event["mark"] for event in started if event.get("host") == here and "mark" in event})
+    return end_marked({event["mark"] for event in ours if event.get("host") == here and "mark" in event})
 
 
 def write_configs(run_dir: Path, configs: Mapping[str, str]) -> None:
@@ -1684,6 +1713,7 @@ def run_json(plan: Plan) -> dict[str, Any]:
         "runner": {"version": __version__, **file_facts(Path(__file__))},
         "code": plan.code.record("uncommitted.patch"),
         "parallelism": plan.parallelism,
+        "launcher": record_of(plan.launcher),
         "policy": asdict(suite.policy),
         "only": list(options.only),
         "set": list(options.set),
@@ -2315,34 +2345,344 @@ def naming(path: Path | str) -> Generator[None]:
         raise
 
 
+# --- Launchers -------------------------------------------------------------------------------------------------------
+
+LAUNCHERS = "experiment_runner.launchers"
+"""The group of plugins (entry points of installed packages) by whose names `--launcher` finds what is not here: each is
+a callable that takes the launcher's options as keywords, all of them text, and gives a `Launcher`."""
+
+LACKING = {
+    "debug": ("--debug", "a case can't have the terminal"),
+    "isolate": ("isolate", "it can't give a case a PID namespace of its own"),
+    "nice": ("nice", "it can't lower a case's priority"),
+    "gpu_fractions": ("a fraction of a GPU", "cases can't share one"),
+}
+"""What a launcher may not be able to do: what asks for it, and what to say. "pause" (Ctrl-Z) goes without."""
+
+
+@dataclass(frozen=True)
+class Launch:
+    """An attempt that is to become processes somewhere.
+
+    Attributes:
+        mark: What identifies it: another one for every attempt on a machine, below 2**53.
+        attempt: Its number, counted from 1.
+        folder: The case's folder, `{run_dir}/{variant}`.
+        command: What to execute.
+        environment: Variables beside those that all attempts get.
+        log: Where standard output and error go; None if it has the terminal (`--debug`).
+        needs: What to give it; what is None was not said.
+        isolated: Whether the command runs it in a PID namespace of its own, by `bwrap`.
+    """
+
+    mark: int
+    variant: str
+    attempt: int
+    folder: Path
+    command: Sequence[str]
+    environment: Mapping[str, str]
+    log: Path | None
+    needs: Resources
+    isolated: bool = False
+
+
+@dataclass(frozen=True)
+class Session:
+    """What all attempts of a pass over a run have in common.
+
+    Attributes:
+        root: The folder in which they start.
+        environment: Their variables, complete.
+        first_signal: What asks a case to end: SIGTERM, in Inspect mode SIGINT, so that logs are closed.
+        grace_s: Seconds between that and SIGKILL.
+        nice: Added niceness.
+        foreground: Whether the one attempt has the terminal.
+        parallelism: Attempts at a time.
+    """
+
+    run_dir: Path
+    root: Path
+    entry_point: Path
+    experiment: str
+    mode: Mode
+    environment: Mapping[str, str]
+    first_signal: int
+    grace_s: float
+    nice: int
+    foreground: bool
+    parallelism: int
+
+
+@dataclass(frozen=True)
+class Started:
+    """An attempt runs.
+
+    Attributes:
+        pid: Its first process on `host`, if that is known.
+        facts: What the journal should keep beside that, such as a cluster's number of the job.
+    """
+
+    mark: int
+    pid: int | None
+    host: str
+    facts: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+@dataclass(frozen=True)
+class Refused:
+    """An attempt never began, because the system (`errno`) or a scheduler (`cause`, in words) would not have it."""
+
+    mark: int
+    errno: int | None = None
+    cause: str = ""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """An attempt and all its processes are gone.
+
+    Attributes:
+        exit_code: Minus the signal's number if a signal ended it; None if nobody saw its end.
+        usage: `user_cpu_s`, `system_cpu_s`, `max_rss_bytes`, as far as they are known.
+        status: `timed_out` or `cancelled` if the launcher's side ended it for that reason.
+        fault: What befell it from outside, as `ExecutionPolicy.retry_on` names it: lost, preempted, oom.
+        cause: Why it failed, in words, where the exit code doesn't say.
+        duration_s: As measured where it ran; None if the runner's clock is to be read.
+    """
+
+    mark: int
+    exit_code: int | None
+    usage: Mapping[str, float] = field(default_factory=dict[str, float])
+    status: Literal["", "timed_out", "cancelled"] = ""
+    fault: Literal["", "lost", "preempted", "oom"] = ""
+    cause: str = ""
+    duration_s: float | None = None
+
+
+Event = Started | Refused | Ended
+"""What a launcher tells of an attempt."""
+
+
+class Launcher(Protocol):
+    """How attempts become processes somewhere. What goes wrong with one of them is its event, never an exception."""
+
+    @property
+    def name(self) -> str:
+        """What `--launcher` calls it."""
+        ...
+
+    @property
+    def outlives_runner(self) -> bool:
+        """Whether attempts go on when the runner is gone, for `--resume` to adopt; if not, they end with it."""
+        ...
+
+    @property
+    def lacks(self) -> frozenset[str]:
+        """Keys of `LACKING`: what it can't do, and a suite must not ask for."""
+        ...
+
+    def problems(self) -> list[str]:
+        """What keeps it from working here, a sentence each with what to do; asked before anything starts."""
+        ...
+
+    def capacity(self, suite: Suite) -> Capacity:
+        """What limits the number of attempts at a time."""
+        ...
+
+    def describe(self) -> dict[str, str]:
+        """Its options for the record, as `--launcher-option` takes them; no secrets."""
+        ...
+
+    def preview(self, session: Session, needs: Mapping[str, Resources]) -> str:
+        """What a dry run should show beside the cases, whose needs these are; empty for nothing."""
+        ...
+
+    def open(self, session: Session, lock: int, wakeup: int) -> None:
+        """Get ready.
+
+        Args:
+            lock: The descriptor that owns the run: for processes that must be gone before another runner may.
+            wakeup: A descriptor that is readable when the runner must look; `wait` then empties it and returns.
+        """
+        ...
+
+    def adopt(self, ended: Collection[int]) -> Sequence[Launch]:
+        """Attempts of earlier passes that may still run, or ended while nobody looked; their events follow.
+
+        Args:
+            ended: Marks of those whose end the journal has.
+        """
+        ...
+
+    def start(self, launches: Sequence[Launch]) -> None:
+        """Start all these, which are what is ready now; `Started` or `Refused` will follow for each, later `Ended`."""
+        ...
+
+    def wait(self, timeout_s: float) -> Sequence[Event]:
+        """What happened since the last call; waits for something to happen, but not longer than that."""
+        ...
+
+    def end(self, mark: int, signal: int, grace_s: float) -> None:
+        """Ask all processes of an attempt to end, and kill what is left of them after the grace period."""
+        ...
+
+    def stop(self) -> None:
+        """Halt all attempts, as Ctrl-Z does; return when they stand still, after a second at most."""
+        ...
+
+    def go_on(self) -> None:
+        """Let halted attempts go on."""
+        ...
+
+    def close(self) -> None:
+        """Let go; end what still runs, unless it outlives the runner."""
+        ...
+
+
+def choose_launcher(suite: Suite, options: Options, record: Record | None) -> Launcher:
+    """The launcher that is asked for, or that the run used last.
+
+    Raises:
+        SuiteError: There is none of that name, or it can't do what is asked of it.
+    """
+    used: Mapping[str, Any] = last_launcher(record) if record else {}
+    declared = suite.launcher
+    name: str = options.launcher or used.get("name") or (declared if isinstance(declared, str) else "") or Local.name
+    if isinstance(declared, str | None) or (name != declared.name and (options.launcher or used)):
+        launcher = find_launcher(name, used.get("options", {}) if used.get("name") == name else {})
+    else:
+        launcher = declared
+    if options.launcher_options:
+        launcher = find_launcher(launcher.name, {**launcher.describe(), **parse_launcher_options(options)})
+    problems = launcher.problems()
+    for ability in sorted(launcher.lacks & asked_of_launcher(suite, options)):
+        asked, why = LACKING[ability]
+        problems.append(f"launcher {launcher.name!r} has no room for {asked}: {why}. Leave it out.")
+    left_open = record is not None and record.events[-1:] and record.events[-1]["event"] != "run_ended"
+    if left_open and used.get("outlives_runner") and used["name"] != launcher.name:
+        problems.append(
+            f"attempts of launcher {used['name']!r} may still run: resume with it (--launcher {used['name']}), "
+            "or cancel them so first."
+        )
+    if problems:
+        raise SuiteError(problems)
+    return launcher
+
+
+def last_launcher(record: Record) -> Mapping[str, Any]:
+    """What a run's last pass recorded of its launcher."""
+    passes = [event.get("launcher", {}) for event in record.events if event["event"] == "run_resumed"]
+    return passes[-1] if passes else record.run.get("launcher", {})
+
+
+def find_launcher(name: str, options: Mapping[str, str]) -> Launcher:
+    """The launcher of a name, `local` or a plugin's."""
+    if name == Local.name:
+        if options:
+            raise SuiteError([f"launcher 'local' has no options, and was given {', '.join(options)}."])
+        return Local()
+    from importlib.metadata import entry_points  # only here, since it reads all installed packages
+
+    plugins = {plugin.name: plugin for plugin in entry_points(group=LAUNCHERS)}
+    if name not in plugins:
+        there = ", ".join(sorted(["local", *plugins]))
+        raise SuiteError([f"no launcher is named {name!r}; there are: {there}. The package suitecase brings some."])
+    try:
+        return plugins[name].load()(**options)
+    except (ImportError, AttributeError) as error:
+        raise SuiteError([f"launcher {name!r} can't be imported: {error}."]) from error
+    except TypeError as error:
+        raise SuiteError([f"launcher {name!r} doesn't take these options: {error}."]) from error
+
+
+def parse_launcher_options(options: Options) -> dict[str, str]:
+    """The `KEY=VALUE` of every `--launcher-option`."""
+    pairs = [text.partition("=") for text in options.launcher_options]
+    problems = [f"--launcher-option {key}: write it KEY=VALUE." for key, equals, _ in pairs if not (key and equals)]
+    problems += [f"--launcher-option {key} is given twice." for key, n in Counter(p[0] for p in pairs).items() if n > 1]
+    if problems:
+        raise SuiteError(problems)
+    return {key: value for key, _, value in pairs}
+
+
+def asked_of_launcher(suite: Suite, options: Options) -> set[str]:
+    """The keys of `LACKING` that a suite needs."""
+    needs = [needs_of(case, suite.policy) for case in suite.cases]
+    asked = {
+        "debug": bool(options.debug),
+        "isolate": suite.policy.isolate,
+        "nice": bool(suite.policy.nice),
+        "gpu_fractions": any(0 < (need.gpus or 0) < 1 for need in needs),
+    }
+    return {ability for ability, wanted in asked.items() if wanted}
+
+
+def record_of(launcher: Launcher) -> dict[str, Any]:
+    """What a run records of its launcher, and a resume finds it by."""
+    return {"name": launcher.name, "outlives_runner": launcher.outlives_runner, "options": launcher.describe()}
+
+
+def session_of(plan: Plan) -> Session:
+    """What the launcher is told of a pass over a run."""
+    suite = plan.suite
+    return Session(
+        run_dir=plan.run_dir, root=plan.root, entry_point=plan.entry_point, experiment=suite.experiment,
+        mode=suite.mode, environment={**os.environ, **environment_set(plan), **suite.env},
+        first_signal=first_signal(suite), grace_s=suite.policy.grace_s, nice=suite.policy.nice,
+        foreground=bool(plan.options.debug), parallelism=plan.parallelism,
+    )  # fmt: skip
+
+
+def first_signal(suite: Suite) -> int:
+    """What asks a case to end; Inspect closes its log on an interrupt."""
+    return signal.SIGINT if suite.mode == "inspect" else signal.SIGTERM
+
+
 # --- Running ---------------------------------------------------------------------------------------------------------
 
 
 @dataclass
 class Attempt:
-    """One process tree of a case.
+    """What the runner knows of an attempt that was handed to the launcher.
 
     Attributes:
-        mark: What identifies it for the guardian; its processes carry it.
-        pid: The first process; 0 until it has started.
         started: By the execution's clock, which stands still while a Ctrl-Z has stopped the run.
-        log: Its standard output and error; None if it has the terminal (`--debug`).
         devices: The GPUs that are its own.
-        ending: The status that it will have because we ended it: timed_out or cancelled.
+        recorded: Whether the journal has its start.
+        ending: The status that it will have because it was ended: timed_out or cancelled.
         earlier_logs: In Inspect mode, unfinished logs in the case's folder that other attempts left.
     """
 
-    variant: str
-    number: int
-    mark: int
-    folder: Path
-    log: Path | None
-    needs: Resources
+    launch: Launch
     started: float
-    pid: int = 0
     devices: Sequence[str] = ()
+    recorded: bool = False
     ending: str = ""
     earlier_logs: frozenset[Path] = frozenset()
+
+    @property
+    def mark(self) -> int:
+        return self.launch.mark
+
+    @property
+    def variant(self) -> str:
+        return self.launch.variant
+
+    @property
+    def number(self) -> int:
+        return self.launch.attempt
+
+    @property
+    def folder(self) -> Path:
+        return self.launch.folder
+
+    @property
+    def log(self) -> Path | None:
+        return self.launch.log
+
+    @property
+    def needs(self) -> Resources:
+        return self.launch.needs
 
 
 @dataclass(frozen=True)
@@ -2353,7 +2693,7 @@ class Outcome:
         status: succeeded, failed, timed_out, cancelled; unfinished if it asked to be run again.
         cause: Why it failed, in words; empty if it succeeded.
         exit_code: Minus the signal's number if a signal ended it; None if it never started, or nobody saw its end.
-        lost: Whether its guardian was killed, and the attempt with it.
+        fault: What befell it from outside: lost, preempted, oom.
     """
 
     attempt: Attempt
@@ -2362,7 +2702,7 @@ class Outcome:
     duration_s: float
     exit_code: int | None = None
     usage: Mapping[str, float] = field(default_factory=dict[str, float])
-    lost: bool = False
+    fault: str = ""
 
     @property
     def failed(self) -> bool:
@@ -2374,12 +2714,13 @@ class Outcome:
         """The words of `ExecutionPolicy.retry_on` that mean this failure."""
         if self.status == "timed_out":
             return {"any", "timeout"}
+        kinds: set[int | str] = {"any", *filter(None, [self.fault])}
         if self.exit_code is None:
-            return {"any", "lost"} if self.lost else {"any"}
+            return kinds
         if self.exit_code >= 0:
-            return {"any", "exit_code", self.exit_code}
-        kinds: set[int | str] = {"any", "signal", signal_name(-self.exit_code)}
-        return kinds | {"oom"} if self.exit_code == -signal.SIGKILL else kinds
+            return kinds | {"exit_code", self.exit_code}
+        kinds |= {"signal", signal_name(-self.exit_code)}
+        return kinds | {"oom"} if self.exit_code == -signal.SIGKILL and not self.fault else kinds
 
 
 class Execution:
@@ -2396,7 +2737,9 @@ class Execution:
         self.asked: dict[str, list[str]] = {}  # cases whose hooks have not answered yet, with the devices kept for them
         self.statuses = dict(plan.resumed.statuses if plan.resumed else dict.fromkeys(plan.prepared, "pending"))
         self.parallelism = plan.parallelism
-        self.machine = Machine(plan.machine)
+        self.launcher = plan.launcher
+        self.ready: list[Launch] = []  # to be started together
+        self.machine = Machine(plan.capacity)
         self.needs = {v: needs_of(prepared.case, self.policy) for v, prepared in plan.prepared.items()}
         # Not with --debug: Ctrl-C is for the case, and on the terminal it would end bwrap.
         self.isolation = isolation() if self.policy.isolate and not plan.options.debug else []
@@ -2417,7 +2760,8 @@ class Execution:
 
     def run(self) -> int:
         """Run to the end; the exit code."""
-        with Guardian(self.plan, self.journal.descriptor, self.signals) as self.guardian:
+        self.launcher.open(session_of(self.plan), self.journal.descriptor, self.signals.wakeup)
+        with closing(self.launcher):
             self.hooks.call("before_run", self.record(), self.begin)
             self.serve()
             if self.killed:
@@ -2434,7 +2778,8 @@ class Execution:
 
     def begin(self, answers: Sequence[object]) -> None:
         """Heed what the hooks say before the first launch; from now on there are cases to launch."""
-        self.queue.extend(self.plan.to_run)
+        adopted = self.adopt()
+        self.queue.extend(variant for variant in self.plan.to_run if variant not in adopted)
         for answer in answers:
             if isinstance(answer, Mapping):
                 self.journal.append("run_annotated", extra=dict(cast(Mapping[str, Any], answer)))
@@ -2442,10 +2787,30 @@ class Execution:
                 self.stop_launching(f"a hook refused the run: {answer.reason}")
         self.fill()
 
+    def adopt(self) -> set[str]:
+        """Follow what earlier passes launched and nobody recorded the end of; the variants."""
+        events = self.plan.resumed.record.events if self.plan.resumed else ()
+        ended = {(event["variant"], event["attempt"]) for event in events if event["event"] == "attempt_ended"}
+        started = {e["mark"]: (e["variant"], e["attempt"]) for e in events if e["event"] == "attempt_started"}
+        adopted: set[str] = set()
+        for launch in self.launcher.adopt({mark for mark, attempt in started.items() if attempt in ended}):
+            if launch.variant not in self.plan.prepared:
+                self.launcher.end(launch.mark, first_signal(self.plan.suite), self.policy.grace_s)
+                continue
+            devices = self.machine.take(launch.needs)
+            attempt = Attempt(launch, self.clock(), devices=devices, recorded=launch.mark in started)
+            self.running[launch.mark] = attempt
+            self.statuses[launch.variant] = "running" if attempt.recorded else "pending"
+            self.attempts[launch.variant] = max(self.attempts[launch.variant], launch.attempt)
+            adopted.add(launch.variant)
+        if adopted:
+            self.console.say(f"Taking up {len(adopted)} attempts that went on without a runner.")
+        return adopted
+
     def serve(self) -> None:
         """Until nothing is left: hear what happened, launch what there is room for, decide about what ended."""
         while self.unfinished:
-            outcomes = [outcome for event in self.guardian.wait(self.patience()) for outcome in self.heed(event)]
+            outcomes = [outcome for event in self.launcher.wait(self.patience()) for outcome in self.heed(event)]
             if not (self.plan.suite.hooks or (self.breakable and any(outcome.failed for outcome in outcomes))):
                 self.fill()  # before files are read: a free place is time lost
             if self.publisher:
@@ -2453,6 +2818,7 @@ class Execution:
             for outcome in outcomes:
                 self.judge(outcome)
             self.hooks.collect()
+            self.start_ready()
             self.look_around()
             self.fill()
             self.commit(only_if_due=True)
@@ -2497,6 +2863,13 @@ class Execution:
             self.queue.remove(variant)
             self.asked[variant] = self.machine.take(self.needs[variant])
             self.hooks.call("before_case", self.record(variant), partial(self.admit, variant))
+        self.start_ready()
+
+    def start_ready(self) -> None:
+        """Hand all that is ready to the launcher at once: a cluster's scheduler makes one array of it."""
+        if self.ready:
+            ready, self.ready = self.ready, []
+            self.launcher.start(ready)
 
     @property
     def halted(self) -> bool:
@@ -2528,22 +2901,22 @@ class Execution:
         """Start the next attempt of a case."""
         plan, folder = self.plan, self.plan.run_dir / variant
         self.attempts[variant] += 1
-        while (folder / f"attempt-{self.attempts[variant]}.log").exists():  # its runner died before it wrote that down
-            self.attempts[variant] += 1
+        while any((folder / f"attempt-{self.attempts[variant]}{end}").exists() for end in (".log", ".json")):
+            self.attempts[variant] += 1  # its runner died before it wrote that down
         number = self.attempts[variant]
         log_path = None if plan.options.debug else folder / f"attempt-{number}.log"
         log.debug("%s: starting attempt %d", variant, number)
         earlier = self.publisher.staged_before(variant, folder) if self.publisher else frozenset[Path]()
-        attempt = Attempt(
-            variant, number, self.next_mark, folder, log_path, self.needs[variant], self.clock(),
-            devices=devices, earlier_logs=earlier,
-        )  # fmt: skip
-        self.next_mark += 1
-        self.running[attempt.mark] = attempt
         command = [*self.isolation, *entry_command(plan.entry_point), *plan.prepared[variant].arguments]
-        self.guardian.launch(attempt, command, self.case_environment(attempt), isolated=bool(self.isolation))
+        launch = Launch(
+            self.next_mark, variant, number, folder, command, {}, log_path, self.needs[variant], bool(self.isolation)
+        )
+        launch = replace(launch, environment=self.case_environment(launch, devices))
+        self.next_mark += 1
+        self.running[launch.mark] = Attempt(launch, self.clock(), devices=devices, earlier_logs=earlier)
+        self.ready.append(launch)
 
-    def case_environment(self, attempt: Attempt) -> dict[str, str]:
+    def case_environment(self, attempt: Launch, devices: Sequence[str]) -> dict[str, str]:
         """What an attempt gets beside what all get: who it is, its devices and threads, its own variables."""
         plan, folder, needs = self.plan, str(attempt.folder), attempt.needs
         added = {
@@ -2551,12 +2924,12 @@ class Execution:
             "SUITECASE_RUN_DIR": str(plan.run_dir),
             "SUITECASE_CASE": f"{plan.suite.experiment}/{plan.run_dir.name}/{attempt.variant}",
             "SUITECASE_VARIANT": attempt.variant,
-            "SUITECASE_ATTEMPT": str(attempt.number),
+            "SUITECASE_ATTEMPT": str(attempt.attempt),
             "SUITECASE_OUTPUT_DIR": folder,
             "SUITECASE_MARK": str(attempt.mark),
         }
-        if needs.gpus is not None:
-            added["CUDA_VISIBLE_DEVICES"] = ",".join(attempt.devices)
+        if needs.gpus is not None and plan.capacity.gpus is not None:
+            added["CUDA_VISIBLE_DEVICES"] = ",".join(devices)
         if needs.cpus is not None:
             added |= {name: value for name, value in thread_variables(needs.cpus).items() if name not in plan.suite.env}
         if self.publisher:
@@ -2567,30 +2940,35 @@ class Execution:
 
     # --- what happens to attempts
 
-    def heed(self, event: Mapping[str, Any]) -> list[Outcome]:
-        """Write down what the guardian tells of an attempt; how it ended, if it did."""
-        attempt = self.running[event["mark"]]
-        if event["event"] == "started":
-            self.record_start(attempt, event["pid"])
+    def heed(self, event: Event) -> list[Outcome]:
+        """Write down what the launcher tells of an attempt; how it ended, if it did."""
+        attempt = self.running.get(event.mark)
+        if attempt is None:  # of a case that the suite no longer has
             return []
-        del self.running[attempt.mark]
+        if isinstance(event, Started):
+            self.record_start(attempt, event)
+            return []
+        del self.running[event.mark]
         self.release(attempt.needs, attempt.devices)
-        if event["event"] == "refused" and event["errno"] in NO_ROOM and self.wait_for_room(attempt, event["errno"]):
+        if isinstance(event, Refused) and event.errno in NO_ROOM and self.wait_for_room(attempt, event.errno):
             return []
-        if not attempt.pid:
-            self.record_start(attempt, None)
+        self.record_start(attempt, Started(event.mark, None, os.uname().nodename))
         self.refusals = 0
         return [self.record_end(attempt, event)]
 
-    def record_start(self, attempt: Attempt, pid: int | None) -> None:
-        attempt.pid, attempt.started = pid or 0, self.clock()
+    def record_start(self, attempt: Attempt, event: Started) -> None:
+        """Write down that an attempt has begun, unless that was done."""
+        if attempt.recorded:
+            return
+        attempt.recorded, attempt.started = True, self.clock()
         self.statuses[attempt.variant] = "running"
         if attempt.needs.timeout_s is not None and not self.plan.options.debug:
             heapq.heappush(self.deadlines, (attempt.started + attempt.needs.timeout_s, attempt.mark))
-        gpus = [{"device": device, "uuid": self.plan.machine.uuids.get(device)} for device in attempt.devices]
+        gpus = [{"device": device, "uuid": self.plan.capacity.uuids.get(device)} for device in attempt.devices]
         self.journal.append(
-            "attempt_started", variant=attempt.variant, attempt=attempt.number, pid=pid, host=os.uname().nodename,
-            mark=attempt.mark, **self.watch.facts(), **({"gpus": gpus} if gpus else {}),
+            "attempt_started", variant=attempt.variant, attempt=attempt.number, pid=event.pid, host=event.host,
+            mark=attempt.mark, **self.watch.facts(), **({"gpus": gpus} if gpus else {}), **event.facts,
+            **({"outlives_runner": True} if self.launcher.outlives_runner else {}),
         )  # fmt: skip
 
     def wait_for_room(self, attempt: Attempt, number: int) -> bool:
@@ -2610,34 +2988,36 @@ class Execution:
             heapq.heappush(self.retries, (self.clock() + 0.5, attempt.variant))
         return True
 
-    def record_end(self, attempt: Attempt, event: Mapping[str, Any]) -> Outcome:
+    def record_end(self, attempt: Attempt, event: Refused | Ended) -> Outcome:
         """Write down how an attempt ended; in Inspect mode the case's logs then have the last word."""
+        if isinstance(event, Refused):
+            why = event.cause or os.strerror(event.errno or 0) + f" ({self.plan.entry_point} or its interpreter)"
+            event = Ended(event.mark, None, cause=f"could not be started: {why}")
         if not attempt.ending and any((folder / "cancel").exists() for folder in (attempt.folder, self.plan.run_dir)):
             attempt.ending = "cancelled"  # it may have seen the file before we did
-        exit_code: int | None = None
-        usage = {name: event[name] for name in ("user_cpu_s", "system_cpu_s", "max_rss_bytes") if name in event}
+        attempt.ending = attempt.ending or event.status
+        exit_code = event.exit_code
+        cause = event.cause
         ended: dict[str, int] = {}
-        if "wait_status" in event:
-            exit_code = os.waitstatus_to_exitcode(event["wait_status"])
-            if self.isolation and exit_code - 128 in signal.valid_signals():
-                exit_code = 128 - exit_code  # bwrap tells signals as a shell does
+        if exit_code is not None:
             ended = {"signal": -exit_code} if exit_code < 0 else {"exit_code": exit_code}
-            cause = cause_of(exit_code, by_us=bool(attempt.ending))
-        elif "errno" in event:
-            cause = f"could not be started: {os.strerror(event['errno'])} ({self.plan.entry_point} or its interpreter)"
-        else:
-            cause = "its guardian was killed, and the case with it"
+            cause = cause or cause_of(exit_code, by_us=bool(attempt.ending))
         status = "succeeded" if exit_code == 0 else "failed"
         if attempt.ending:
             status = attempt.ending  # exit code 0 after a TERM says only that it ended in good order
-            cause = f"took longer than {attempt.needs.timeout_s:g} s" if status == "timed_out" else cause or "cancelled"
+            limit_s = attempt.needs.timeout_s
+            if status == "timed_out" and limit_s is not None:
+                cause = f"took longer than {limit_s:g} s"
+            cause = cause or status
         elif exit_code is not None and exit_code == self.policy.continue_exit_code:
             status, cause = "unfinished", "has more to do"
-        duration_s = self.clock() - attempt.started
-        outcome = Outcome(attempt, status, cause, duration_s, exit_code, usage, lost="lost" in event)
+        elif event.fault:
+            status = "failed"
+        duration_s = self.clock() - attempt.started if event.duration_s is None else event.duration_s
+        outcome = Outcome(attempt, status, cause, duration_s, exit_code, event.usage, event.fault)
         self.journal.append(
             "attempt_ended", variant=attempt.variant, attempt=attempt.number, status=status, **ended,
-            duration_s=round(duration_s, 6), **usage,
+            duration_s=round(duration_s, 6), **event.usage,
         )  # fmt: skip
         self.console.attempt_ended(attempt)
         return outcome
@@ -2751,7 +3131,7 @@ class Execution:
         """Ask an attempt to end, and kill it after the grace period."""
         if not attempt.ending:
             attempt.ending = status
-            self.guardian.end(attempt.mark, signal.SIGINT if self.publisher else signal.SIGTERM, self.policy.grace_s)
+            self.launcher.end(attempt.mark, first_signal(self.plan.suite), self.policy.grace_s)
 
     def heed_cancel_files(self) -> None:
         """Others may create `cancel` in the run's folder, which ends the run, or in a case's."""
@@ -2777,7 +3157,7 @@ class Execution:
         if len(self.signals.received) > 1 and not self.killed:
             self.killed = True
             for mark in self.running:
-                self.guardian.end(mark, signal.SIGKILL, 0)
+                self.launcher.end(mark, signal.SIGKILL, 0)
             if self.publisher:
                 self.publisher.hurry()
 
@@ -2785,13 +3165,13 @@ class Execution:
         """Stop the cases, then this process, as Ctrl-Z asks; go on where `fg` continues it."""
         self.signals.pausing = False
         started = time.monotonic()
-        self.guardian.stop()
+        self.launcher.stop()
         with self.console.paused():
             os.kill(os.getpid(), signal.SIGSTOP)
         self.paused_s += time.monotonic() - started
         if self.hooks.due is not None:
             self.hooks.due += time.monotonic() - started
-        self.guardian.go_on()
+        self.launcher.go_on()
 
     # --- records
 
@@ -2840,7 +3220,8 @@ class Machine:
 
     def __init__(self, all_: Capacity) -> None:
         self.cpus, self.memory_gb = all_.cpus, all_.memory_gb
-        self.gpus = dict.fromkeys(all_.gpus, 1.0)
+        self.gives_devices = all_.gpus is not None
+        self.gpus = dict.fromkeys(all_.gpus or (), 1.0)
 
     def fits(self, needs: Resources) -> bool:
         enough = (needs.cpus or 0) <= self.cpus + 1e-9 and (needs.memory_gb or 0) <= self.memory_gb + 1e-9
@@ -2848,6 +3229,8 @@ class Machine:
 
     def choose(self, gpus: float) -> list[str] | None:
         """Whole free devices; for a fraction, the fullest device that has room. None if there is no room."""
+        if not self.gives_devices:
+            return []
         if gpus >= 1:
             free = [device for device, left in self.gpus.items() if left > 1 - 1e-9]
             return free[: int(gpus)] if len(free) >= gpus else None
@@ -2948,16 +3331,12 @@ def entry_command(entry_point: Path) -> list[str]:
     return [sys.executable, str(entry_point)] if entry_point.suffix == ".py" else [str(entry_point)]
 
 
-def child_environment(plan: Plan) -> dict[str, str]:
-    """What every case gets."""
-    return {**os.environ, **environment_set(plan), **plan.suite.env}
-
-
 def environment_set(plan: Plan) -> dict[str, str]:
     """Variables that the runner adds to every case's environment."""
     # Unbuffered, or the log of a killed case is empty. One library's threads per core, or cases fight for them.
     added = {"PYTHONUNBUFFERED": "1", "PYTHONPATH": os.pathsep.join(importable_folders())}
-    added |= thread_variables(plan.suite.policy.cpus_per_case or usable_cpus() // plan.parallelism)
+    share = plan.capacity.cpus // plan.parallelism
+    added |= thread_variables(plan.suite.policy.cpus_per_case or (share if math.isfinite(share) else 1))
     return {name: value for name, value in added.items() if name not in plan.suite.env}
 
 
@@ -3339,78 +3718,90 @@ LOST_GRACE_S = 1.0
 """What cases get between TERM and KILL when their runner is gone, and nobody would write down how they ended."""
 
 
-class Guardian:
-    """The guardian process, seen from the runner: it takes launches and ends, and tells what happened.
+class Local:
+    """The default launcher: attempts become processes of this machine, owned by a guardian.
 
-    Messages are JSON objects, one per line, through a socket that is the guardian's lifeline as well.
+    The guardian is one process per run; it takes launches and ends, and tells what happened. Messages are JSON
+    objects, one per line, through a socket that is the guardian's lifeline as well.
     """
 
-    def __init__(self, plan: Plan, lock: int, signals: Signals) -> None:
-        self.plan, self.lock, self.signals = plan, lock, signals
-        self.foreground = bool(plan.options.debug)
-        self.guarded: set[int] = set()
-        self.losses = 0  # in a row, without a word from it
+    name = "local"
+    outlives_runner = False
+    lacks = frozenset[str]()
+
+    def problems(self) -> list[str]:
+        return []
+
+    def capacity(self, suite: Suite) -> Capacity:
+        return capacity_here(suite)
+
+    def describe(self) -> dict[str, str]:
+        return {}
+
+    def preview(self, session: Session, needs: Mapping[str, Resources]) -> str:
+        return ""
+
+    def adopt(self, ended: Collection[int]) -> Sequence[Launch]:
+        return ()  # nothing outlives a guardian, which outlives no run
+
+    def open(self, session: Session, lock: int, wakeup: int) -> None:
+        self.session, self.lock, self.wakeup = session, lock, wakeup
+        self.guarded: dict[int, bool] = {}  # by mark, whether it is isolated
+        self.losses = 0  # in a row, without a word from the guardian
         self.selector = selectors.DefaultSelector()
-        self.selector.register(signals.wakeup, selectors.EVENT_READ)
-        self.start()
+        self.selector.register(wakeup, selectors.EVENT_READ)
+        self.start_guardian()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
         with suppress(OSError):
             self.lifeline.shutdown(socket.SHUT_RDWR)  # what still runs is ended now; closing is no end if we forked
         self.lifeline.close()
         self.process.wait()
         self.selector.close()
 
-    def start(self) -> None:
+    def start_guardian(self) -> None:
         """Start the process; it is ready when it reads what is sent meanwhile."""
+        session = self.session
         self.lifeline, theirs = socket.socketpair()
         self.unread = b""
         with theirs:
             descriptors = (theirs.fileno(), self.lock)
-            command = [*guardian_command(), *map(str, descriptors)]
-            stream = None if self.foreground else subprocess.DEVNULL
+            command = [*self.guardian_command(), *map(str, descriptors)]
+            stream = None if session.foreground else subprocess.DEVNULL
             # The lock goes with it: nobody may resume the run while it still ends cases.
             self.process = subprocess.Popen(
-                command, cwd=self.plan.root, stdin=stream, stdout=stream, pass_fds=descriptors,
-                start_new_session=not self.foreground,
+                command, cwd=session.root, stdin=stream, stdout=stream, pass_fds=descriptors,
+                start_new_session=not session.foreground,
             )  # fmt: skip
         self.selector.register(self.lifeline, selectors.EVENT_READ)
-        policy = self.plan.suite.policy
-        first_signal = signal.SIGINT if self.plan.suite.mode == "inspect" else signal.SIGTERM
         self.send(
-            do="hello", environment=portable(child_environment(self.plan)), foreground=self.foreground,
-            nice=policy.nice, signal=first_signal, grace_s=min(policy.grace_s, LOST_GRACE_S),
+            do="hello", environment=portable(session.environment), foreground=session.foreground, nice=session.nice,
+            signal=session.first_signal, grace_s=min(session.grace_s, LOST_GRACE_S),
         )  # fmt: skip
+
+    def guardian_command(self) -> list[str]:
+        file = Path(__file__).resolve()
+        return [sys.executable, "-I", "-S", "-c", GUARDIAN, "--guardian", str(file.parent), file.stem]
 
     def send(self, **message: Any) -> None:
         # It may just have been killed; then `wait` tells.
         with suppress(BrokenPipeError, ConnectionResetError):
             self.lifeline.sendall(COMPACT.encode(message).encode() + b"\n")
 
-    def launch(self, attempt: Attempt, command: Sequence[str], environment: Mapping[str, str], isolated: bool) -> None:
-        """Start an attempt; `started` or `refused` will be the answer, and later `ended`.
+    def start(self, launches: Sequence[Launch]) -> None:
+        for launch in launches:
+            self.guarded[launch.mark] = launch.isolated
+            memory_gb = launch.needs.memory_gb
+            self.send(
+                do="launch", mark=launch.mark, command=[portable_text(part) for part in launch.command],
+                environment=portable(launch.environment), log=launch.log and portable_text(str(launch.log)),
+                memory_bytes=memory_gb and int(memory_gb * 1e9), isolated=launch.isolated,
+            )  # fmt: skip
 
-        Args:
-            environment: Beside what all attempts get.
-            isolated: Whether the command runs it in a PID namespace of its own, by `bwrap`.
-        """
-        self.guarded.add(attempt.mark)
-        memory_gb = attempt.needs.memory_gb
-        self.send(
-            do="launch", mark=attempt.mark, command=[portable_text(part) for part in command],
-            environment=portable(environment), log=attempt.log and portable_text(str(attempt.log)),
-            memory_bytes=memory_gb and int(memory_gb * 1e9), isolated=isolated,
-        )  # fmt: skip
-
-    def end(self, mark: int, number: int, grace_s: float) -> None:
-        """Signal an attempt's whole tree, and kill what is left of it after the grace period."""
-        self.send(do="end", mark=mark, signal=number, grace_s=grace_s)
+    def end(self, mark: int, signal: int, grace_s: float) -> None:
+        self.send(do="end", mark=mark, signal=signal, grace_s=grace_s)
 
     def stop(self) -> None:
-        """Stop every tree, as Ctrl-Z does; returns when they stand still, after a second at most."""
         self.send(do="stop")
         deadline = time.monotonic() + 1
         while b'"stopped"' not in self.unread and (rest := deadline - time.monotonic()) > 0:
@@ -3419,15 +3810,13 @@ class Guardian:
                 break
 
     def go_on(self) -> None:
-        """Let stopped trees go on."""
         self.send(do="go_on")
 
-    def wait(self, timeout_s: float) -> list[dict[str, Any]]:
-        """What happened since the last call: `started`, `refused`, `ended`; returns early if a signal came."""
+    def wait(self, timeout_s: float) -> list[Event]:
         waiting = b"\n" in self.unread
         for key, _ in self.selector.select(0 if waiting else timeout_s):
             if key.fileobj is not self.lifeline:
-                drain(self.signals.wakeup)
+                drain(self.wakeup)
             elif not self.receive():
                 return self.messages() + self.replace_lost()
         return self.messages()
@@ -3440,14 +3829,25 @@ class Guardian:
         self.unread += received
         return bool(received)
 
-    def messages(self) -> list[dict[str, Any]]:
+    def messages(self) -> list[Event]:
         *lines, self.unread = self.unread.split(b"\n")
         messages: list[dict[str, Any]] = [json.loads(line) for line in lines]
         self.losses = 0 if messages else self.losses
-        self.guarded.difference_update(m["mark"] for m in messages if m["event"] in ("ended", "refused"))
-        return [message for message in messages if message["event"] not in ("ready", "stopped")]
+        return [self.event_of(**message) for message in messages if message["event"] not in ("ready", "stopped")]
 
-    def replace_lost(self) -> list[dict[str, Any]]:
+    def event_of(self, event: str, mark: int, **facts: Any) -> Event:
+        """What a message of the guardian says."""
+        if event == "started":
+            return Started(mark, facts["pid"], os.uname().nodename)
+        isolated = self.guarded.pop(mark)
+        if event == "refused":
+            return Refused(mark, facts["errno"])
+        exit_code = os.waitstatus_to_exitcode(facts.pop("wait_status"))
+        if isolated and exit_code - 128 in signal.valid_signals():
+            exit_code = 128 - exit_code  # bwrap tells signals as a shell does
+        return Ended(mark, exit_code, facts)
+
+    def replace_lost(self) -> list[Event]:
         """Somebody killed the guardian: end what it guarded, tell, and start another one."""
         self.selector.unregister(self.lifeline)
         self.lifeline.close()
@@ -3455,16 +3855,12 @@ class Guardian:
         end_marked(self.guarded)
         self.losses += 1
         if self.losses > 3:
-            raise SuiteError([f"the guardian doesn't start: {shlex.join(guardian_command())}"])
-        lost = [{"event": "ended", "mark": mark, "lost": True} for mark in self.guarded]
+            raise SuiteError([f"the guardian doesn't start: {shlex.join(self.guardian_command())}"])
+        cause = "its guardian was killed, and the case with it"
+        lost = [Ended(mark, None, fault="lost", cause=cause) for mark in self.guarded]
         self.guarded.clear()
-        self.start()
-        return lost
-
-
-def guardian_command() -> list[str]:
-    file = Path(__file__).resolve()
-    return [sys.executable, "-I", "-S", "-c", GUARDIAN, "--guardian", str(file.parent), file.stem]
+        self.start_guardian()
+        return [*lost]
 
 
 def portable_text(text: str) -> str:
@@ -4136,6 +4532,9 @@ class Console:
             place = os.path.relpath(target, plan.results_dir.parent)
             values = " ".join(f"{name}={json.dumps(configs[variant].get(name))[:60]}" for name in varying)
             self.say(f"  {variant} -> {place}   {values}".rstrip())
+        needs = {variant: needs_of(plan.prepared[variant].case, plan.suite.policy) for variant in plan.to_run}
+        if preview := plan.launcher.preview(session_of(plan), needs):
+            self.say(preview)
 
     def start(self, plan: Plan, journal: Journal) -> None:
         """The head of a run."""
@@ -4454,6 +4853,8 @@ def command_line(suite: Suite) -> None:
         env_file: str | None = Flag(None, metavar="PATH", help="Variables for the cases alone, such as keys."),
         debug: str | None = Flag(None, metavar="VARIANT", help="One case on the terminal: breakpoint()."),
         follow: bool | None = Flag(None, "--follow/--no-follow", help="Show what cases print, as it comes."),
+        launcher: str | None = Flag(None, metavar="NAME", help="How cases become processes: local, warm, slurm …"),
+        launcher_option: list[str] = Flag([], metavar="KEY=VALUE", help="For the launcher; may be repeated."),
         detach: bool = Flag(False, "--detach", help="Return at once; the run outlives this shell."),
         confirm_above: float | None = Flag(None, min=0, metavar="USD", help="Ask first if it may cost more."),
         describe: bool = Flag(False, "--describe", help="The suite as one JSON object; runs nothing."),
@@ -4485,7 +4886,8 @@ def command_line(suite: Suite) -> None:
             only=tuple(only), set=tuple(set_), note=note, results_dir=results_dir, same_code=same_code, debug=debug,
             follow=follow, quiet=quiet, json=as_json, detach=detach, confirm_above=confirm_above, as_command=True,
             policy={name: value for name, value in policy.items() if value is not None},
-            allow_mixed_code=allow_mixed_code, env_file=env_file,
+            allow_mixed_code=allow_mixed_code, env_file=env_file, launcher=launcher,
+            launcher_options=tuple(launcher_option),
         )  # fmt: skip
         if describe:
             print(json.dumps(description_of(suite, options), indent=2), flush=True)
@@ -4533,6 +4935,7 @@ def description_of(suite: Suite, options: Options) -> dict[str, Any]:
         "entry_point": str(plan.entry_point),
         "policy": asdict(suite.policy),
         "parallelism": plan.parallelism,
+        "launcher": record_of(plan.launcher),
         "cases": [
             {
                 "variant": variant,
