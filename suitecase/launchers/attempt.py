@@ -14,6 +14,7 @@ its log tells, and not here.
     its own `timeout_s`                     the same: timed_out
     TERM, INT or HUP, of the scheduler      the same: timed_out near the scheduler's limit of time, else preempted
     USR1                                    killed now
+    a file `INDEX.cancel`                   asked to end, killed after its grace: as the runner calls it
     a file `INDEX.fenced`                   killed now, and nothing is written: the runner has given it up
 """
 
@@ -271,7 +272,7 @@ class Claimed:
     def watch(self, requests: Requests) -> None:
         """Beat, and look for files that ask for something. A thread: a shared file system may hang for minutes."""
         alive, fence = batch_file(self.path, "alive"), batch_file(self.path, "fenced")
-        cancels = (self.run_dir / "cancel", self.folder / "cancel")
+        cancels = (self.run_dir / "cancel", self.folder / "cancel", batch_file(self.path, "cancel"))
         next_beat = 0.0
         while True:
             with suppress(OSError):

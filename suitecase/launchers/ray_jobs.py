@@ -1,0 +1,462 @@
+"""The launcher `ray`: each attempt is a job of a Ray cluster, by its Jobs API.
+
+A job runs `attempt.py`, which claims the attempt, runs it under the runner's own guardian, and records its end in the
+run directory. Where the cluster doesn't see that directory, `carried.py` takes code and config there and brings the
+files back through the job's log. What became of an attempt is told by its record; Ray's word counts where there is
+none. A job's id follows from run and mark, so that whoever resumes the run knows it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import select
+import shlex
+import sys
+import time
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from signal import SIGKILL
+from typing import Any
+
+import experiment_runner
+from experiment_runner import Capacity, Ended, Event, Launch, Refused, Resources, Session, Started, Suite, SuiteError
+from suitecase.launchers.attempt import BEAT_S, LOOK_S, Fenced, Spec, batch_file, claim_exclusively, record_name
+from suitecase.launchers.carried import CARRIED, PROGRAM, Damaged, carried_variable, pack_project, unpack
+from suitecase.launchers.following import (
+    ATTEMPT_PROGRAM,
+    Followed,
+    left_behind,
+    new_batch,
+    read_record,
+    spec_of,
+    write_specs,
+)
+from suitecase.launchers.ray_client import (
+    NEVER_BEGAN,
+    OVER,
+    JobState,
+    RefusedByRayError,
+    UnreachableError,
+    connection_problems,
+)
+from suitecase.launchers.ray_options import RayOptions, parse_options
+from suitecase.launchers.ray_talk import POLL_S, Talk
+
+__all__ = ["Ray", "from_options"]
+
+log = logging.getLogger("suitecase.launchers.ray")
+
+ANSWER_LATE_S = 30.0
+"""After so long without an answer from Ray a person is told."""
+
+SETTLE_S = 10.0
+"""How long after a job's end its record may take to be seen here: network file systems cache attributes for 3 to 60 s
+(nfs(5), acregmin and acdirmax), but a file is read anew when it is opened."""
+
+SILENT_S = 4 * BEAT_S
+"""Without a beat for so long, and without Ray's word for it, an attempt is gone."""
+
+STOP_MARGIN_S = 10.0
+"""What an attempt may take beyond its grace period, before Ray is asked to end its job."""
+
+HERE_ONLY = re.compile(
+    r"RAY_.*|SSH_.*|SLURM_.*|DBUS_.*|XDG_RUNTIME_DIR|DISPLAY|WAYLAND_DISPLAY|PWD|OLDPWD|SHLVL|_|HOSTNAME|TERM.*|"
+    r"TMPDIR|TMP|TEMP|CUDA_VISIBLE_DEVICES"
+)
+"""Variables that belong to a machine or a terminal: those of the node count. RAY_AUTH_TOKEN is among them."""
+
+
+@dataclass
+class Job:
+    """An attempt, and the job that runs it.
+
+    Attributes:
+        carried: Whether it shares no folder with us.
+        over_at: When its job was first seen to be over, its record lacking (monotonic).
+        stop_at: When Ray is to end it, because it didn't end as it was asked.
+        beat: Its last sign of life, and when we saw it first.
+        killed: Whether it was told to end at once, and to record nothing.
+        fetched: What its log brought, once that was read: empty if all went well.
+    """
+
+    followed: Followed
+    id: str
+    carried: bool = False
+    submitted: bool = False
+    over_at: float | None = None
+    stop_at: float | None = None
+    beat: tuple[int | None, float] = (None, 0.0)
+    killed: bool = False
+    fetched: str | None = None
+
+    @property
+    def launch(self) -> Launch:
+        return self.followed.launch
+
+    @property
+    def mark(self) -> int:
+        return self.followed.launch.mark
+
+    def silent_s(self) -> float:
+        """Seconds since its last sign of life, by our own clock."""
+        value = self.followed.beat()
+        if value != self.beat[0] or not self.beat[1]:
+            self.beat = (value, time.monotonic())
+        return time.monotonic() - self.beat[1]
+
+
+def from_options(**options: str) -> Ray:
+    """The launcher with options as texts.
+
+    Raises:
+        SuiteError: With every option that is unknown or wrong.
+    """
+    return Ray(parse_options(options))
+
+
+class Ray:
+    """Attempts become jobs of a Ray cluster. One thread talks to it; the runner's loop only looks at what it heard."""
+
+    name = "ray"
+    outlives_runner = True
+    lacks = frozenset({"debug", "pause"})
+
+    def __init__(self, options: RayOptions | None = None) -> None:
+        self.options = options or RayOptions()
+
+    def problems(self) -> list[str]:
+        return self.options.problems() or connection_problems(self.options.url)
+
+    def capacity(self, suite: Suite) -> Capacity:
+        return Capacity(float("inf"), float("inf"), None)
+
+    def describe(self) -> dict[str, str]:
+        return self.options.as_text()
+
+    def preview(self, session: Session, needs: Mapping[str, Resources]) -> str:
+        reserved = {json.dumps(self.reservation(each), sort_keys=True) for each in needs.values()}
+        place = {"yes": "shared", "no": "not shared: code goes there, files come back"}.get(
+            self.options.shared, "the cluster is asked whether it is shared"
+        )
+        lines = [f"Ray at {self.options.url}: a job for each attempt; the run directory: {place}."]
+        return "\n".join([*lines, *(f"  reserves {each}" for each in sorted(reserved))])
+
+    # --- a pass over a run
+
+    def open(self, session: Session, lock: int, wakeup: int) -> None:
+        self.session, self.wakeup = session, wakeup
+        self.jobs: dict[int, Job] = {}
+        self.pending: list[Event] = []
+        self.next_look = 0.0
+        self.idle_since = time.monotonic()  # none of our jobs has run since
+        self.told_unreachable = False
+        self.probe = ""
+        try:
+            self.talk = Talk(self.options.url)
+        except (UnreachableError, RefusedByRayError) as error:
+            raise SuiteError([f"launcher 'ray': {self.options.url}: {error}."]) from None
+        self.shared = self.known_sharing()
+
+    def known_sharing(self) -> bool | None:
+        """Whether the cluster sees the run directory, as far as that is known."""
+        if self.options.shared != "auto":
+            return self.options.shared == "yes"
+        with suppress(OSError):
+            return (self.session.run_dir / ".attempts" / "ray-shared").read_text() == "yes"
+        return None
+
+    def close(self) -> None:
+        self.talk.close()
+
+    def stop(self) -> None:
+        """Jobs of a cluster can't be halted: Ctrl-Z halts the runner alone."""
+
+    def go_on(self) -> None:
+        """Nothing was halted."""
+
+    def adopt(self, ended: Collection[int]) -> Sequence[Launch]:
+        states: Mapping[str, JobState] | None = None
+        with suppress(UnreachableError, RefusedByRayError):
+            states = self.talk.client.states()
+        for followed in left_behind(self.session.run_dir, self.name, ended):
+            job = Job(followed, self.job_id(followed.launch.mark), submitted=True)
+            job.carried = batch_file(followed.spec, "carried").exists()
+            record = read_record(followed.launch.folder, followed.launch.attempt)
+            if states is not None and job.id not in states and not record:
+                # Written down, never submitted: the runner makes another attempt, and this one can't begin any more.
+                self.fence(job, "its runner ended before it was submitted")
+                continue
+            if not record.get("fenced"):
+                self.jobs[job.mark] = job
+        return [job.launch for job in self.jobs.values()]
+
+    def start(self, launches: Sequence[Launch]) -> None:
+        runner = Path(experiment_runner.__file__).resolve()
+        options = {"launcher": self.name, "job_variable": "SUITECASE_RAY_JOB", "runner": runner}
+        specs = [spec_of(launch, self.session, **options) for launch in launches]
+        try:
+            paths = write_specs(new_batch(self.session.run_dir), specs, [self.environment(each) for each in launches])
+        except OSError as error:
+            why = f"{error.filename or self.session.run_dir}: {error.strerror}"
+            self.pending += [Refused(launch.mark, error.errno, why) for launch in launches]
+            return
+        for launch, path in zip(launches, paths, strict=True):
+            self.jobs[launch.mark] = Job(Followed(launch, path), self.job_id(launch.mark))
+        self.submit_waiting()
+
+    def environment(self, launch: Launch) -> dict[str, str]:
+        """The variables of an attempt: ours, but for those that belong to a machine."""
+        ours = {name: value for name, value in self.session.environment.items() if not HERE_ONLY.fullmatch(name)}
+        hidden = {"CUDA_VISIBLE_DEVICES": ""} if launch.needs.gpus == 0 else {}
+        return {**ours, **hidden, **launch.environment}
+
+    def job_id(self, mark: int) -> str:
+        name = re.sub(r"[^A-Za-z0-9._-]+", "-", f"{self.session.experiment}-{self.session.run_dir.name}")
+        return f"{name[:100]}-{mark}"
+
+    def reservation(self, needs: Resources) -> dict[str, Any]:
+        """What Ray keeps for a job."""
+        kept: dict[str, Any] = {"entrypoint_num_cpus": self.options.cpus if needs.cpus is None else needs.cpus}
+        if needs.gpus:
+            kept["entrypoint_num_gpus"] = needs.gpus
+        if needs.memory_gb:
+            kept["entrypoint_memory"] = int(needs.memory_gb * 1e9)
+        if self.options.resources:
+            kept["entrypoint_resources"] = dict(self.options.resources)
+        return kept
+
+    # --- submitting
+
+    def submit_waiting(self) -> None:
+        """Hand what was written down to the thread that talks to Ray, once it is known how."""
+        waiting = [job for job in self.jobs.values() if not job.submitted]
+        if waiting and self.shared is None and not self.probe:
+            self.ask_for_sharing()
+        if self.shared is None:
+            return
+        for job in waiting:
+            job.submitted = True
+            try:
+                entrypoint, runtime_env = self.carried(job) if not self.shared else self.local(job)
+            except OSError as error:
+                self.settle(job, Refused(job.mark, error.errno, f"{error.filename}: {error.strerror}"))
+                continue
+            facts = {"run": self.session.run_dir.name, "variant": job.launch.variant, "attempt": job.launch.attempt}
+            options = {
+                **self.reservation(job.launch.needs), "runtime_env": runtime_env,
+                "metadata": {f"suitecase_{name}": str(value) for name, value in facts.items()},
+            }  # fmt: skip
+            self.talk.submit(job.id, entrypoint, options)
+
+    def ask_for_sharing(self) -> None:
+        """Have a small job look for a file of ours."""
+        probe = self.session.run_dir / ".attempts" / "ray-probe"
+        probe.touch()
+        entrypoint = f"if test -e {shlex.quote(str(probe))}; then exit 0; else exit 1; fi"
+        self.probe = self.job_id(min(self.jobs)) + "-probe"
+        self.talk.submit(self.probe, entrypoint, {"entrypoint_num_cpus": 0.01})
+
+    def heed_probe(self) -> None:
+        """Take the answer to `ask_for_sharing`, if it is there."""
+        state = self.talk.states.get(self.probe) if self.shared is None else None
+        if state is None or state.status not in OVER:
+            return
+        self.shared = state.status == "SUCCEEDED"
+        (self.session.run_dir / ".attempts" / "ray-shared").write_text("yes" if self.shared else "no")
+        self.submit_waiting()
+
+    def local(self, job: Job) -> tuple[str, dict[str, Any]]:
+        """The entry point of a job that sees the run directory, and its runtime environment."""
+        words = [self.options.python or sys.executable, "-I", "-S", str(ATTEMPT_PROGRAM), str(job.followed.spec)]
+        return f"exec {shlex.join(words)}", {"env_vars": self.job_variables(job)}
+
+    def job_variables(self, job: Job) -> dict[str, str]:
+        """Its id, and Ray's seconds between TERM and KILL when somebody stops the job, 3 by default."""
+        patience_s = int(self.session.grace_s + STOP_MARGIN_S)
+        return {"SUITECASE_RAY_JOB": job.id, "RAY_JOB_STOP_WAIT_TIME_S": str(patience_s)}
+
+    def carried(self, job: Job) -> tuple[str, dict[str, Any]]:
+        """The same for a job that does not: the code goes with it."""
+        job.carried = True
+        batch_file(job.followed.spec, "carried").touch()
+        spec = Spec.read(job.followed.spec)
+        package = self.session.run_dir / ".attempts" / "project.zip"
+        if not package.exists():
+            pack_project(self.session.root, Path(spec.runner), package)
+        # Who may see jobs may see these: the shell's own variables stay here.
+        shell = {name for name, value in os.environ.items() if self.session.environment.get(name) == value}
+        environment = {name: value for name, value in self.environment(job.launch).items() if name not in shell}
+        variable = carried_variable(asdict(spec), environment, job.launch.folder, int(self.options.copy_limit_mb * 1e6))
+        env_vars = {**self.job_variables(job), CARRIED: variable}
+        command = shlex.join([self.options.python or "python", "-I", "-S", PROGRAM])
+        return f"exec {command}", {"working_dir": str(package), "env_vars": env_vars}
+
+    # --- following
+
+    def wait(self, timeout_s: float) -> Sequence[Event]:
+        now = time.monotonic()
+        rest = max(0.0, min(timeout_s, self.next_look - now)) if not self.pending else 0.0
+        ready, _, _ = select.select([self.wakeup, self.talk.wakeup], [], [], rest)
+        for descriptor in ready:
+            experiment_runner.drain(descriptor)
+        if self.talk.wakeup in ready or time.monotonic() >= self.next_look:
+            self.next_look = time.monotonic() + POLL_S
+            self.look()
+        events, self.pending = self.pending, []
+        return events
+
+    def look(self) -> None:
+        """See what has become of every job."""
+        self.heed_probe()
+        for job_id, error in self.talk.take_refused():
+            if job := next((job for job in self.jobs.values() if job.id == job_id), None):
+                self.settle(job, Refused(job.mark, cause=f"Ray refused its job: {error}"))
+            elif job_id == self.probe:
+                self.shared = True  # without an answer it is taken for shared, and attempts tell if it isn't
+                self.submit_waiting()
+        unreachable_s = self.talk.unreachable_s()
+        if (unreachable_s > ANSWER_LATE_S) != self.told_unreachable:
+            self.told_unreachable = not self.told_unreachable
+            words = "doesn't answer; jobs may go on" if self.told_unreachable else "answers again"
+            log.warning("Ray at %s %s", self.options.url, words)
+        states = self.talk.states
+        ours = [states[job.id].status for job in self.jobs.values() if job.id in states]
+        if "RUNNING" in ours or unreachable_s or not self.jobs:
+            self.idle_since = time.monotonic()
+        for job in list(self.jobs.values()):
+            self.pending += self.news(job, states.get(job.id), unreachable_s)
+
+    def news(self, job: Job, state: JobState | None, unreachable_s: float) -> list[Event]:
+        """What is new of a job; if it has ended, it is forgotten."""
+        facts = {"job": job.id}
+        if not job.carried or job.fetched == "":
+            events = job.followed.news(facts)
+            if events and isinstance(events[-1], Ended | Refused):
+                self.forget(job)
+            if events:
+                return events
+        elif state is not None and state.status == "RUNNING" and not job.followed.started:
+            job.followed.started = True
+            return [Started(job.mark, None, state.host, facts)]
+        if job.stop_at is not None and time.monotonic() >= job.stop_at:
+            job.stop_at = None
+            self.talk.stop(job.id)
+        if state is not None and state.status in OVER:
+            return self.over(job, state)
+        if state is None and job.id not in self.talk.accepted and job.submitted and not self.talk.asked(job.id):
+            return self.unknown(job, unreachable_s)
+        if unreachable_s > self.options.lost_after_s and job.silent_s() > SILENT_S:
+            return self.lost(job, f"Ray at {self.options.url} has not answered for {unreachable_s:.0f} s, nor it")
+        waits = state is None or state.status in NEVER_BEGAN
+        limit_s = self.options.start_timeout_s
+        if waits and limit_s and not job.followed.started and time.monotonic() - self.idle_since > limit_s:
+            why = state.message if state else "nothing is known of it"
+            return self.never_began(job, f"its job was PENDING for {limit_s:g} s, and none of the run's ran: {why}")
+        return []
+
+    def over(self, job: Job, state: JobState) -> list[Event]:
+        """Its job is over, and no record says how it ended: wait for that a while, then take Ray's word."""
+        if job.fetched is None and (job.carried or not job.followed.started):
+            if not self.talk.asked(job.id):
+                self.talk.fetch(job.id)
+            text = self.talk.take_log(job.id)
+            if text is None:
+                return []
+            job.fetched = self.bring_back(job, text) if job.carried else text
+            if job.carried and not job.fetched:
+                return []  # the record is there now
+        job.over_at = job.over_at or time.monotonic()
+        if not (job.carried or job.killed) and time.monotonic() - job.over_at < SETTLE_S:
+            return []
+        said = state.message.strip().splitlines()[-1] if state.message.strip() else state.status
+        if job.followed.started:
+            missing = f": {job.fetched}" if job.carried and job.fetched else ""
+            return self.lost(
+                job, f"its job is over ({state.status}), and nobody saw its end{missing}; Ray says: {said}"
+            )
+        printed = [line for line in (job.fetched or "").splitlines() if line.startswith("suitecase: ")]
+        return self.never_began(job, f"its job is over ({state.status}): {(printed or [said])[-1]}")
+
+    def bring_back(self, job: Job, text: str) -> str:
+        """Put the files of a case where they belong; why they aren't there, or the empty text."""
+        folder, number = job.launch.folder, job.launch.attempt
+        try:
+            unpack(text, job.mark, folder)
+        except Damaged as error:
+            log_file = folder / f"attempt-{number}.log"
+            if not log_file.exists():
+                log_file.write_text(text, encoding="utf-8", errors="surrogateescape")
+            return str(error)
+        except OSError as error:
+            return f"{error.filename or folder}: {error.strerror}"
+        return ""
+
+    def unknown(self, job: Job, unreachable_s: float) -> list[Event]:
+        """Ray answers, and has no such job: its head was replaced, or it was never submitted."""
+        if unreachable_s or job.silent_s() < SILENT_S:
+            return []
+        return self.lost(job, "Ray knows nothing of its job any more, and it gives no sign of life")
+
+    def lost(self, job: Job, cause: str) -> list[Event]:
+        """Give an attempt up that has begun, or may have."""
+        if not job.followed.started:
+            return self.never_began(job, cause)
+        self.forget(job)
+        self.talk.stop(job.id)
+        return [job.followed.give_up("lost", cause)]
+
+    def never_began(self, job: Job, cause: str) -> list[Event]:
+        """Give an attempt up that has not begun, so that it never will."""
+        if not self.fence(job, cause):
+            return []  # it has just begun
+        self.forget(job)
+        self.talk.stop(job.id)
+        return [Refused(job.mark, cause=cause)]
+
+    def fence(self, job: Job, cause: str) -> bool:
+        """Claim an attempt ourselves, so that no job can; False if one has."""
+        launch = job.launch
+        claim = {
+            "attempt": launch.attempt, "mark": launch.mark, "launcher": self.name, "job": job.id,
+            "host": os.uname().nodename, "pid": os.getpid(), "claimed_at": experiment_runner.now(), "fenced": True,
+            "cause": cause,
+        }  # fmt: skip
+        batch_file(job.followed.spec, "environment").unlink(missing_ok=True)
+        try:
+            claim_exclusively(launch.folder / record_name(launch.attempt), json.dumps(claim).encode())
+        except Fenced:
+            return False
+        except OSError:
+            pass  # a full disk: then the file `fenced` must do
+        job.followed.give_up("lost", cause)
+        return True
+
+    def end(self, mark: int, signal: int, grace_s: float) -> None:
+        job = self.jobs.get(mark)
+        if job is None:
+            return
+        state = self.talk.states.get(job.id)
+        begun = job.followed.started or (state is not None and state.status == "RUNNING")
+        if not begun and self.fence(job, "ended before its job began"):
+            self.talk.stop(job.id)
+            self.settle(job, Ended(mark, None, cause="ended before its job began"))
+        elif job.carried:
+            self.talk.stop(job.id)
+        elif signal == SIGKILL:
+            batch_file(job.followed.spec, "fenced").touch()  # which it sees, and ends without a record
+            job.killed, job.stop_at = True, time.monotonic() + 3 * LOOK_S
+        else:
+            batch_file(job.followed.spec, "cancel").touch()
+            job.stop_at = time.monotonic() + grace_s + 2 * LOOK_S + STOP_MARGIN_S
+
+    def settle(self, job: Job, event: Event) -> None:
+        self.forget(job)
+        self.pending.append(event)
+
+    def forget(self, job: Job) -> None:
+        self.jobs.pop(job.mark, None)
