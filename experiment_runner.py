@@ -2609,12 +2609,13 @@ def parse_launcher_options(options: Options) -> dict[str, str]:
 
 def asked_of_launcher(suite: Suite, options: Options) -> set[str]:
     """The keys of `LACKING` that a suite needs."""
-    needs = [needs_of(case, suite.policy) for case in suite.cases]
+    # Of resources that are not checked yet.
+    gpus = [suite.policy.gpus_per_case, *(getattr(case.resources, "gpus", None) for case in suite.cases)]
     asked = {
         "debug": bool(options.debug),
         "isolate": suite.policy.isolate,
         "nice": bool(suite.policy.nice),
-        "gpu_fractions": any(0 < (need.gpus or 0) < 1 for need in needs),
+        "gpu_fractions": any(isinstance(share, float) and 0 < share < 1 for share in gpus),
     }
     return {ability for ability, wanted in asked.items() if wanted}
 
