@@ -28,7 +28,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["CARRIED", "PROGRAM", "Damaged", "carried_variable", "main", "pack_project", "unpack"]
+__all__ = ["CARRIED", "PROGRAM", "DamagedError", "carried_variable", "main", "pack_project", "unpack"]
 
 CARRIED = "SUITECASE_CARRIED"
 FOLDER = ".suitecase"
@@ -39,7 +39,7 @@ ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 LOG_PIECE = 1 << 16
 
 
-class Damaged(Exception):
+class DamagedError(Exception):
     """What came back is not what was sent, or nothing came back."""
 
 
@@ -93,20 +93,20 @@ def unpack(log: str, mark: int, folder: Path, keep: Sequence[str] = ("config.jso
         keep: Files of the folder that stay as they are.
 
     Raises:
-        Damaged: The log doesn't have them, or not whole.
+        DamagedError: The log doesn't have them, or not whole.
     """
     start = log.rfind(f"\n{opening(mark)} ")
     if start < 0:
-        raise Damaged("its files did not come back")
-    said, sha256, packed = (log[start + 1 :].partition("\n")[0].split(" ") + ["", ""])[1:4]
+        raise DamagedError("its files did not come back")
+    said, sha256, packed = [*log[start + 1 :].partition("\n")[0].split(" "), "", ""][1:4]
     if said == "refused":
-        raise Damaged(base64.b64decode(sha256).decode("utf-8", "replace"))
+        raise DamagedError(base64.b64decode(sha256).decode("utf-8", "replace"))
     try:
         content = base64.b64decode(packed, validate=True)
     except ValueError:
         content = b""
     if hashlib.sha256(content).hexdigest() != sha256:
-        raise Damaged("its files came back damaged")
+        raise DamagedError("its files came back damaged")
     with tempfile.TemporaryDirectory(prefix=".carried-", dir=folder) as made:
         with tarfile.open(fileobj=io.BytesIO(content), mode="r:gz") as archive:
             archive.extractall(made, filter="data")

@@ -25,8 +25,8 @@ from typing import Any
 
 import experiment_runner
 from experiment_runner import Capacity, Ended, Event, Launch, Refused, Resources, Session, Started, Suite, SuiteError
-from suitecase.launchers.attempt import BEAT_S, LOOK_S, Fenced, Spec, batch_file, claim_exclusively, record_name
-from suitecase.launchers.carried import CARRIED, PROGRAM, Damaged, carried_variable, pack_project, unpack
+from suitecase.launchers.attempt import BEAT_S, LOOK_S, FencedError, Spec, batch_file, claim_exclusively, record_name
+from suitecase.launchers.carried import CARRIED, PROGRAM, DamagedError, carried_variable, pack_project, unpack
 from suitecase.launchers.following import (
     ATTEMPT_PROGRAM,
     Followed,
@@ -63,6 +63,9 @@ SILENT_S = 4 * BEAT_S
 
 STOP_MARGIN_S = 10.0
 """What an attempt may take beyond its grace period, before Ray is asked to end its job."""
+
+JOB_VARIABLE = "SUITECASE_RAY_JOB"
+"""By which an attempt knows its job; Ray tells it only to those that import it."""
 
 HERE_ONLY = re.compile(
     r"RAY_.*|SSH_.*|SLURM_.*|DBUS_.*|XDG_RUNTIME_DIR|DISPLAY|WAYLAND_DISPLAY|PWD|OLDPWD|SHLVL|_|HOSTNAME|TERM.*|"
@@ -197,8 +200,10 @@ class Ray:
 
     def start(self, launches: Sequence[Launch]) -> None:
         runner = Path(experiment_runner.__file__).resolve()
-        options = {"launcher": self.name, "job_variable": "SUITECASE_RAY_JOB", "runner": runner}
-        specs = [spec_of(launch, self.session, **options) for launch in launches]
+        specs = [
+            spec_of(launch, self.session, launcher=self.name, job_variable=JOB_VARIABLE, runner=runner)
+            for launch in launches
+        ]
         try:
             paths = write_specs(new_batch(self.session.run_dir), specs, [self.environment(each) for each in launches])
         except OSError as error:
@@ -278,7 +283,7 @@ class Ray:
     def job_variables(self, job: Job) -> dict[str, str]:
         """Its id, and Ray's seconds between TERM and KILL when somebody stops the job, 3 by default."""
         patience_s = int(self.session.grace_s + STOP_MARGIN_S)
-        return {"SUITECASE_RAY_JOB": job.id, "RAY_JOB_STOP_WAIT_TIME_S": str(patience_s)}
+        return {JOB_VARIABLE: job.id, "RAY_JOB_STOP_WAIT_TIME_S": str(patience_s)}
 
     def carried(self, job: Job) -> tuple[str, dict[str, Any]]:
         """The same for a job that does not: the code goes with it."""
@@ -387,7 +392,7 @@ class Ray:
         folder, number = job.launch.folder, job.launch.attempt
         try:
             unpack(text, job.mark, folder)
-        except Damaged as error:
+        except DamagedError as error:
             log_file = folder / f"attempt-{number}.log"
             if not log_file.exists():
                 log_file.write_text(text, encoding="utf-8", errors="surrogateescape")
@@ -429,7 +434,7 @@ class Ray:
         batch_file(job.followed.spec, "environment").unlink(missing_ok=True)
         try:
             claim_exclusively(launch.folder / record_name(launch.attempt), json.dumps(claim).encode())
-        except Fenced:
+        except FencedError:
             return False
         except OSError:
             pass  # a full disk: then the file `fenced` must do
