@@ -28,6 +28,8 @@ CONNECT_S = 5.0
 OVER = ("SUCCEEDED", "FAILED", "STOPPED")
 """States of a job that don't change any more: ray.job_submission.JobStatus."""
 
+SDK = "ray.dashboard.modules.dashboard_sdk"
+
 NEVER_BEGAN = ("", "PENDING")
 
 
@@ -94,12 +96,13 @@ class RayClient:
                 parent: Any = super()
                 return parent._do_request(*arguments, **{"timeout": (CONNECT_S, ANSWER_S), **options})
 
-        logging.getLogger("ray").setLevel(logging.WARNING)  # it tells of each upload
         self.failures = (requests.exceptions.RequestException, ConnectionError, OSError)
         try:
             self.client: Any = Client(url)
         except Exception as error:
             raise self.told(error) from None
+        for name in ("ray", SDK):
+            logging.getLogger(name).setLevel(logging.WARNING)  # it would tell of each upload
 
     def told(self, error: Exception) -> Exception:
         """An error of Ray's client as one of ours."""

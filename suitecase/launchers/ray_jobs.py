@@ -25,7 +25,7 @@ from typing import Any
 
 import experiment_runner
 from experiment_runner import Capacity, Ended, Event, Launch, Refused, Resources, Session, Started, Suite, SuiteError
-from suitecase.launchers.attempt import BEAT_S, LOOK_S, FencedError, Spec, batch_file, claim_exclusively, record_name
+from suitecase.launchers.attempt import ATTEMPTS, BEAT_S, LOOK_S, FencedError, Spec, batch_file, claim_exclusively, record_name
 from suitecase.launchers.carried import CARRIED, PROGRAM, DamagedError, carried_variable, pack_project, unpack
 from suitecase.launchers.following import (
     ATTEMPT_PROGRAM,
@@ -170,11 +170,14 @@ class Ray:
         if self.options.shared != "auto":
             return self.options.shared == "yes"
         with suppress(OSError):
-            return (self.session.run_dir / ".attempts" / "ray-shared").read_text() == "yes"
+            return (self.session.run_dir / ATTEMPTS / "ray-shared").read_text() == "yes"
         return None
 
     def close(self) -> None:
         self.talk.close()
+        if not self.jobs:
+            with suppress(OSError):
+                (self.session.run_dir / ATTEMPTS / "project.zip").unlink(missing_ok=True)
 
     def stop(self) -> None:
         """Jobs of a cluster can't be halted: Ctrl-Z halts the runner alone."""
@@ -260,7 +263,7 @@ class Ray:
 
     def ask_for_sharing(self) -> None:
         """Have a small job look for a file of ours."""
-        probe = self.session.run_dir / ".attempts" / "ray-probe"
+        probe = self.session.run_dir / ATTEMPTS / "ray-probe"
         probe.touch()
         entrypoint = f"if test -e {shlex.quote(str(probe))}; then exit 0; else exit 1; fi"
         self.probe = self.job_id(min(self.jobs)) + "-probe"
@@ -272,7 +275,7 @@ class Ray:
         if state is None or state.status not in OVER:
             return
         self.shared = state.status == "SUCCEEDED"
-        (self.session.run_dir / ".attempts" / "ray-shared").write_text("yes" if self.shared else "no")
+        (self.session.run_dir / ATTEMPTS / "ray-shared").write_text("yes" if self.shared else "no")
         self.submit_waiting()
 
     def local(self, job: Job) -> tuple[str, dict[str, Any]]:
@@ -290,13 +293,14 @@ class Ray:
         job.carried = True
         batch_file(job.followed.spec, "carried").touch()
         spec = Spec.read(job.followed.spec)
-        package = self.session.run_dir / ".attempts" / "project.zip"
+        package = self.session.run_dir / ATTEMPTS / "project.zip"
         if not package.exists():
             pack_project(self.session.root, Path(spec.runner), package)
         # Who may see jobs may see these: the shell's own variables stay here.
         shell = {name for name, value in os.environ.items() if self.session.environment.get(name) == value}
         environment = {name: value for name, value in self.environment(job.launch).items() if name not in shell}
         variable = carried_variable(asdict(spec), environment, job.launch.folder, int(self.options.copy_limit_mb * 1e6))
+        batch_file(job.followed.spec, "environment").unlink(missing_ok=True)
         env_vars = {**self.job_variables(job), CARRIED: variable}
         command = shlex.join([self.options.python or "python", "-I", "-S", PROGRAM])
         return f"exec {command}", {"working_dir": str(package), "env_vars": env_vars}
