@@ -2355,8 +2355,8 @@ a callable that takes the launcher's options as keywords, all of them text, and 
 
 LACKING = {
     "debug": ("--debug", "a case can't have the terminal"),
-    "isolate": ("isolate", "it can't give a case a PID namespace of its own"),
-    "nice": ("nice", "it can't lower a case's priority"),
+    "isolate": ("--isolate", "it can't give a case a PID namespace of its own"),
+    "nice": ("--nice", "it can't lower a case's priority"),
     "gpu_fractions": ("a fraction of a GPU", "cases can't share one"),
 }
 """What a launcher may not be able to do: what asks for it, and what to say. "pause" (Ctrl-Z) goes without."""

@@ -1,0 +1,92 @@
+"""Launchers are found by name, checked before anything starts, recorded, and all do the same."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from conftest import Project
+
+from suitecase.launchers.conformance import Conformance
+
+
+class TestLocal(Conformance):
+    """The launcher that is the default."""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--launcher", "lokal"], ["no launcher is named 'lokal'", "local"]),
+        (["--launcher-option", "x=1"], ["launcher 'local' has no options", "x"]),
+        (["--launcher-option", "x"], ["--launcher-option x: write it KEY=VALUE."]),
+        (["--launcher-option", "x=1", "--launcher-option", "x=2"], ["--launcher-option x is given twice."]),
+    ],
+)
+def test_a_launcher_that_is_not_there_is_told(project: Project, arguments: list[str], told: list[str]) -> None:
+    done = project.run(*arguments)
+    assert done.code == 2
+    assert all(part in done.stderr for part in told), done.stderr
+    assert not (project.root / "results").exists()
+
+
+THIRD_PARTY = """
+from experiment_runner import Local, SuiteError
+
+class Mine(Local):
+    name = "mine"
+    outlives_runner = False
+    lacks = frozenset({"nice", "debug"})
+
+    def __init__(self, queue="long"):
+        self.queue = queue
+
+    def problems(self):
+        return [] if self.queue != "none" else ["queue 'none' takes nothing: use long."]
+
+    def describe(self):
+        return {"queue": self.queue}
+
+    def preview(self, session, needs):
+        return f"would ask queue {self.queue} for {len(needs)} cases of {session.experiment}"
+"""
+
+
+def test_a_suite_may_bring_its_own(project: Project) -> None:
+    """What it can't do is refused, what it describes is recorded, and a dry run shows what it would do."""
+    project.suite({"a": "print('hello')", "b": ""}, before=THIRD_PARTY, more="launcher=Mine('short')")
+    dry = project.run("--dry-run")
+    assert "would ask queue short for 2 cases of exp" in dry.lines
+    done = project.run()
+    assert done.code == 0, done.stderr
+    run = json.loads((project.run_dir / "run.json").read_text())
+    assert run["launcher"] == {"name": "mine", "outlives_runner": False, "options": {"queue": "short"}}
+    assert (project.run_dir / "a" / "attempt-1.log").read_text() == "hello\n"
+
+    for arguments, told in (
+        (["--nice", "5"], "'mine' has no room for --nice"),
+        (["--debug", "a"], "no room for --debug"),
+    ):
+        refused = project.run(*arguments)
+        assert refused.code == 2
+        assert told in refused.stderr
+
+
+def test_what_keeps_a_launcher_from_working_is_told_with_all_else(project: Project) -> None:
+    more = "launcher=Mine('none'), tags=['t'], policy=ExecutionPolicy(grace_s=-1)"
+    before = THIRD_PARTY + "from experiment_runner import ExecutionPolicy"
+    project.suite({"a": ""}, before=before, more=more)
+    done = project.run()
+    assert done.code == 2
+    assert "queue 'none' takes nothing" in done.stderr
+    assert "grace_s" in done.stderr
+
+
+def test_a_launcher_is_recorded_and_used_again(project: Project) -> None:
+    """A resume takes what the run used, whatever the suite's default is by now; `--launcher` is stronger."""
+    project.suite({"a": "sys.exit(1)"}, before=THIRD_PARTY, more="launcher=Mine('short')")
+    assert project.run("--launcher", "local").code == 1
+    assert project.run("--resume", "latest").code == 1
+    assert project.run("--resume", "latest", "--launcher", "mine").code == 1
+    used = [event["launcher"]["name"] for event in project.events("run_resumed")]
+    assert used == ["local", "mine"]
