@@ -1,0 +1,43 @@
+"""A Ray cluster of this machine: a head without CPUs, and nodes that come and go at a word on standard input.
+
+    head DASHBOARD_PORT | add | remove | lose-head | end
+
+Each is answered by a line. When standard input ends, so does all of it.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from ray.cluster_utils import Cluster
+
+STORE_BYTES = 80 << 20  # the least that Ray takes is 75 MiB
+
+
+def main() -> None:
+    cluster: Any = None
+    nodes: list[Any] = []
+    for line in sys.stdin:
+        word, *numbers = line.split()
+        if word == "end":
+            break
+        if word == "head":
+            head = {
+                "num_cpus": 0, "include_dashboard": True, "dashboard_port": int(numbers[0]),
+                "dashboard_host": "127.0.0.1", "node_ip_address": "127.0.0.1", "object_store_memory": STORE_BYTES,
+            }  # fmt: skip
+            cluster = Cluster(initialize_head=True, head_node_args=head)
+        elif word == "add":
+            nodes.append(cluster.add_node(num_cpus=4, object_store_memory=STORE_BYTES))
+        elif word == "remove":
+            cluster.remove_node(nodes.pop(), allow_graceful=False)
+        elif word == "lose-head":
+            cluster.head_node.kill_all_processes(check_alive=False, allow_graceful=False)
+        print("done", word, flush=True)
+    if cluster is not None:
+        cluster.shutdown()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,218 @@
+"""The launcher `ray` on a real cluster: a head and nodes of this machine, in a network namespace of their own."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+from conftest import Project, wait_for
+
+from suitecase.launchers.conformance import Conformance
+from suitecase.rundir import read_run
+
+pytestmark = pytest.mark.clusters
+
+CLONE_NEWNET = 0x40000000  # linux/sched.h
+PORT = 8265
+TOKEN = secrets.token_hex(16)
+URL = f"http://127.0.0.1:{PORT}"
+RAY = ("--launcher", "ray", "--launcher-option", f"address={URL}")
+SHARED = (*RAY, "--launcher-option", "shared=yes")
+ALONE = (*RAY, "--launcher-option", "shared=no", "--launcher-option", f"python={sys.executable}")
+
+if importlib.util.find_spec("ray") is None:
+    pytest.skip("Ray isn't installed: pip install 'suitecase[ray]'", allow_module_level=True)
+if not sys.platform.startswith("linux") or os.geteuid() != 0:
+    pytest.skip("a network namespace needs root on Linux: Ray listens on every address", allow_module_level=True)
+
+
+@dataclass
+class Cluster:
+    """A cluster that heeds words."""
+
+    process: subprocess.Popen[str]
+
+    def do(self, *words: object) -> None:
+        """Have something done, and wait until it is."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(" ".join(map(str, words)) + "\n")
+        self.process.stdin.flush()
+        while (line := self.process.stdout.readline()) and not line.startswith(f"done {words[0]}"):
+            pass
+        assert line, f"the cluster ended instead of: {words[0]}"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def namespace() -> Iterator[None]:
+    """This process, and all that it starts, in a network namespace with nothing but a loopback device."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    before = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    if libc.unshare(CLONE_NEWNET) != 0:
+        pytest.skip(f"no network namespace: {os.strerror(ctypes.get_errno())}")
+    try:
+        subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+        yield
+        end_all_here()
+    finally:
+        libc.setns(before, CLONE_NEWNET)
+        os.close(before)
+
+
+def end_all_here() -> None:
+    """Kill every other process of this network namespace: nothing of a cluster may be left."""
+    here = os.readlink("/proc/thread-self/ns/net")
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if int(folder.name) != os.getpid() and os.readlink(folder / "ns" / "net") == here:
+                os.kill(int(folder.name), signal.SIGKILL)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster(namespace: None) -> Iterator[Cluster]:
+    """A head, and a node with 4 CPUs, that let in who has the token."""
+    with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as home:  # short: sockets lie in it
+        variables = {
+            "HOME": home, "RAY_TMPDIR": home, "RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN": TOKEN, "RAY_gcs_rpc_server_reconnect_timeout_s": "5",
+        }  # fmt: skip
+        with pytest.MonkeyPatch.context() as patch:
+            for name in [name for name in os.environ if name.startswith("RAY_")]:
+                patch.delenv(name)
+            for name, value in variables.items():
+                patch.setenv(name, value)
+            with open(Path(home) / "cluster.log", "w") as log:
+                process = subprocess.Popen(
+                    [sys.executable, str(Path(__file__).with_name("ray_cluster.py"))],
+                    stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True,
+                )  # fmt: skip
+            made = Cluster(process)
+            made.do("head", PORT)
+            made.do("add")
+            yield made
+            process.communicate("end\n", timeout=60)
+
+
+class TestRay(Conformance):
+    """With a run directory that the cluster sees."""
+
+    arguments: ClassVar = SHARED
+    patience_s: ClassVar = 240.0
+
+
+def test_whether_folders_are_shared_is_found_out(project: Project) -> None:
+    done = project.run(*RAY)
+    assert (done.code, done.stderr) == (0, "")
+    assert (project.run_dir / ".attempts" / "ray-shared").read_text() == "yes"
+    assert (project.run_dir / "a" / "attempt-1.log").read_text() == "hello\n"
+
+
+def test_nobody_gets_in_without_the_token(project: Project) -> None:
+    """And nothing that is recorded has it."""
+    done = project.run(*SHARED, env={"RAY_AUTH_TOKEN": "another"})
+    assert done.code == 2
+    assert f"{URL} lets nobody in" in done.stderr
+    assert not (project.root / "results").exists()
+    assert project.run(*SHARED).code == 0
+    assert not [path for path in project.root.rglob("*") if path.is_file() and TOKEN.encode() in path.read_bytes()]
+
+
+FILES = "(folder / 'deep').mkdir(); (folder / 'deep' / 'x').write_bytes(b'x' * 10**6); print('said', os.getcwd())"
+
+
+def test_files_come_back_without_a_shared_folder(project: Project) -> None:
+    """The code of the tree goes there, what a case wrote comes back, whole; more than the limit is told."""
+    big = "(folder / 'big').write_bytes(os.urandom(3 * 10**6))"
+    codes = {"files": FILES, "fails": "import fresh; sys.exit(fresh.VALUE)", "big": big}
+    project.suite(codes, more="env={'KEY': 'value-of-key'}")
+    project.git("add", ".")
+    project.git("commit", "-q", "-m", "Suite")
+    project.write("fresh.py", "VALUE = 5  # not committed\n")
+    done = project.run(*ALONE, "--launcher-option", "copy_limit_mb=2")
+    assert done.code == 1
+    run = read_run(project.run_dir)
+    assert dict(run.statuses) == {"files": "succeeded", "fails": "failed", "big": "failed"}
+    assert (project.run_dir / "files" / "deep" / "x").read_bytes() == b"x" * 10**6
+    log = (project.run_dir / "files" / "attempt-1.log").read_text()
+    assert log.startswith("said ")
+    assert str(project.root) not in log
+    assert run.cases["fails"].last.exit_code == 5  # pyright: ignore[reportOptionalMemberAccess]
+    assert "copy_limit_mb is 2" in run.cases["big"].cause
+    config = (project.run_dir / "files" / "config.json").read_text()
+    assert str(project.run_dir) in config
+    left = [path for path in project.root.rglob("*") if path.is_file() and b"value-of-key" in path.read_bytes()]
+    assert left == [project.root / "suite.py"]
+
+
+def test_what_stays_pending_is_given_up(project: Project) -> None:
+    """There is no GPU here: the job is withdrawn after the start timeout, and the run goes on."""
+    project.suite(
+        "[ExperimentCase('a', Config(do='1')), ExperimentCase('never', Config(do='1'), resources=Resources(gpus=1))]",
+        before="from experiment_runner import Resources",
+    )
+    done = project.run(*SHARED, "--launcher-option", "start_timeout_s=8")
+    assert done.code == 1
+    run = read_run(project.run_dir)
+    assert dict(run.statuses) == {"a": "succeeded", "never": "failed"}
+    assert "PENDING for 8 s" in run.cases["never"].cause
+
+
+def test_a_lost_node_is_told_and_retried(project: Project, cluster: Cluster) -> None:
+    """The attempt on it is lost, by name; the next one runs on the node that came instead."""
+    wait = "print(1); time.sleep(0 if os.environ['SUITECASE_ATTEMPT'] == '2' else 600)"
+    project.suite({"a": wait}, before="from experiment_runner import ExecutionPolicy",
+                  more="policy=ExecutionPolicy(max_attempts=2, retry_on=('lost',))")  # fmt: skip
+    runner = project.start(*SHARED)
+    project.wait_for_started("a")
+    cluster.do("remove")
+    cluster.do("add")
+    done = project.finish(runner)
+    assert done.code == 0, done.stderr
+    (scheduled,) = project.events("retry_scheduled")
+    assert "nobody saw its end" in scheduled["cause"]
+    assert [event["status"] for event in project.events("attempt_ended")] == ["failed", "succeeded"]
+
+
+def test_a_lost_head_is_told_and_a_resume_completes(project: Project, cluster: Cluster) -> None:
+    """Attempts that give no sign of life any more are lost; with another head the run is brought to its end."""
+    project.suite({"a": "print(1, flush=True); time.sleep(0 if (folder / 'go').exists() else 600)"})
+    runner = project.start(*SHARED, "--launcher-option", "lost_after_s=5")
+    project.wait_for_started("a")
+    cluster.do("lose-head")
+    done = project.finish(runner)
+    assert done.code == 1
+    case = read_run(project.run_dir).cases["a"]
+    assert "has not answered for" in case.cause
+    assert f"Ray at {URL} doesn't answer" in done.stderr
+    refused = project.run("--resume", "latest")
+    assert refused.code == 2
+    assert f"no Ray dashboard answers at {URL}" in refused.stderr
+    (project.run_dir / "a" / "go").touch()
+    wait_for(lambda: not attempt_programs(project.run_dir), "the end of the lost attempt")
+    cluster.do("head", PORT)
+    cluster.do("add")
+    again = project.run("--resume", "latest")
+    assert again.code == 0, again.stderr
+    assert [attempt.status for attempt in read_run(project.run_dir).cases["a"].attempts] == ["failed", "succeeded"]
+
+
+def attempt_programs(run_dir: Path) -> list[int]:
+    """Processes that run an attempt of a run."""
+    found: list[int] = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if os.fsencode(run_dir / ".attempts") in (folder / "cmdline").read_bytes():
+                found.append(int(folder.name))
+    return found
