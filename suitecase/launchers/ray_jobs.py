@@ -25,7 +25,16 @@ from typing import Any
 
 import experiment_runner
 from experiment_runner import Capacity, Ended, Event, Launch, Refused, Resources, Session, Started, Suite, SuiteError
-from suitecase.launchers.attempt import ATTEMPTS, BEAT_S, LOOK_S, FencedError, Spec, batch_file, claim_exclusively, record_name
+from suitecase.launchers.attempt import (
+    ATTEMPTS,
+    BEAT_S,
+    LOOK_S,
+    FencedError,
+    Spec,
+    batch_file,
+    claim_exclusively,
+    record_name,
+)
 from suitecase.launchers.carried import CARRIED, PROGRAM, DamagedError, carried_variable, pack_project, unpack
 from suitecase.launchers.following import (
     ATTEMPT_PROGRAM,
@@ -359,8 +368,9 @@ class Ray:
             return self.over(job, state)
         if state is None and job.id not in self.talk.accepted and job.submitted and not self.talk.asked(job.id):
             return self.unknown(job, unreachable_s)
-        if unreachable_s > self.options.lost_after_s and job.silent_s() > SILENT_S:
-            return self.lost(job, f"Ray at {self.options.url} has not answered for {unreachable_s:.0f} s, nor it")
+        silent = not job.followed.started or job.silent_s() > SILENT_S
+        if unreachable_s > self.options.lost_after_s and silent:
+            return self.lost(job, f"Ray at {self.options.url} has not answered for {unreachable_s:.0f} s, nor has it")
         waits = state is None or state.status in NEVER_BEGAN
         limit_s = self.options.start_timeout_s
         if waits and limit_s and not job.followed.started and time.monotonic() - self.idle_since > limit_s:
@@ -382,14 +392,16 @@ class Ray:
         job.over_at = job.over_at or time.monotonic()
         if not (job.carried or job.killed) and time.monotonic() - job.over_at < SETTLE_S:
             return []
-        said = state.message.strip().splitlines()[-1] if state.message.strip() else state.status
+        said = (state.message.strip().splitlines() or ["nothing"])[0]
         if job.followed.started:
             missing = f": {job.fetched}" if job.carried and job.fetched else ""
             return self.lost(
                 job, f"its job is over ({state.status}), and nobody saw its end{missing}; Ray says: {said}"
             )
         printed = [line for line in (job.fetched or "").splitlines() if line.startswith("suitecase: ")]
-        return self.never_began(job, f"its job is over ({state.status}): {(printed or [said])[-1]}")
+        if printed:
+            return self.never_began(job, f"its job is over ({state.status}): {printed[-1]}")
+        return self.lost(job, f"its job is over ({state.status}) and never began; Ray says: {said}")
 
     def bring_back(self, job: Job, text: str) -> str:
         """Put the files of a case where they belong; why they aren't there, or the empty text."""
@@ -412,17 +424,17 @@ class Ray:
         return self.lost(job, "Ray knows nothing of its job any more, and it gives no sign of life")
 
     def lost(self, job: Job, cause: str) -> list[Event]:
-        """Give an attempt up that has begun, or may have."""
-        if not job.followed.started:
-            return self.never_began(job, cause)
+        """Give an attempt up that something befell."""
+        if not job.followed.started and not self.fence(job, cause):
+            return []  # it has just begun
         self.forget(job)
         self.talk.stop(job.id)
         return [job.followed.give_up("lost", cause)]
 
     def never_began(self, job: Job, cause: str) -> list[Event]:
-        """Give an attempt up that has not begun, so that it never will."""
+        """Give an attempt up that can't begin, so that it never will."""
         if not self.fence(job, cause):
-            return []  # it has just begun
+            return []
         self.forget(job)
         self.talk.stop(job.id)
         return [Refused(job.mark, cause=cause)]

@@ -49,6 +49,7 @@ class Talk:
         self.states: Mapping[str, JobState] = {}
         self.accepted: set[str] = set()
         self.errands: deque[Errand] = deque()
+        self.withdrawn: set[str] = set()
         self.refused: deque[tuple[str, str]] = deque()
         self.logs: dict[str, str] = {}
         self.working_dirs: dict[str, str] = {}
@@ -65,6 +66,8 @@ class Talk:
         self.add(Errand("submit", job_id, entrypoint, options))
 
     def stop(self, job_id: str) -> None:
+        """Have a job ended; one that was not submitted yet never will be."""
+        self.withdrawn.add(job_id)
         self.add(Errand("stop", job_id))
 
     def fetch(self, job_id: str) -> None:
@@ -149,6 +152,8 @@ class Talk:
         return done
 
     def do(self, errand: Errand) -> None:
+        if errand.do == "submit" and errand.job_id in self.withdrawn:
+            return
         if errand.do == "stop":
             self.client.stop(errand.job_id)
         elif errand.do == "fetch":

@@ -14,6 +14,8 @@ from ray.cluster_utils import Cluster
 
 STORE_BYTES = 80 << 20  # the least that Ray takes is 75 MiB
 
+PATIENCE_S = 240
+
 
 def main() -> None:
     cluster: Any = None
@@ -29,7 +31,8 @@ def main() -> None:
             }  # fmt: skip
             cluster = Cluster(initialize_head=True, head_node_args=head)
         elif word == "add":
-            nodes.append(cluster.add_node(num_cpus=4, object_store_memory=STORE_BYTES))
+            nodes.append(cluster.add_node(wait=False, num_cpus=4, object_store_memory=STORE_BYTES))
+            cluster.wait_for_nodes(timeout=PATIENCE_S)
         elif word == "remove":
             cluster.remove_node(nodes.pop(), allow_graceful=False)
         elif word == "lose-head":

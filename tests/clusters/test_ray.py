@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
-from conftest import Project, wait_for
+from conftest import Project
 
 from suitecase.launchers.conformance import Conformance
 from suitecase.rundir import read_run
@@ -43,6 +43,16 @@ class Cluster:
     """A cluster that heeds words."""
 
     process: subprocess.Popen[str]
+    log: Path
+
+    @classmethod
+    def start(cls, log: Path) -> Cluster:
+        with log.open("w") as said:
+            process = subprocess.Popen(
+                [sys.executable, str(Path(__file__).with_name("ray_cluster.py"))],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said, text=True,
+            )  # fmt: skip
+        return cls(process, log)
 
     def do(self, *words: object) -> None:
         """Have something done, and wait until it is."""
@@ -52,7 +62,15 @@ class Cluster:
         self.process.stdin.flush()
         while (line := self.process.stdout.readline()) and not line.startswith(f"done {words[0]}"):
             pass
-        assert line, f"the cluster ended instead of: {words[0]}"
+        assert line, f"the cluster ended instead of: {words[0]}\n{self.log.read_text()[-3000:]}"
+
+    def close(self) -> None:
+        """End it; what doesn't end is ended with its namespace."""
+        try:
+            self.process.communicate("end\n" if self.process.poll() is None else None, timeout=60)
+        except (subprocess.TimeoutExpired, BrokenPipeError):
+            self.process.kill()
+            self.process.communicate()
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -86,23 +104,20 @@ def cluster(namespace: None) -> Iterator[Cluster]:
     with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as home:  # short: sockets lie in it
         variables = {
             "HOME": home, "RAY_TMPDIR": home, "RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "token",
-            "RAY_AUTH_TOKEN": TOKEN, "RAY_gcs_rpc_server_reconnect_timeout_s": "5",
+            "RAY_AUTH_TOKEN": TOKEN,
         }  # fmt: skip
         with pytest.MonkeyPatch.context() as patch:
             for name in [name for name in os.environ if name.startswith("RAY_")]:
                 patch.delenv(name)
             for name, value in variables.items():
                 patch.setenv(name, value)
-            with open(Path(home) / "cluster.log", "w") as log:
-                process = subprocess.Popen(
-                    [sys.executable, str(Path(__file__).with_name("ray_cluster.py"))],
-                    stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True,
-                )  # fmt: skip
-            made = Cluster(process)
-            made.do("head", PORT)
-            made.do("add")
-            yield made
-            process.communicate("end\n", timeout=60)
+            made = Cluster.start(Path(home) / "cluster.log")
+            try:
+                made.do("head", PORT)
+                made.do("add")
+                yield made
+            finally:
+                made.close()
 
 
 class TestRay(Conformance):
@@ -171,48 +186,38 @@ def test_what_stays_pending_is_given_up(project: Project) -> None:
 
 def test_a_lost_node_is_told_and_retried(project: Project, cluster: Cluster) -> None:
     """The attempt on it is lost, by name; the next one runs on the node that came instead."""
-    wait = "print(1); time.sleep(0 if os.environ['SUITECASE_ATTEMPT'] == '2' else 600)"
+    wait = "print(1); time.sleep(0 if os.environ['SUITECASE_ATTEMPT'] > '1' else 600)"
     project.suite({"a": wait}, before="from experiment_runner import ExecutionPolicy",
-                  more="policy=ExecutionPolicy(max_attempts=2, retry_on=('lost',))")  # fmt: skip
+                  more="policy=ExecutionPolicy(max_attempts=9, retry_on=('lost',))")  # fmt: skip
     runner = project.start(*SHARED)
     project.wait_for_started("a")
     cluster.do("remove")
     cluster.do("add")
     done = project.finish(runner)
     assert done.code == 0, done.stderr
-    (scheduled,) = project.events("retry_scheduled")
-    assert "nobody saw its end" in scheduled["cause"]
-    assert [event["status"] for event in project.events("attempt_ended")] == ["failed", "succeeded"]
+    assert "nobody saw its end" in project.events("retry_scheduled")[0]["cause"]
+    # Ray may give the next job to the node that is gone: that is a loss as well, and retried.
+    assert [event["status"] for event in project.events("attempt_ended")][-1] == "succeeded"
 
 
 def test_a_lost_head_is_told_and_a_resume_completes(project: Project, cluster: Cluster) -> None:
-    """Attempts that give no sign of life any more are lost; with another head the run is brought to its end."""
-    project.suite({"a": "print(1, flush=True); time.sleep(0 if (folder / 'go').exists() else 600)"})
-    runner = project.start(*SHARED, "--launcher-option", "lost_after_s=5")
+    """What runs is followed by its files to its end; what can't be submitted fails, and a resume brings it to its end."""
+    wait = "while not (folder / 'go').exists(): time.sleep(0.05)"
+    project.suite({"a": wait, "b": "print(1)"})
+    runner = project.start(*SHARED, "--launcher-option", "lost_after_s=5", "-p", "1")
     project.wait_for_started("a")
     cluster.do("lose-head")
+    (project.run_dir / "a" / "go").touch()
     done = project.finish(runner)
     assert done.code == 1
-    case = read_run(project.run_dir).cases["a"]
-    assert "has not answered for" in case.cause
-    assert f"Ray at {URL} doesn't answer" in done.stderr
+    run = read_run(project.run_dir)
+    assert dict(run.statuses) == {"a": "succeeded", "b": "failed"}
+    assert f"Ray at {URL} has not answered for" in run.cases["b"].cause
     refused = project.run("--resume", "latest")
     assert refused.code == 2
     assert f"no Ray dashboard answers at {URL}" in refused.stderr
-    (project.run_dir / "a" / "go").touch()
-    wait_for(lambda: not attempt_programs(project.run_dir), "the end of the lost attempt")
     cluster.do("head", PORT)
     cluster.do("add")
     again = project.run("--resume", "latest")
     assert again.code == 0, again.stderr
-    assert [attempt.status for attempt in read_run(project.run_dir).cases["a"].attempts] == ["failed", "succeeded"]
-
-
-def attempt_programs(run_dir: Path) -> list[int]:
-    """Processes that run an attempt of a run."""
-    found: list[int] = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            if os.fsencode(run_dir / ".attempts") in (folder / "cmdline").read_bytes():
-                found.append(int(folder.name))
-    return found
+    assert dict(read_run(project.run_dir).statuses) == {"a": "succeeded", "b": "succeeded"}
