@@ -370,7 +370,8 @@ class Ray:
             return self.unknown(job, unreachable_s)
         silent = not job.followed.started or job.silent_s() > SILENT_S
         if unreachable_s > self.options.lost_after_s and silent:
-            return self.lost(job, f"Ray at {self.options.url} has not answered for {unreachable_s:.0f} s, nor has it")
+            nor = ", and it gave no sign of life" * job.followed.started
+            return self.lost(job, f"Ray at {self.options.url} has not answered for {unreachable_s:.0f} s{nor}")
         waits = state is None or state.status in NEVER_BEGAN
         limit_s = self.options.start_timeout_s
         if waits and limit_s and not job.followed.started and time.monotonic() - self.idle_since > limit_s:
