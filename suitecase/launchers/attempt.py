@@ -12,9 +12,8 @@ its log tells, and not here.
     who asks                                what becomes of the case
     a file `cancel` (of the run, the case)  asked to end, killed after its grace: cancelled
     its own `timeout_s`                     the same: timed_out
+    a file `INDEX.asked`, of the launcher   the same; with the word KILL in it, killed now: cancelled
     TERM, INT or HUP, of the scheduler      the same: timed_out near the scheduler's limit of time, else preempted
-    USR1                                    killed now
-    a file `INDEX.cancel`                   asked to end, killed after its grace: as the runner calls it
     a file `INDEX.fenced`                   killed now, and nothing is written: the runner has given it up
 """
 
@@ -136,7 +135,7 @@ class Spec:
 
 
 class FencedError(Exception):
-    """Another incarnation of this attempt, before a requeue, has claimed it; it may still be running."""
+    """The attempt is not this process's to run: the runner gave it up, or a copy before a requeue has claimed it."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -147,6 +146,8 @@ def main(arguments: Sequence[str]) -> int:
         return complain("needs one argument: the spec of an attempt", 2)
     try:
         spec = Spec.read(path)
+        if batch_file(path, "fenced").exists():
+            raise FencedError(f"{path}: the runner has given this attempt up")
         runner = load_runner(spec.runner)
         attempt = Claimed(spec, path, runner)
     except FencedError as error:
@@ -177,35 +178,41 @@ class Requests:
     """What others ask this attempt to do, by signals and by files.
 
     Attributes:
-        cancelled: There is a file `cancel`.
+        cancelled: Why it is to end as cancelled, in words; None if nobody asked for that.
+        killed: Whether it must end now.
+        fenced: Whether the runner has given it up, so that it must leave no trace.
         told: The signal by which the scheduler asked it to end; 0 if it didn't.
-        killed: It must end now.
-        fenced: The runner has given it up, so that it must leave no trace.
         wakeup: Readable when something was asked.
     """
 
     def __init__(self) -> None:
-        self.cancelled = self.killed = self.fenced = False
+        self.cancelled: str | None = None
+        self.killed = self.fenced = False
         self.told = 0
         self.wakeup, self.writer = os.pipe()
         os.set_blocking(self.wakeup, False)
         os.set_blocking(self.writer, False)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self.receive)
         signal.set_wakeup_fd(self.writer, warn_on_full_buffer=False)
 
     def receive(self, number: int, _frame: FrameType | None) -> None:
-        if number == signal.SIGUSR1:
-            self.killed = True
-        else:
-            self.told = self.told or number
+        self.told = self.told or number
 
-    def look(self, cancels: Sequence[Path], fence: Path) -> None:
-        """See whether a file asks for something; from the thread that talks to the shared file system."""
-        before = (self.cancelled, self.fenced)
-        self.cancelled = self.cancelled or any(path.exists() for path in cancels)
-        self.fenced = self.fenced or fence.exists()
-        if before != (self.cancelled, self.fenced):
+    def look(self, spec: Path, folder: Path) -> None:
+        """See whether a file asks for something, of those beside the spec, in the case's folder and in the run's."""
+        before = (self.cancelled, self.killed, self.fenced)
+        run_dir = spec.parent.parent.parent
+        for parent in (spec.parent, folder, run_dir):
+            # Opened, a folder is asked for at its server: else NFS may remember for a minute that a file isn't there.
+            os.close(os.open(parent, os.O_RDONLY | os.O_CLOEXEC))
+        self.fenced = self.fenced or batch_file(spec, "fenced").exists()
+        if (folder / "cancel").exists() or (run_dir / "cancel").exists():
+            self.cancelled = "its `cancel` file"
+        with suppress(FileNotFoundError):
+            self.killed = batch_file(spec, "asked").read_text() == "KILL" or self.killed
+            self.cancelled = self.cancelled or ""
+        if before != (self.cancelled, self.killed, self.fenced):
             with suppress(OSError):
                 os.write(self.writer, b"\0")
 
@@ -214,11 +221,11 @@ class Requests:
 class Ending:
     """Why an attempt is being ended, if it isn't by itself."""
 
+    begun: bool = False
+    killed: bool = False
     status: str = ""
     fault: str = ""
     cause: str = ""
-    killed: bool = False
-    begun: bool = False
 
 
 @dataclass
@@ -258,7 +265,11 @@ class Claimed:
             if self.spec.scratch is not None:
                 scratch = tempfile.mkdtemp(prefix="suitecase-", dir=os.path.expandvars(self.spec.scratch))
                 environment |= {"SUITECASE_SCRATCH": scratch, "TMPDIR": scratch}
-            end = self.supervise(requests, environment)
+            requests.look(self.path, self.folder)
+            if requests.cancelled is None:
+                end = self.supervise(requests, environment)
+            else:  # while it waited
+                end = {"exit_code": None, "status": "cancelled", "fault": "", "cause": requests.cancelled}
         except (OSError, self.runner.SuiteError) as error:
             end = {"refused": True, "exit_code": None, "status": "", "fault": "", "cause": str(error)}
         if scratch is not None:
@@ -271,14 +282,12 @@ class Claimed:
 
     def watch(self, requests: Requests) -> None:
         """Beat, and look for files that ask for something. A thread: a shared file system may hang for minutes."""
-        alive, fence = batch_file(self.path, "alive"), batch_file(self.path, "fenced")
-        cancels = (self.run_dir / "cancel", self.folder / "cancel", batch_file(self.path, "cancel"))
         next_beat = 0.0
         while True:
             with suppress(OSError):
-                requests.look(cancels, fence)
+                requests.look(self.path, self.folder)
                 if time.monotonic() >= next_beat:
-                    os.utime(alive)
+                    os.utime(batch_file(self.path, "alive"))
                     next_beat = time.monotonic() + BEAT_S
             time.sleep(LOOK_S)
 
@@ -339,20 +348,23 @@ class Claimed:
         """End the case if somebody asked for it or its time is over; the first reason counts."""
         spec, ending = self.spec, self.ending
         elapsed_s = time.monotonic() - self.started
+        if requests.told and not ending.begun:
+            with suppress(OSError):
+                requests.look(self.path, self.folder)  # the launcher's own signal has a file as well
         if not ending.begun:
-            if requests.cancelled:
-                ending.status, ending.cause = "cancelled", "its `cancel` file"
+            ending.begun = True
+            if requests.cancelled is not None:
+                ending.status, ending.cause = "cancelled", requests.cancelled
             elif spec.timeout_s is not None and elapsed_s >= spec.timeout_s:
                 ending.status, ending.cause = "timed_out", f"took longer than {spec.timeout_s:g} s"
             elif requests.told:
                 self.explain(requests.told, elapsed_s)
-            if ending.cause:
-                ending.begun = True
+            else:
+                ending.begun = False
+            if ending.begun and not requests.killed:
                 local.end(spec.mark, spec.first_signal, spec.grace_s)
         if (requests.killed or requests.fenced) and not ending.killed:
-            ending.begun = ending.killed = True
-            ending.status = ending.status or ("cancelled" if not ending.fault else "")
-            ending.cause = ending.cause or "killed as the launcher asked"
+            ending.killed = True
             local.end(spec.mark, signal.SIGKILL, 0)
 
     def explain(self, number: int, elapsed_s: float) -> None:
