@@ -65,7 +65,7 @@ import traceback
 import unicodedata
 import zipfile
 import zlib
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
@@ -1848,6 +1848,7 @@ class Journal:
     line is noticed. A journal that was begun without goes on without.
 
     Attributes:
+        events, of_case: Every event so far, without the files that cases left; and those of each case, by variant.
         note: What a person should know about how the run is owned.
 
     Raises:
@@ -1868,7 +1869,10 @@ class Journal:
             written = known or read_journal(path)
             if written.events if known is None else written.stamp != stamp_of(os.fstat(self.descriptor)):
                 raise SuiteError([f"{path.parent} was changed by another runner just now: try again."], EXIT_LOCKED)
-            self.events = list(written.events)
+            self.events: list[Mapping[str, Any]] = []
+            self.of_case: defaultdict[str, list[Mapping[str, Any]]] = defaultdict(list)
+            for event in written.events:
+                self.remember(event)
             self.end = self.committed = End(written.length, written.checksum, len(written.events))
             with naming(path):
                 # The next line must not be glued to one that a crash left unfinished.
@@ -1903,10 +1907,16 @@ class Journal:
             self.cut_back(self.end, error)
             raise
         # What a case wrote is only for readers; a long run must not hold it in memory.
-        self.events.append({name: value for name, value in line.items() if name != "files"})
+        self.remember({name: value for name, value in line.items() if name != "files"})
         self.end = End(self.end.length + len(text) + 1, checksum, len(self.events))
         if self.listener is not None:
             self.listener(line)
+
+    def remember(self, event: Mapping[str, Any]) -> None:
+        """Keep an event at hand, and with those of its case."""
+        self.events.append(event)
+        if "variant" in event:
+            self.of_case[event["variant"]].append(event)
 
     def commit(self) -> None:
         """Bring events, and the files of the cases that they report, to the disk.
@@ -1926,7 +1936,9 @@ class Journal:
 
     def cut_back(self, end: End, error: OSError) -> None:
         """Leave only what is good; if even that fails, write nothing more: it would be glued to what is not."""
-        del self.events[end.events :]
+        while len(self.events) > end.events:
+            if "variant" in (event := self.events.pop()):
+                self.of_case[event["variant"]].pop()
         self.end = end
         try:
             os.ftruncate(self.descriptor, end.length)
@@ -4307,7 +4319,7 @@ class Publisher:
         """
         staged = list(folder.rglob("*.eval"))
         if staged:
-            started = [e for e in self.journal.events if e["event"] == "attempt_started" and e["variant"] == variant]
+            started = [event for event in self.journal.of_case[variant] if event["event"] == "attempt_started"]
             same_code = bool(started) and started[-1]["tree"] == self.plan.code.tree is not None
             for path in staged:
                 if read_log_header(path) or not (same_code or self.plan.options.allow_mixed_code):
@@ -4316,7 +4328,7 @@ class Publisher:
 
     def last_success(self, variant: str) -> int:
         """The last attempt with which a case succeeded; with `--again`, later ones must not go on with its logs."""
-        ended = [e for e in self.journal.events if e["event"] == "case_ended" and e["variant"] == variant]
+        ended = [event for event in self.journal.of_case[variant] if event["event"] == "case_ended"]
         return max((e["attempts"] for e in ended if e["status"] == "succeeded"), default=0)
 
     def set_aside_others(self, attempt: Attempt, finished: Collection[LogHeader]) -> list[str]:
@@ -4328,8 +4340,8 @@ class Publisher:
         others = set(attempt.folder.rglob("*.eval")) - {header.path for header in finished}
         for path in others:
             set_aside(path, path.parent)
-        for event in self.journal.events:
-            if event["event"] == "logs_published" and event["variant"] == attempt.variant:
+        for event in self.journal.of_case[attempt.variant]:
+            if event["event"] == "logs_published":
                 for entry in event["logs"]:
                     set_aside(self.plan.experiment_dir / entry["file"], attempt.folder)
         task_ids = [header.task_id for header in finished]

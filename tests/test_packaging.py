@@ -132,6 +132,7 @@ def test_reference_files_stand_alone(name: str) -> None:
             "experiment_runner",
             {"ExperimentCase", "RunSummary", "SuiteError", "run_experiments", "run_experiments_cli"}
             | {"ExecutionPolicy", "Resources"}
+            | {"Launcher", "Launch", "Session", "Capacity", "Local", "Event", "Started", "Refused", "Ended"}
             | {"ABORT", "RETRY", "SKIP", "Answer", "Hook", "HookRecord", "Refuse"},
         ),
         ("suitecase", {"__version__"}),
