@@ -27,11 +27,11 @@ def cases(resources: str = "") -> str:
     return f"[ExperimentCase(name, Config(do='print(1)'){resources}) for name in {NAMES!r}]"
 
 
-def check_kubernetes(document: Mapping[str, Any]) -> None:
-    """Hold a document against what Kubernetes says of its kind."""
-    definitions: dict[str, Any] = json.loads((SCHEMAS / "kubernetes.json").read_text())
-    kinds = {"Job": "io.k8s.api.batch.v1.Job", "ConfigMap": "io.k8s.api.core.v1.ConfigMap"}
-    Draft202012Validator({**definitions, "$ref": f"#/$defs/{kinds[document['kind']]}"}).validate(document)
+def check(document: Mapping[str, Any], schema: str, part: str | None = None) -> None:
+    """Hold a document against a schema, or against a part of it."""
+    read: dict[str, Any] = json.loads((SCHEMAS / schema).read_text())
+    validator: Any = Draft202012Validator({**read, "$ref": f"#/$defs/{part}"} if part else read)
+    validator.validate(document)
 
 
 def run_script(script: str, project: Project, **variables: str) -> int:
@@ -47,8 +47,8 @@ def test_kubernetes_job(project: Project, tmp_path: Path) -> None:
     done = suitecase("export-job", *arguments, "--python", sys.executable, "-o", "job.yaml", cwd=project.root)
     assert (done.code, done.stdout, done.stderr) == (0, "", "")
     config_map, job = yaml.safe_load_all((project.root / "job.yaml").read_text())
-    for document in (config_map, job):
-        check_kubernetes(document)
+    check(config_map, "kubernetes.json", "io.k8s.api.core.v1.ConfigMap")
+    check(job, "kubernetes.json", "io.k8s.api.batch.v1.Job")
     spec = job["spec"]
     assert (spec["completions"], spec["completionMode"]) == (3, "Indexed")
     (container,) = spec["template"]["spec"]["containers"]
@@ -75,7 +75,7 @@ def test_skypilot_task(project: Project, tmp_path: Path) -> None:
     project.suite(cases())
     options = JobOptions(results="s3://bucket/x", setup="pip install -e .", python=sys.executable)
     (task,) = yaml.safe_load_all(yaml_of(export_jobs(project.root / "suite.py", "skypilot", options)))
-    Draft202012Validator(json.loads((SCHEMAS / "skypilot-task.json").read_text())).validate(task)
+    check(task, "skypilot-task.json")
     (bucket,) = task["file_mounts"]
     assert task["envs"]["SUITECASE_RESULTS"] == bucket
     assert task["file_mounts"][bucket]["source"] == "s3://bucket/x"
@@ -107,9 +107,7 @@ def test_manifests_of_the_manual() -> None:
     """The pods of the KubeRay manifest in docs/ray.md are pods."""
     manifest = (HERE / "docs" / "ray.md").read_text().partition("```yaml\n")[2].partition("```")[0]
     (cluster,) = yaml.safe_load_all(manifest)
-    definitions: dict[str, Any] = json.loads((SCHEMAS / "kubernetes.json").read_text())
-    template = {**definitions, "$ref": "#/$defs/io.k8s.api.core.v1.PodTemplateSpec"}
     groups = [cluster["spec"]["headGroupSpec"], *cluster["spec"]["workerGroupSpecs"]]
     assert len(groups) == 2
     for group in groups:
-        Draft202012Validator(template).validate(group["template"])
+        check(group["template"], "kubernetes.json", "io.k8s.api.core.v1.PodTemplateSpec")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import logging
 import socket
@@ -87,9 +88,10 @@ class RayClient:
 
     def __init__(self, url: str) -> None:
         import requests
-        from ray.job_submission import JobSubmissionClient
 
-        class Client(JobSubmissionClient):
+        jobs: Any = importlib.import_module("ray.job_submission")  # by name, for a checker of types that lacks Ray
+
+        class Client(jobs.JobSubmissionClient):
             """Ray's client, with an end to its patience."""
 
             def _do_request(self, *arguments: Any, **options: Any) -> Any:

@@ -92,7 +92,6 @@ class Job:
         over_at: When its job was first seen to be over, its record lacking (monotonic).
         stop_at: When Ray is to end it, because it didn't end as it was asked.
         beat: Its last sign of life, and when we saw it first.
-        killed: Whether it was told to end at once, and to record nothing.
         fetched: What its log brought, once that was read: empty if all went well.
     """
 
@@ -103,7 +102,6 @@ class Job:
     over_at: float | None = None
     stop_at: float | None = None
     beat: tuple[int | None, float] = (None, 0.0)
-    killed: bool = False
     fetched: str | None = None
 
     @property
@@ -272,9 +270,7 @@ class Ray:
 
     def ask_for_sharing(self) -> None:
         """Have a small job look for a file of ours."""
-        probe = self.session.run_dir / ATTEMPTS / "ray-probe"
-        probe.touch()
-        entrypoint = f"if test -e {shlex.quote(str(probe))}; then exit 0; else exit 1; fi"
+        entrypoint = f"test -e {shlex.quote(str(next(iter(self.jobs.values())).followed.spec))}"
         self.probe = self.job_id(min(self.jobs)) + "-probe"
         self.talk.submit(self.probe, entrypoint, {"entrypoint_num_cpus": 0.01})
 
@@ -284,7 +280,8 @@ class Ray:
         if state is None or state.status not in OVER:
             return
         self.shared = state.status == "SUCCEEDED"
-        (self.session.run_dir / ATTEMPTS / "ray-shared").write_text("yes" if self.shared else "no")
+        with suppress(OSError):
+            (self.session.run_dir / ATTEMPTS / "ray-shared").write_text("yes" if self.shared else "no")
         self.submit_waiting()
 
     def local(self, job: Job) -> tuple[str, dict[str, Any]]:
@@ -391,7 +388,7 @@ class Ray:
             if job.carried and not job.fetched:
                 return []  # the record is there now
         job.over_at = job.over_at or time.monotonic()
-        if not (job.carried or job.killed) and time.monotonic() - job.over_at < SETTLE_S:
+        if not job.carried and time.monotonic() - job.over_at < SETTLE_S:
             return []
         said = (state.message.strip().splitlines() or ["nothing"])[0]
         if job.followed.started:
@@ -430,7 +427,7 @@ class Ray:
             return []  # it has just begun
         self.forget(job)
         self.talk.stop(job.id)
-        return [job.followed.give_up("lost", cause)]
+        return [given_up(job, cause)]
 
     def never_began(self, job: Job, cause: str) -> list[Event]:
         """Give an attempt up that can't begin, so that it never will."""
@@ -455,7 +452,7 @@ class Ray:
             return False
         except OSError:
             pass  # a full disk: then the file `fenced` must do
-        job.followed.give_up("lost", cause)
+        given_up(job, cause)
         return True
 
     def end(self, mark: int, signal: int, grace_s: float) -> None:
@@ -469,12 +466,11 @@ class Ray:
             self.settle(job, Ended(mark, None, cause="ended before its job began"))
         elif job.carried:
             self.talk.stop(job.id)
-        elif signal == SIGKILL:
-            batch_file(job.followed.spec, "fenced").touch()  # which it sees, and ends without a record
-            job.killed, job.stop_at = True, time.monotonic() + 3 * LOOK_S
         else:
-            batch_file(job.followed.spec, "cancel").touch()
-            job.stop_at = time.monotonic() + grace_s + 2 * LOOK_S + STOP_MARGIN_S
+            killed = signal == SIGKILL
+            with suppress(OSError):  # on a full disk, Ray's own way to end it must do
+                batch_file(job.followed.spec, "asked").write_text("KILL" if killed else "TERM")
+            job.stop_at = time.monotonic() + (0.0 if killed else grace_s) + 2 * LOOK_S + STOP_MARGIN_S
 
     def settle(self, job: Job, event: Event) -> None:
         self.forget(job)
@@ -482,3 +478,10 @@ class Ray:
 
     def forget(self, job: Job) -> None:
         self.jobs.pop(job.mark, None)
+
+
+def given_up(job: Job, cause: str) -> Ended:
+    """Fence an attempt off; on a full disk its claim, or its silence, must do."""
+    with suppress(OSError):
+        return job.followed.give_up("lost", cause)
+    return Ended(job.mark, None, fault="lost", cause=cause)

@@ -22,7 +22,14 @@ from conftest import Project
 from suitecase.launchers.conformance import Conformance
 from suitecase.rundir import read_run
 
-pytestmark = pytest.mark.clusters
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="no Ray here: pip install 'suitecase[ray]'"),
+    pytest.mark.skipif(
+        not sys.platform.startswith("linux") or os.geteuid() != 0,
+        reason="no network namespace without root on Linux, and Ray listens on every address",
+    ),
+]
 
 CLONE_NEWNET = 0x40000000  # linux/sched.h
 PORT = 8265
@@ -31,11 +38,6 @@ URL = f"http://127.0.0.1:{PORT}"
 RAY = ("--launcher", "ray", "--launcher-option", f"address={URL}")
 SHARED = (*RAY, "--launcher-option", "shared=yes")
 ALONE = (*RAY, "--launcher-option", "shared=no", "--launcher-option", f"python={sys.executable}")
-
-if importlib.util.find_spec("ray") is None:
-    pytest.skip("Ray isn't installed: pip install 'suitecase[ray]'", allow_module_level=True)
-if not sys.platform.startswith("linux") or os.geteuid() != 0:
-    pytest.skip("a network namespace needs root on Linux: Ray listens on every address", allow_module_level=True)
 
 
 @dataclass

@@ -7,10 +7,9 @@ Each is answered by a line. When standard input ends, so does all of it.
 
 from __future__ import annotations
 
+import importlib
 import sys
 from typing import Any
-
-from ray.cluster_utils import Cluster
 
 STORE_BYTES = 80 << 20  # the least that Ray takes is 75 MiB
 
@@ -18,6 +17,7 @@ PATIENCE_S = 240
 
 
 def main() -> None:
+    kind: Any = importlib.import_module("ray.cluster_utils").Cluster
     cluster: Any = None
     nodes: list[Any] = []
     for line in sys.stdin:
@@ -29,7 +29,7 @@ def main() -> None:
                 "num_cpus": 0, "include_dashboard": True, "dashboard_port": int(numbers[0]),
                 "dashboard_host": "127.0.0.1", "node_ip_address": "127.0.0.1", "object_store_memory": STORE_BYTES,
             }  # fmt: skip
-            cluster = Cluster(initialize_head=True, head_node_args=head)
+            cluster = kind(initialize_head=True, head_node_args=head)
         elif word == "add":
             nodes.append(cluster.add_node(wait=False, num_cpus=4, object_store_memory=STORE_BYTES))
             cluster.wait_for_nodes(timeout=PATIENCE_S)
