@@ -9,11 +9,23 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Callable
 from typing import Any
 
 STORE_BYTES = 80 << 20  # the least that Ray takes is 75 MiB
 
 PATIENCE_S = 240
+
+
+def begun(start: Callable[[], Any], tries: int = 4) -> Any:
+    """A cluster; on a busy machine its dashboard may not come up in the time that Ray gives it."""
+    for left in reversed(range(tries)):
+        try:
+            return start()
+        except Exception:
+            if not left:
+                raise
+    return None
 
 
 def main() -> None:
@@ -29,7 +41,7 @@ def main() -> None:
                 "num_cpus": 0, "include_dashboard": True, "dashboard_port": int(numbers[0]),
                 "dashboard_host": "127.0.0.1", "node_ip_address": "127.0.0.1", "object_store_memory": STORE_BYTES,
             }  # fmt: skip
-            cluster = kind(initialize_head=True, head_node_args=head)
+            cluster = begun(lambda head=head: kind(initialize_head=True, head_node_args=head))
         elif word == "add":
             nodes.append(cluster.add_node(wait=False, num_cpus=4, object_store_memory=STORE_BYTES))
             cluster.wait_for_nodes(timeout=PATIENCE_S)

@@ -100,9 +100,10 @@ def parse_options(given: Mapping[str, str]) -> RayOptions:
             problems.append(f"launcher 'ray' has no option {name!r}. {hint}")
             continue
         try:
-            values[name] = float(text) if kinds[name] == "float" else text
             if name == "resources":
                 values[name] = parse_resources(text)
+            else:
+                values[name] = float(text) if kinds[name] == "float" else text
         except ValueError:
             example = "NAME=AMOUNT,NAME=AMOUNT" if name == "resources" else "a number"
             problems.append(f"launcher 'ray': {name} is {text!r}: give {example}.")
