@@ -740,7 +740,7 @@ def number_problem(
     return f"is {value!r}: it must be {kind}{bound}."
 
 
-FAILURES = ("any", "exit_code", "signal", "timeout", "oom", "lost")
+FAILURES = ("any", "exit_code", "signal", "timeout", "oom", "lost", "preempted")
 
 
 def failure_problems(names: object) -> list[str]:
