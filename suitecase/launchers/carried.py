@@ -28,7 +28,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["CARRIED", "PROGRAM", "DamagedError", "carried_variable", "main", "pack_project", "unpack"]
+__all__ = ["CARRIED", "PROGRAM", "DamagedError", "carried_variable", "main", "pack_project", "project_stamp", "unpack"]
 
 CARRIED = "SUITECASE_CARRIED"
 FOLDER = ".suitecase"
@@ -56,6 +56,12 @@ def pack_project(root: Path, runner: Path, target: Path) -> None:
             add(archive, root / name, name)
         for path in (Path(__file__), Path(__file__).with_name("attempt.py"), runner):
             add(archive, path, f"{FOLDER}/{path.name}")
+
+
+def project_stamp(root: Path) -> str:
+    """Another one whenever a file of the project has changed."""
+    files = [(name, (status := (root / name).stat()).st_mtime_ns, status.st_size) for name in project_files(root)]
+    return hashlib.sha256(repr(files).encode()).hexdigest()[:16]
 
 
 def project_files(root: Path) -> list[str]:

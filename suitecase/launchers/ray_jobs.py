@@ -35,7 +35,15 @@ from suitecase.launchers.attempt import (
     claim_exclusively,
     record_name,
 )
-from suitecase.launchers.carried import CARRIED, PROGRAM, DamagedError, carried_variable, pack_project, unpack
+from suitecase.launchers.carried import (
+    CARRIED,
+    PROGRAM,
+    DamagedError,
+    carried_variable,
+    pack_project,
+    project_stamp,
+    unpack,
+)
 from suitecase.launchers.following import (
     ATTEMPT_PROGRAM,
     Followed,
@@ -166,6 +174,7 @@ class Ray:
         self.idle_since = time.monotonic()  # none of our jobs has run since
         self.told_unreachable = False
         self.probe = ""
+        self.declared = declared_variables(session.run_dir)
         try:
             self.talk = Talk(self.options.url)
         except (UnreachableError, RefusedByRayError) as error:
@@ -182,9 +191,9 @@ class Ray:
 
     def close(self) -> None:
         self.talk.close()
-        if not self.jobs:
+        for package in (self.session.run_dir / ATTEMPTS).glob("project-*"):
             with suppress(OSError):
-                (self.session.run_dir / ATTEMPTS / "project.zip").unlink(missing_ok=True)
+                package.unlink()
 
     def stop(self) -> None:
         """Jobs of a cluster can't be halted: Ctrl-Z halts the runner alone."""
@@ -226,7 +235,11 @@ class Ray:
 
     def environment(self, launch: Launch) -> dict[str, str]:
         """The variables of an attempt: ours, but for those that belong to a machine."""
-        ours = {name: value for name, value in self.session.environment.items() if not HERE_ONLY.fullmatch(name)}
+        ours = {
+            name: value
+            for name, value in self.session.environment.items()
+            if name in self.declared or not HERE_ONLY.fullmatch(name)
+        }
         hidden = {"CUDA_VISIBLE_DEVICES": ""} if launch.needs.gpus == 0 else {}
         return {**ours, **hidden, **launch.environment}
 
@@ -299,17 +312,24 @@ class Ray:
         job.carried = True
         batch_file(job.followed.spec, "carried").touch()
         spec = Spec.read(job.followed.spec)
-        package = self.session.run_dir / ATTEMPTS / "project.zip"
-        if not package.exists():
-            pack_project(self.session.root, Path(spec.runner), package)
         # Who may see jobs may see these: the shell's own variables stay here.
-        shell = {name for name, value in os.environ.items() if self.session.environment.get(name) == value}
-        environment = {name: value for name, value in self.environment(job.launch).items() if name not in shell}
+        shell = {n for n, value in os.environ.items() if self.session.environment.get(n) == value} - self.declared
+        ours = {name: value for name, value in self.environment(job.launch).items() if name not in shell}
+        environment = {**ours, **job.launch.environment}
         variable = carried_variable(asdict(spec), environment, job.launch.folder, int(self.options.copy_limit_mb * 1e6))
         batch_file(job.followed.spec, "environment").unlink(missing_ok=True)
         env_vars = {**self.job_variables(job), CARRIED: variable}
         command = shlex.join([self.options.python or "python", "-I", "-S", PROGRAM])
-        return f"exec {command}", {"working_dir": str(package), "env_vars": env_vars}
+        return f"exec {command}", {"working_dir": str(self.package(Path(spec.runner))), "env_vars": env_vars}
+
+    def package(self, runner: Path) -> Path:
+        """The project's files as they are now, packed; the same archive until one of them changes."""
+        package = self.session.run_dir / ATTEMPTS / f"project-{project_stamp(self.session.root)}.zip"
+        if not package.exists():
+            unfinished = package.with_suffix(".new")
+            pack_project(self.session.root, runner, unfinished)
+            unfinished.replace(package)
+        return package
 
     # --- following
 
@@ -343,19 +363,27 @@ class Ray:
         ours = [states[job.id].status for job in self.jobs.values() if job.id in states]
         if "RUNNING" in ours or unreachable_s or not self.jobs:
             self.idle_since = time.monotonic()
+        names = {batch: listed(batch) for batch in {job.followed.spec.parent for job in self.jobs.values()}}
         for job in list(self.jobs.values()):
-            self.pending += self.news(job, states.get(job.id), unreachable_s)
+            state = states.get(job.id)
+            self.pending += self.news(job, state, unreachable_s, names[job.followed.spec.parent])
 
-    def news(self, job: Job, state: JobState | None, unreachable_s: float) -> list[Event]:
-        """What is new of a job; if it has ended, it is forgotten."""
+    def news(self, job: Job, state: JobState | None, unreachable_s: float, names: Collection[str]) -> list[Event]:
+        """What is new of a job; if it has ended, it is forgotten.
+
+        Args:
+            names: The files of its batch.
+        """
         facts = {"job": job.id}
-        if not job.carried or job.fetched == "":
+        index, over = job.followed.index, state is not None and state.status in OVER
+        told = over or f"{index}.ended" in names or (not job.followed.started and f"{index}.alive" in names)
+        if job.fetched == "" or (told and not job.carried):
             events = job.followed.news(facts)
             if events and isinstance(events[-1], Ended | Refused):
                 self.forget(job)
             if events:
                 return events
-        elif state is not None and state.status == "RUNNING" and not job.followed.started:
+        elif job.carried and state is not None and state.status == "RUNNING" and not job.followed.started:
             job.followed.started = True
             return [Started(job.mark, None, state.host, facts)]
         if job.stop_at is not None and time.monotonic() >= job.stop_at:
@@ -379,10 +407,10 @@ class Ray:
     def over(self, job: Job, state: JobState) -> list[Event]:
         """Its job is over, and no record says how it ended: wait for that a while, then take Ray's word."""
         if job.fetched is None and (job.carried or not job.followed.started):
-            if not self.talk.asked(job.id):
-                self.talk.fetch(job.id)
             text = self.talk.take_log(job.id)
             if text is None:
+                if not self.talk.asked(job.id):
+                    self.talk.fetch(job.id)
                 return []
             job.fetched = self.bring_back(job, text) if job.carried else text
             if job.carried and not job.fetched:
@@ -390,15 +418,15 @@ class Ray:
         job.over_at = job.over_at or time.monotonic()
         if not job.carried and time.monotonic() - job.over_at < SETTLE_S:
             return []
-        said = (state.message.strip().splitlines() or ["nothing"])[0]
+        said, was_ours = said_of(state)
         if job.followed.started:
             missing = f": {job.fetched}" if job.carried and job.fetched else ""
             return self.lost(
                 job, f"its job is over ({state.status}), and nobody saw its end{missing}; Ray says: {said}"
             )
         printed = [line for line in (job.fetched or "").splitlines() if line.startswith("suitecase: ")]
-        if printed:
-            return self.never_began(job, f"its job is over ({state.status}): {printed[-1]}")
+        if printed or was_ours:
+            return self.never_began(job, f"its job is over ({state.status}): {(printed or [said])[-1]}")
         return self.lost(job, f"its job is over ({state.status}) and never began; Ray says: {said}")
 
     def bring_back(self, job: Job, text: str) -> str:
@@ -478,6 +506,28 @@ class Ray:
 
     def forget(self, job: Job) -> None:
         self.jobs.pop(job.mark, None)
+
+
+def said_of(state: JobState) -> tuple[str, bool]:
+    """Ray's words for the end of a job, and whether they are that its command failed: no loss then."""
+    first, exited, printed = state.message.strip().partition(", last available logs")
+    lines = [line for line in printed.splitlines()[1:] if line.strip() and not line.startswith("Running entrypoint")]
+    first = (first.splitlines() or ["nothing"])[0]
+    return f"{first}: {lines[-1]}" if exited and lines else first, bool(exited and lines)
+
+
+def listed(folder: Path) -> Collection[str]:
+    """The names in a folder; a listing is asked of the server where a file's absence may come from a cache."""
+    with suppress(OSError):
+        return set(os.listdir(folder))
+    return ()
+
+
+def declared_variables(run_dir: Path) -> set[str]:
+    """Names of the variables that the suite itself adds, and a shell may have by chance."""
+    with suppress(OSError, ValueError):
+        return set(json.loads((run_dir / "run.json").read_bytes()).get("environment_names", ()))
+    return set()
 
 
 def given_up(job: Job, cause: str) -> Ended:
