@@ -9,13 +9,20 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
-from typing import Any
 
 import pytest
 from conftest import HERE, Project, clean_environment
 
 from experiment_runner import SuiteError
-from suitecase.launchers.carried import CARRIED, PROGRAM, DamagedError, carried_variable, pack_project, unpack
+from suitecase.launchers.carried import (
+    CARRIED,
+    PROGRAM,
+    DamagedError,
+    carried_variable,
+    pack_project,
+    print_packed,
+    unpack,
+)
 from suitecase.launchers.ray_jobs import HERE_ONLY, Ray
 from suitecase.launchers.ray_options import RayOptions, parse_options
 
@@ -61,36 +68,29 @@ def test_what_belongs_to_a_machine_stays_there() -> None:
     assert not any(HERE_ONLY.fullmatch(name) for name in ("PATH", "OPENAI_API_KEY", "PYTHONPATH", "OMP_NUM_THREADS"))
 
 
-@pytest.fixture
-def carry(project: Project, tmp_path: Path) -> Any:
-    """Carry a case to a node, which is a folder here, and give what its job printed."""
-    node, run_dir = tmp_path / "node", project.root / "results" / "exp" / "run"
-    (run_dir / "a").mkdir(parents=True)
-
-    def carried(code: str, *, limit_bytes: int = 10**7) -> tuple[Path, str]:
-        config = json.dumps({"output_dir": str(run_dir / "a"), "do": code})
-        (run_dir / "a" / "config.json").write_text(config)
-        runner, entry_point = project.root / "experiment_runner.py", project.root / "work.py"
-        pack_project(project.root, runner, tmp_path / "project.zip")
-        zipfile.ZipFile(tmp_path / "project.zip").extractall(node)
-        command = [sys.executable, str(entry_point), "--output_dir", str(run_dir / "a"), "--path", str(project.root)]
-        spec = {
-            "launcher": "ray", "job_variable": "JOB", "runner": str(runner), "mark": MARK, "variant": "a",
-            "attempt": 1, "command": command, "root": str(project.root), "entry_point": str(entry_point),
-            "experiment": "exp",
-        }  # fmt: skip
-        environment = {"KEY": "value", "SUITECASE_RUN_DIR": str(run_dir), "PYTHONPATH": f"{project.root}:/x"}
-        variable = carried_variable(spec, environment, run_dir / "a", limit_bytes)
-        done = subprocess.run(
-            [sys.executable, "-I", "-S", PROGRAM], cwd=node, env={**clean_environment(), CARRIED: variable},
-            stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        return run_dir / "a", done.stdout
-
-    return carried
+def carry(project: Project, node: Path, code: str) -> tuple[Path, str]:
+    """Carry a case to a node, which is a folder here; the case's folder, and what its job printed."""
+    root, run_dir = project.root, project.root / "results" / "exp" / "run"
+    folder, runner, entry_point = run_dir / "a", root / "experiment_runner.py", root / "work.py"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps({"output_dir": str(folder), "do": code}))
+    pack_project(root, runner, node.with_suffix(".zip"))
+    zipfile.ZipFile(node.with_suffix(".zip")).extractall(node)
+    spec = {
+        "launcher": "ray", "job_variable": "JOB", "runner": str(runner), "mark": MARK, "variant": "a", "attempt": 1,
+        "command": [sys.executable, str(entry_point), "--output_dir", str(folder), "--path", str(root)],
+        "root": str(root), "entry_point": str(entry_point), "experiment": "exp",
+    }  # fmt: skip
+    environment = {"KEY": "value", "SUITECASE_RUN_DIR": str(run_dir), "PYTHONPATH": f"{root}:/x"}
+    variable = carried_variable(spec, environment, folder, 10**7)
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", PROGRAM], cwd=node, env={**clean_environment(), CARRIED: variable},
+        stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    return folder, done.stdout
 
 
-def test_a_carried_attempt_comes_back_whole(carry: Any, project: Project) -> None:
+def test_a_carried_attempt_comes_back_whole(project: Project, tmp_path: Path) -> None:
     """Its own files, log and record; the config as it was declared, and places that are those of the node."""
     (project.root / "ignored").mkdir()
     (project.root / ".gitignore").write_text("ignored/\n__pycache__/\nresults/\n")
@@ -100,7 +100,7 @@ def test_a_carried_attempt_comes_back_whole(carry: Any, project: Project) -> Non
         "told = {k: os.environ[k] for k in ('KEY', 'SUITECASE_RUN_DIR', 'PYTHONPATH')}; "
         "(folder / 'results.json').write_text(json.dumps({**told, 'argv': sys.argv[3:], 'here': os.listdir()}))"
     )
-    folder, printed = carry(code)
+    folder, printed = carry(project, tmp_path / "node", code)
     unpack(printed, MARK, folder)
     record = json.loads((folder / "attempt-1.json").read_text())
     assert (record["exit_code"], record["mark"]) == (0, MARK)
@@ -117,13 +117,19 @@ def test_a_carried_attempt_comes_back_whole(carry: Any, project: Project) -> Non
     unpack(printed, MARK, folder)  # a runner may die before it writes that down
 
 
-def test_what_does_not_come_back_is_told(carry: Any) -> None:
+def test_what_does_not_come_back_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Too much, damaged, or nothing: there is no record of an end then."""
-    folder, printed = carry("(folder / 'big').write_bytes(os.urandom(10**6))", limit_bytes=10**5)
-    with pytest.raises(DamagedError, match=r"copy_limit_mb is 0\.1"):
-        unpack(printed, MARK, folder)
+    (tmp_path / "node").mkdir()
+    (tmp_path / "node" / "attempt-1.json").write_bytes(os.urandom(10**5))
+    print_packed(tmp_path / "node", MARK, 1, 10**4)
+    with pytest.raises(DamagedError, match=r"copy_limit_mb is 0\.01"):
+        unpack(capsys.readouterr().out, MARK, tmp_path)
+    print_packed(tmp_path / "node", MARK, 1, 10**6)
+    printed = capsys.readouterr().out
     with pytest.raises(DamagedError, match="did not come back"):
-        unpack(printed, MARK + 1, folder)
+        unpack(printed, MARK + 1, tmp_path)
     with pytest.raises(DamagedError, match="came back damaged"):
-        unpack(f"\nsuitecase-carried-{MARK} 1 {'0' * 64} aGFsZg\n", MARK, folder)
-    assert not (folder / "attempt-1.json").exists()
+        unpack(printed[:-400], MARK, tmp_path)
+    assert not (tmp_path / "attempt-1.json").exists()
+    unpack(printed, MARK, tmp_path)
+    assert (tmp_path / "attempt-1.json").exists()

@@ -51,14 +51,18 @@ def export_job(
     """Write a manifest that runs a suite elsewhere, an index per case."""
     from dataclasses import asdict
 
-    from suitecase.queries.job_export import JobOptions, export_jobs, yaml_of
+    from suitecase.queries.estimate import ask_suite
+    from suitecase.queries.job_export import TARGETS, JobOptions, export_jobs, yaml_of
 
+    if to not in TARGETS:
+        fail([f"--to {to}: there are {' and '.join(TARGETS)}."])
     options = JobOptions(
         image=image, project_dir=project_dir, results=results, python=python, name=name, setup=setup, gpu=gpu,
-        gpu_resource=gpu_resource, parallelism=parallelism, only=tuple(only or ()),
+        gpu_resource=gpu_resource, parallelism=parallelism,
         flags=tuple(word for text in set_ or [] for word in ("--set", text)),
     )  # fmt: skip
-    jobs = export_jobs(suite, to, options)
+    patterns = [word for pattern in only or [] for word in ("--only", pattern)]
+    jobs = export_jobs(ask_suite(suite, [*options.flags, *patterns]), to, options)
     if as_json:
         print_json([asdict(job) for job in jobs])
         return

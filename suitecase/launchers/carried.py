@@ -28,7 +28,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["CARRIED", "PROGRAM", "DamagedError", "carried_variable", "main", "pack_project", "project_stamp", "unpack"]
+__all__ = [
+    "CARRIED",
+    "PROGRAM",
+    "DamagedError",
+    "carried_variable",
+    "main",
+    "pack_project",
+    "print_packed",
+    "project_stamp",
+    "unpack",
+]
 
 CARRIED = "SUITECASE_CARRIED"
 FOLDER = ".suitecase"

@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, cast
 
 from suitecase.errors import SuitecaseError, missing_extra
-from suitecase.queries.estimate import Described, ask_suite
+from suitecase.queries.estimate import Described
 
 __all__ = ["TARGETS", "ExportedJob", "JobOptions", "export_jobs", "yaml_of"]
 
@@ -48,8 +48,7 @@ class JobOptions:
         setup: What SkyPilot does on a fresh machine, in the project's folder.
         gpu: Which device SkyPilot is to look for, such as H100; Kubernetes gives those of `gpu_resource`.
         parallelism: Indexes at a time; by default as many cases as the suite runs at a time.
-        flags: Of the suite, such as `--set`.
-        only: Its patterns of variant names.
+        flags: Of the suite, such as `--set`, but for `--only`, which each index has for itself.
     """
 
     image: str | None = None
@@ -62,7 +61,6 @@ class JobOptions:
     gpu_resource: str = "nvidia.com/gpu"
     parallelism: int | None = None
     flags: Sequence[str] = ()
-    only: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -98,19 +96,16 @@ class Group:
         return "".join(f"{glob.escape(variant)}\n" for variant in self.variants)
 
 
-def export_jobs(suite: Path, to: str, options: JobOptions) -> list[ExportedJob]:
+def export_jobs(described: Described, to: str, options: JobOptions) -> list[ExportedJob]:
     """The jobs that run the cases of a suite, one for each kind of resources that cases ask for.
 
     Args:
+        described: What the suite said, asked with the same flags as `options` has.
         to: A name of `TARGETS`.
 
     Raises:
-        SuitecaseError: The suite has problems, or something lacks that the scheduler must be told.
+        SuitecaseError: Something lacks that the scheduler must be told, or can't be told it.
     """
-    if to not in TARGETS:
-        raise SuitecaseError(f"--to {to}: there are {' and '.join(TARGETS)}.")
-    only = [word for pattern in options.only for word in ("--only", pattern)]
-    described = ask_suite(suite, [*options.flags, *only])
     groups = grouped(described, options)
     problems = TARGETS[to].problems(groups, options)
     if problems:
