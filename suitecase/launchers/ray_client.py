@@ -29,6 +29,9 @@ CONNECT_S = 5.0
 OVER = ("SUCCEEDED", "FAILED", "STOPPED")
 """States of a job that don't change any more: ray.job_submission.JobStatus."""
 
+PASSING = ("No available agent", "try again later", "status code 502", "status code 503", "status code 504")
+"""In answers of a head that has just begun, or of what stands before it."""
+
 SDK = "ray.dashboard.modules.dashboard_sdk"
 
 NEVER_BEGAN = ("", "PENDING")
@@ -110,7 +113,7 @@ class RayClient:
         """An error of Ray's client as one of ours."""
         text = str(error).strip()
         last = text.splitlines()[-1].removesuffix(".") if text else type(error).__name__
-        if isinstance(error, self.failures) or "status code 502" in text or "status code 503" in text:
+        if isinstance(error, self.failures) or any(words in text for words in PASSING):
             return UnreachableError(last)
         return RefusedByRayError(last)
 
