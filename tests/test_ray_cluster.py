@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
-from conftest import Project
+from conftest import Project, wait_for
 
 from suitecase.launchers.conformance import Conformance
 from suitecase.rundir import read_run
@@ -171,6 +171,21 @@ def test_files_come_back_without_a_shared_folder(project: Project) -> None:
     assert str(project.run_dir) in config
     left = [path for path in project.root.rglob("*") if path.is_file() and b"value-of-key" in path.read_bytes()]
     assert left == [project.root / "suite.py"]
+
+
+def test_what_a_distant_case_prints_is_shown(project: Project) -> None:
+    """While it runs; and it is cancelled as any other, its files come back all the same."""
+    project.suite({"a": "print('early', flush=True); (folder / 'x').touch(); time.sleep(600)"})
+    runner = project.start(*ALONE, "--grace", "3")
+    project.wait_for_started("a")
+    log = project.run_dir / "a" / "attempt-1.log"
+    wait_for(lambda: log.exists() and log.read_text().startswith("early\n"), "its output")
+    assert read_run(project.run_dir).statuses["a"] == "running"
+    (project.run_dir / "a" / "cancel").touch()
+    assert project.finish(runner).code == 1
+    assert dict(read_run(project.run_dir).statuses) == {"a": "cancelled"}
+    assert (project.run_dir / "a" / "x").exists()
+    assert log.read_text() == "early\n"
 
 
 def test_what_stays_pending_is_given_up(project: Project) -> None:

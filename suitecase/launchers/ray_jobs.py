@@ -78,6 +78,9 @@ SETTLE_S = 10.0
 SILENT_S = 4 * BEAT_S
 """Without a beat for so long, and without Ray's word for it, an attempt is gone."""
 
+FOLLOW_S = 10.0
+"""How often the output of a case that shares no folder is read anew, whole."""
+
 STOP_MARGIN_S = 10.0
 """What an attempt may take beyond its grace period, before Ray is asked to end its job."""
 
@@ -100,6 +103,8 @@ class Job:
         over_at: When its job was first seen to be over, its record lacking (monotonic).
         stop_at: When Ray is to end it, because it didn't end as it was asked.
         beat: Its last sign of life, and when we saw it first.
+        read_at: When its log was last asked for, while it runs and shares no folder (monotonic).
+        last_read: Whether its log was asked for after its end.
         fetched: What its log brought, once that was read: empty if all went well.
     """
 
@@ -110,6 +115,8 @@ class Job:
     over_at: float | None = None
     stop_at: float | None = None
     beat: tuple[int | None, float] = (None, 0.0)
+    read_at: float = 0.0
+    last_read: bool = False
     fetched: str | None = None
 
     @property
@@ -386,6 +393,8 @@ class Ray:
         elif job.carried and state is not None and state.status == "RUNNING" and not job.followed.started:
             job.followed.started = True
             return [Started(job.mark, None, state.host, facts)]
+        if job.carried and not over and job.followed.started:
+            self.follow_output(job)
         if job.stop_at is not None and time.monotonic() >= job.stop_at:
             job.stop_at = None
             self.talk.stop(job.id)
@@ -407,10 +416,8 @@ class Ray:
     def over(self, job: Job, state: JobState) -> list[Event]:
         """Its job is over, and no record says how it ended: wait for that a while, then take Ray's word."""
         if job.fetched is None and (job.carried or not job.followed.started):
-            text = self.talk.take_log(job.id)
+            text = self.final_log(job)
             if text is None:
-                if not self.talk.asked(job.id):
-                    self.talk.fetch(job.id)
                 return []
             job.fetched = self.bring_back(job, text) if job.carried else text
             if job.carried and not job.fetched:
@@ -429,18 +436,35 @@ class Ray:
             return self.never_began(job, f"its job is over ({state.status}): {(printed or [said])[-1]}")
         return self.lost(job, f"its job is over ({state.status}) and never began; Ray says: {said}")
 
+    def follow_output(self, job: Job) -> None:
+        """Show what a case has printed that runs far away; at its end its own log takes the place of that."""
+        if (text := self.talk.take_log(job.id)) is not None:
+            with suppress(OSError):
+                write_printed(job.launch, text)
+        if time.monotonic() - job.read_at >= FOLLOW_S and not self.talk.asked(job.id):
+            job.read_at = time.monotonic()
+            self.talk.fetch(job.id)
+
+    def final_log(self, job: Job) -> str | None:
+        """The log of a job that is over; None until it is here. What was read before may lack its end."""
+        if job.last_read:
+            return self.talk.take_log(job.id)
+        if not self.talk.asked(job.id):
+            self.talk.take_log(job.id)
+            self.talk.fetch(job.id)
+            job.last_read = True
+        return None
+
     def bring_back(self, job: Job, text: str) -> str:
         """Put the files of a case where they belong; why they aren't there, or the empty text."""
-        folder, number = job.launch.folder, job.launch.attempt
         try:
-            unpack(text, job.mark, folder)
-        except DamagedError as error:
-            log_file = folder / f"attempt-{number}.log"
-            if not log_file.exists():
-                log_file.write_text(text, encoding="utf-8", errors="surrogateescape")
-            return str(error)
+            try:
+                unpack(text, job.mark, job.launch.folder)
+            except DamagedError as error:
+                write_printed(job.launch, text)
+                return str(error)
         except OSError as error:
-            return f"{error.filename or folder}: {error.strerror}"
+            return f"{error.filename or job.launch.folder}: {error.strerror}"
         return ""
 
     def unknown(self, job: Job, unreachable_s: float) -> list[Event]:
@@ -506,6 +530,14 @@ class Ray:
 
     def forget(self, job: Job) -> None:
         self.jobs.pop(job.mark, None)
+
+
+def write_printed(launch: Launch, text: str) -> None:
+    """Make what a job's log has of the case's own output its log here; nothing, if it has none."""
+    _, begun, printed = text.partition("Running entrypoint for job ")
+    printed = printed.partition("\n")[2].partition("\nsuitecase-carried-")[0]
+    if begun and printed and launch.log is not None:
+        launch.log.write_text(printed, encoding="utf-8", errors="surrogateescape")
 
 
 def said_of(state: JobState) -> tuple[str, bool]:
