@@ -7,6 +7,7 @@ Each is answered by a line. When standard input ends, so does all of it.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import sys
 from collections.abc import Callable
@@ -18,7 +19,7 @@ PATIENCE_S = 240
 
 
 def begun(start: Callable[[], Any], tries: int = 4) -> Any:
-    """A cluster; on a busy machine its dashboard may not come up in the time that Ray gives it."""
+    """A cluster or a node; on a busy machine it may not come up in the 30 s that Ray gives it."""
     for left in reversed(range(tries)):
         try:
             return start()
@@ -43,7 +44,8 @@ def main() -> None:
             }  # fmt: skip
             cluster = begun(lambda head=head: kind(initialize_head=True, head_node_args=head))
         elif word == "add":
-            nodes.append(cluster.add_node(wait=False, num_cpus=4, object_store_memory=STORE_BYTES))
+            add = functools.partial(cluster.add_node, wait=False, num_cpus=4, object_store_memory=STORE_BYTES)
+            nodes.append(begun(add))
             cluster.wait_for_nodes(timeout=PATIENCE_S)
         elif word == "remove":
             cluster.remove_node(nodes.pop(), allow_graceful=False)

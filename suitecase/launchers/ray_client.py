@@ -75,10 +75,10 @@ def connection_problems(url: str) -> list[str]:
         RayClient(url).version()
     except ImportError as error:
         return [f"launcher 'ray' needs Ray with its dashboard ({error}): pip install 'suitecase[ray]'."]
-    except UnreachableError as error:
+    except (UnreachableError, RefusedByRayError) as error:
+        if "token" in str(error).lower():
+            return [f"launcher 'ray': {url} lets nobody in: {error}. Set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH."]
         return [f"launcher 'ray': what answers at {url} is no Ray dashboard ({error}): {advice}."]
-    except RefusedByRayError as error:
-        return [f"launcher 'ray': {url} lets nobody in: {error}. Set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH."]
     return []
 
 
@@ -112,7 +112,9 @@ class RayClient:
     def told(self, error: Exception) -> Exception:
         """An error of Ray's client as one of ours."""
         text = str(error).strip()
-        last = text.splitlines()[-1].removesuffix(".") if text else type(error).__name__
+        lines = text.splitlines() or [type(error).__name__]
+        # After Authentication advice follows; else a traceback of the server ends with what matters.
+        last = lines[0 if lines[0].startswith("Authentication") else -1].removesuffix(".")
         if isinstance(error, self.failures) or any(words in text for words in PASSING):
             return UnreachableError(last)
         return RefusedByRayError(last)
@@ -147,7 +149,7 @@ class RayClient:
         self.ask("stop_job", job_id)
 
     def log(self, job_id: str) -> str:
-        return str(self.ask("get_job_logs", job_id))
+        return str(self.ask("get_job_logs", job_id) or "")
 
     def runtime_env(self, job_id: str) -> Mapping[str, Any]:
         """The runtime environment of a job, its working folder as the cluster knows it."""

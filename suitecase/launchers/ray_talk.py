@@ -176,7 +176,7 @@ class Talk:
         package = errand.options.get("runtime_env", {}).get("working_dir", "")
         if package and package not in self.working_dirs:
             with suppress(UnreachableError, RefusedByRayError):
-                self.working_dirs[package] = str(self.client.runtime_env(errand.job_id)["working_dir"])
+                self.working_dirs[package] = str(self.client.runtime_env(errand.job_id).get("working_dir") or package)
 
     def ask_for_states(self) -> bool:
         """Ask for all jobs; whether there is something new to know."""
