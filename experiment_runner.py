@@ -472,7 +472,7 @@ def execute(plan: Plan, journal: Journal, console: Console) -> RunSummary:
         execution = Execution(plan, journal, console, hooks, signals)
         exit_code = execution.run()
         hooks.close()
-    console.summarise(execution.statuses, journal.events)
+    console.summarise(execution.statuses, journal.trees)
     return RunSummary(plan.run_dir, execution.statuses, exit_code)
 
 
@@ -532,7 +532,7 @@ def make_plan(suite: Suite, options: Options) -> Plan:
     wrong_policy = policy_problems(suite.policy)
     sound = replace(suite, policy=ExecutionPolicy()) if wrong_policy else suite  # or each case would tell of it again
     problems += hook_problems(suite.hooks) + wrong_policy
-    parent = runs_folder(results_dir / suite.experiment, suite.mode)
+    parent = runs_folder(results_dir / str(suite.experiment), suite.mode)  # what is no text is told with the rest
     record = None
     if options.resume is not None and not problems:
         record = read_run(find_run(str(options.resume), parent), suite)
@@ -1824,8 +1824,10 @@ class End(NamedTuple):
 
     length: int
     checksum: int | None
-    events: int
 
+
+KEPT = {"attempt_started": ("tree",), "case_ended": ("status", "attempts"), "logs_published": ("logs",)}
+"""What a journal keeps at hand of events, by their names."""
 
 OWNED: set[int] = set()
 """Descriptors of journals. A forked copy of this process, as multiprocessing makes it, must not keep their locks."""
@@ -1848,7 +1850,9 @@ class Journal:
     line is noticed. A journal that was begun without goes on without.
 
     Attributes:
-        events, of_case: Every event so far, without the files that cases left; and those of each case, by variant.
+        last: The event that was written last.
+        trees: The states of the code that attempts could see.
+        of_case: What is asked again of each case, by variant, oldest first; a long run can't hold everything.
         note: What a person should know about how the run is owned.
 
     Raises:
@@ -1869,11 +1873,12 @@ class Journal:
             written = known or read_journal(path)
             if written.events if known is None else written.stamp != stamp_of(os.fstat(self.descriptor)):
                 raise SuiteError([f"{path.parent} was changed by another runner just now: try again."], EXIT_LOCKED)
-            self.events: list[Mapping[str, Any]] = []
+            self.last: Mapping[str, Any] = {}
+            self.trees: set[str] = set()
             self.of_case: defaultdict[str, list[Mapping[str, Any]]] = defaultdict(list)
             for event in written.events:
                 self.remember(event)
-            self.end = self.committed = End(written.length, written.checksum, len(written.events))
+            self.end = self.committed = End(written.length, written.checksum)
             with naming(path):
                 # The next line must not be glued to one that a crash left unfinished.
                 os.ftruncate(self.descriptor, written.length)
@@ -1906,17 +1911,18 @@ class Journal:
         except OSError as error:
             self.cut_back(self.end, error)
             raise
-        # What a case wrote is only for readers; a long run must not hold it in memory.
-        self.remember({name: value for name, value in line.items() if name != "files"})
-        self.end = End(self.end.length + len(text) + 1, checksum, len(self.events))
+        self.remember(line)
+        self.end = End(self.end.length + len(text) + 1, checksum)
         if self.listener is not None:
             self.listener(line)
 
     def remember(self, event: Mapping[str, Any]) -> None:
-        """Keep an event at hand, and with those of its case."""
-        self.events.append(event)
-        if "variant" in event:
-            self.of_case[event["variant"]].append(event)
+        """Keep what will be asked."""
+        self.last = event
+        if event["event"] == "attempt_started" and event.get("tree"):
+            self.trees.add(event["tree"])
+        if kept := KEPT.get(event["event"]):
+            self.of_case[event["variant"]].append({name: event[name] for name in ("event", *kept) if name in event})
 
     def commit(self) -> None:
         """Bring events, and the files of the cases that they report, to the disk.
@@ -1936,9 +1942,6 @@ class Journal:
 
     def cut_back(self, end: End, error: OSError) -> None:
         """Leave only what is good; if even that fails, write nothing more: it would be glued to what is not."""
-        while len(self.events) > end.events:
-            if "variant" in (event := self.events.pop()):
-                self.of_case[event["variant"]].pop()
         self.end = end
         try:
             os.ftruncate(self.descriptor, end.length)
@@ -2005,7 +2008,8 @@ def read_journal(path: Path) -> Written:
                 fault = "does not fit its checksum: it was changed, or a line before it is lost, doubled or moved"
             event.pop("files", None)
             event.pop("crc32", None)
-            events.append(event)
+            # Names, hosts and commits are the same in many thousands.
+            events.append({sys.intern(k): sys.intern(v) if type(v) is str else v for k, v in event.items()})
         if fault:
             advice = "Nothing was changed. Restore the file from a copy, or start a new run."
             raise SuiteError([f"{path}, line {number} {fault}: {line[:60]!r}. {advice}"])
@@ -4320,7 +4324,7 @@ class Publisher:
         staged = list(folder.rglob("*.eval"))
         if staged:
             started = [event for event in self.journal.of_case[variant] if event["event"] == "attempt_started"]
-            same_code = bool(started) and started[-1]["tree"] == self.plan.code.tree is not None
+            same_code = bool(started) and started[-1].get("tree") == self.plan.code.tree is not None
             for path in staged:
                 if read_log_header(path) or not (same_code or self.plan.options.allow_mixed_code):
                     set_aside(path, path.parent)
@@ -4531,21 +4535,22 @@ class Console:
     def show_plan(self) -> None:
         """What a run would do, and how its configs differ."""
         plan, mode = self.plan, self.plan.suite.mode
-        configs = {variant: prepared.config for variant, prepared in plan.prepared.items()}
         if self.options.json:
             for variant in plan.to_run:
-                self.line(json.dumps({"event": "planned", "variant": variant, "config": configs[variant]}))
+                config = plan.prepared[variant].config
+                self.line(json.dumps({"event": "planned", "variant": variant, "config": config}))
             return
         self.notes()
         self.say(f"Would run {len(plan.to_run)} experiments ({mode} mode, parallelism={plan.parallelism}):")
         self.say(f"Run directory: {plan.run_dir}")
-        varying = varying_fields(list(configs.values()))
+        varying = varying_fields(prepared.config for prepared in plan.prepared.values())
         for variant in plan.to_run:
             target = plan.run_dir / variant
             if mode == "inspect":
                 target = plan.experiment_dir / f"{plan.code.short}_{variant}_*.eval"
             place = os.path.relpath(target, plan.results_dir.parent)
-            values = " ".join(f"{name}={json.dumps(configs[variant].get(name))[:60]}" for name in varying)
+            config = plan.prepared[variant].config
+            values = " ".join(f"{name}={json.dumps(config.get(name))[:60]}" for name in varying)
             self.say(f"  {variant} -> {place}   {values}".rstrip())
         needs = {variant: needs_of(plan.prepared[variant].case, plan.suite.policy) for variant in plan.to_run}
         if preview := plan.launcher.preview(session_of(plan), needs):
@@ -4555,7 +4560,7 @@ class Console:
         """The head of a run."""
         self.plan = plan
         if self.options.json:
-            self.line(json.dumps({**journal.events[-1], "run_dir": str(plan.run_dir)}))
+            self.line(json.dumps({**journal.last, "run_dir": str(plan.run_dir)}))
             journal.listener = self.untold.append
         verb = "Resuming" if plan.resumed else "Running"
         self.notes()
@@ -4669,7 +4674,7 @@ class Console:
     def stopping(self, name: str, running: int, grace_s: float) -> None:
         self.say(f"{name}: stopping {running} running cases ({grace_s:g} s at most; Ctrl-C again kills them)", "yellow")
 
-    def summarise(self, statuses: Mapping[str, str], events: Iterable[Mapping[str, Any]]) -> None:
+    def summarise(self, statuses: Mapping[str, str], trees: Collection[str]) -> None:
         """The end of a run: counts, every failure with its cause, and how to go on."""
         plan = self.plan
         if self.live is not None:
@@ -4689,7 +4694,6 @@ class Console:
                 self.say(f"  alone: {resume} --debug {shlex.quote(attempt.variant)}")
         if len(self.failures) > 20:
             self.say(f"\n… and {len(self.failures) - 20} more failures")
-        trees = {event.get("tree") for event in events if event["event"] == "attempt_started"} - {None}
         if len(trees) > 1 or (plan.resumed and plan.resumed.code_changed):
             self.note("this run mixes code: its attempts did not all run the same.")
         if counts["succeeded"] < len(statuses):
@@ -4705,10 +4709,18 @@ def suite_command(plan: Plan) -> str:
     return shlex.join([*command, *(f"--set={text}" for text in chosen)])
 
 
-def varying_fields(configs: Sequence[Mapping[str, Any]]) -> list[str]:
+def varying_fields(configs: Iterable[Mapping[str, Any]]) -> list[str]:
     """Names of the fields that differ between configs, the output folder aside."""
-    names = dict.fromkeys(name for config in configs for name in config if name != "output_dir")
-    return [name for name in names if len({json.dumps(config.get(name)) for config in configs}) > 1]
+    values: dict[str, set[str]] = {}  # two of a name are enough
+    number = 0
+    for number, config in enumerate(configs, 1):
+        for name, value in config.items():
+            seen = values.setdefault(name, set() if number == 1 else {"null"})
+            if len(seen) < 2:
+                seen.add(json.dumps(value))
+        for name in values.keys() - config.keys():
+            values[name].add("null")
+    return [name for name, seen in values.items() if len(seen) > 1 and name != "output_dir"]
 
 
 def last_lines(path: Path | None, count: int = 5) -> list[str]:

@@ -2,7 +2,7 @@
 
     python3 -m benchmarks.scaling [--most 100000]
 
-A launcher that starts nothing tells at once that each attempt has ended, so that what is left is the runner's own work: checking,
+A launcher that starts nothing tells at once that each attempt has ended. What is left is the runner's own work: checking,
 writing configs, the journal, the scheduler. Each step is a process of its own, measured from outside (`getrusage`).
 """
 
@@ -100,15 +100,16 @@ def measure(cases: int, folder: Path) -> list[str]:
     journal = (run_dir / "journal.jsonl").stat().st_size
     files = sum(len(names) for _, _, names in os.walk(run_dir))
     return [
-        f"{cases:,}", f"{dry.wall_s:.1f}", f"{ran.wall_s:.1f}", f"{1000 * ran.cpu_s / cases:.2f}",
-        f"{ran.peak_bytes / 1e6:.0f}", f"{resumed.wall_s:.1f}", f"{shown.wall_s:.1f}", f"{shown.peak_bytes / 1e6:.0f}",
-        f"{listed.wall_s:.1f}", f"{journal / cases:.0f}", f"{files / cases:.2f}",
+        f"{cases:,}", f"{dry.cpu_s:.1f}", f"{dry.peak_bytes / 1e6:.0f}", f"{ran.wall_s:.1f}",
+        f"{1000 * ran.cpu_s / cases:.2f}", f"{ran.peak_bytes / 1e6:.0f}", f"{resumed.cpu_s:.1f}",
+        f"{resumed.peak_bytes / 1e6:.0f}", f"{shown.cpu_s:.1f}", f"{shown.peak_bytes / 1e6:.0f}", f"{listed.cpu_s:.1f}",
+        f"{journal / cases:.0f}", f"{files / cases:.2f}",
     ]  # fmt: skip
 
 
 COLUMNS = (
-    "cases", "dry run s", "run s", "CPU ms a case", "peak MB", "resume of a finished run s", "`show` s", "`show` MB",
-    "`ls` s", "journal bytes a case", "files a case",
+    "cases", "dry run CPU s", "MB", "run, wall s", "CPU ms a case", "MB", "resume when finished, CPU s", "MB",
+    "`show` CPU s", "MB", "`ls` CPU s", "journal bytes a case", "files a case",
 )  # fmt: skip
 
 

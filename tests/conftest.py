@@ -74,7 +74,7 @@ def wait_for(condition: Callable[[], Any], what: str = "", deadline_s: float = D
     end = time.monotonic() + deadline_s
     while not (value := condition()):
         assert time.monotonic() < end, f"{what or condition} did not come true within {deadline_s:.0f} s"
-        time.sleep(0.01)
+        time.sleep(0.02)
     return value
 
 
@@ -247,9 +247,12 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 SLOW_FILES = (
-    *("test_inspect_mode", "test_documents", "test_startup_crash", "test_supervision", "test_durability"),
-    *("test_resume", "test_suite_command", "test_launching", "test_policy", "test_init", "test_packaging"),
-    *("test_items_example", "test_code_watch", "test_tables", "test_transport", "test_items", "test_hooks"),
+    *("test_documents", "test_inspect_mode", "test_supervision", "test_launching", "test_resume", "test_policy"),
+    *("test_durability", "test_inspect_evaluation", "test_command_line", "test_suite_command", "test_reports"),
+    *("test_startup_crash", "test_packaging", "test_estimate", "test_tables", "test_init", "test_checks"),
+    *("test_code_state", "test_items_example", "test_cancel", "test_session", "test_hooks", "test_command_logs"),
+    *("test_reproduce", "test_replay_command", "test_transport", "test_compare_commands", "test_code_watch"),
+    *("test_items", "test_tracking", "test_limits"),
 )
 
 

@@ -87,6 +87,7 @@ class Cluster:
 
     def __post_init__(self) -> None:
         self.configuration = self.folder / "slurm.conf"
+        self.variable = f"SLURM_CONF={self.configuration}".encode()
         path = f"{os.environ['PATH']}:{SYSTEM_FOLDERS}"
         self.environment = {**os.environ, "SLURM_CONF": str(self.configuration), "PATH": path}
 
@@ -111,7 +112,14 @@ class Cluster:
         for node in ("n1", "n2"):
             (self.folder / f"spool.{node}").mkdir()
             self.start_node(node)
-        wait_for(lambda: self.ask("sinfo", "-h", "-N", "-p", "debug", "-o", "%T") == "idle\nidle", "two idle nodes")
+        wait_for(self.is_idle, "two idle nodes")
+
+    def is_idle(self) -> bool:
+        """Whether both nodes are there and have nothing to do; a node that was set aside is taken in again."""
+        states = self.ask("sinfo", "-h", "-N", "-p", "debug", "-o", "%T").split()
+        if any(state.startswith(("drain", "down")) for state in states):
+            self.ask("scontrol", "update", "NodeName=n1,n2", "State=RESUME")
+        return states == ["idle", "idle"]
 
     def daemon(self, name: str, *command: str) -> None:
         with (self.folder / f"{name}.out").open("ab") as out:
@@ -134,22 +142,22 @@ class Cluster:
         daemon.kill()
         daemon.wait()
 
-    def kill_node(self, node: str) -> None:
-        """What a power cut does to a node: all its processes are gone at once."""
-        self.kill_daemon(node)
-        self.kill_processes(f"SLURMD_NODENAME={node}", f"slurmstepd-{node}")
+    def stop_controller(self) -> None:
+        """End the controller, which saves what it knows; nodes and jobs go on."""
+        controller = self.daemons.pop("slurmctld")
+        controller.terminate()
+        controller.wait()
 
-    def kill_processes(self, variable: str, title: str) -> None:
-        """Kill the processes of this cluster's jobs that have a variable, or a title."""
-        ours = f"SLURM_CONF={self.configuration}".encode()
-        for entry in Path("/proc").iterdir():
-            if not entry.name.isdigit() or int(entry.name) == os.getpid():
-                continue
-            with suppress(OSError):
-                variables = (entry / "environ").read_bytes().split(b"\0")
-                title_there = (entry / "cmdline").read_bytes().startswith(title.encode())
-                if variable.encode() in variables and (ours in variables or title_there):
-                    os.kill(int(entry.name), signal.SIGKILL)
+    def kill_node(self, node: str) -> None:
+        """What a power cut does to a node: all its processes are gone at once, and nobody has told the controller."""
+        self.kill_daemon(node)
+        here = f"SLURMD_NODENAME={node}".encode()
+        pids = [pid for pid in processes_with(here) if self.variable in variables_of(pid)]
+        pids += {parent for pid in pids if b"slurmstepd" in command_of(parent := parent_of(pid))}
+        for number in (signal.SIGSTOP, signal.SIGKILL):
+            for pid in pids:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, number)
 
     def stop(self) -> None:
         """End every job, every daemon, and what is left of either."""
@@ -158,9 +166,8 @@ class Cluster:
             daemon.kill()
         for daemon in self.daemons.values():
             daemon.wait()
-        ours = f"SLURM_CONF={self.configuration}".encode()
         deadline = time.monotonic() + 10
-        while (left := processes_with(ours)) and time.monotonic() < deadline:
+        while (left := processes_with(self.variable)) and time.monotonic() < deadline:
             for pid in left:
                 with suppress(OSError):
                     os.kill(pid, signal.SIGKILL)
@@ -172,9 +179,26 @@ MUNGE_FILES = {"socket": "socket", "key-file": "key", "pid-file": "pid", "log-fi
 
 def processes_with(variable: bytes) -> list[int]:
     """The living processes that have a variable, this one aside."""
-    found: list[int] = []
-    for entry in Path("/proc").iterdir():
-        with suppress(OSError):
-            if entry.name.isdigit() and variable in (entry / "environ").read_bytes().split(b"\0"):
-                found.append(int(entry.name))
-    return [pid for pid in found if pid != os.getpid() and alive(pid)]
+    pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+    return [pid for pid in pids if pid != os.getpid() and variable in variables_of(pid) and alive(pid)]
+
+
+def variables_of(pid: int) -> list[bytes]:
+    return read(pid, "environ").split(b"\0")
+
+
+def command_of(pid: int) -> bytes:
+    return read(pid, "cmdline")
+
+
+def parent_of(pid: int) -> int:
+    fields = read(pid, "stat").rpartition(b")")[2].split()
+    return int(fields[1]) if fields else 0
+
+
+def read(pid: int, name: str) -> bytes:
+    """A file of /proc; empty if the process is gone."""
+    try:
+        return Path(f"/proc/{pid}/{name}").read_bytes()
+    except OSError:
+        return b""

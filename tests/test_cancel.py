@@ -7,8 +7,8 @@ import signal
 from pathlib import Path
 
 import pytest
+from asking import suitecase
 from conftest import Project, wait_for
-from test_command import suitecase
 
 from suitecase.queries.steering import CannotCancelError, cancel
 from suitecase.rundir import read_run

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -231,38 +231,77 @@ def test_all_problems_in_one_message(project: Project) -> None:
         assert sum(text in line for line in lines) == 1, text
 
 
-@pytest.mark.parametrize(
-    ("arguments", "expected"),
-    [
-        (["--only", "aa"], ["no case is named 'aa'. Did you mean 'a'?"]),
-        (["--debug", "bb"], ["no case is named 'bb'. Did you mean 'b'?"]),
-        (["--debug", "*"], ["no case is named '*'."]),
-        (["-p", "0"], ["parallelism is 0: it must be at least 1, or 'all'."]),
-        (["-p", "-3"], ["parallelism is -3: it must be at least 1, or 'all'."]),
-        (["-p", "two"], ["parallelism is 'two': it must be at least 1, or 'all'."]),
-        (["--set", "x"], ["--set x: write it FIELD=VALUE."]),
-        (["--set", "nmae=a"], ["--set: ", "nmae", "name"]),
-        (["--set", "x=many"], ["--set: ", "x: ", "'many'"]),
-        (["--set", "x=many", "--set", "seed=lots"], ["--set: ", "x: ", "seed: "]),
-        (["--set", "output_dir=/tmp/x"], ["--set: ", "output_dir"]),
-        (["--set", "=1"], ["--set =1: write it FIELD=VALUE."]),
-        (["--resume", ""], ["--resume: name a run directory, or 'latest'."]),
-        (["--debug", "a", "--json"], ["--debug has one case and the terminal"]),
-        (["--results-dir", "."], ["is the project itself"]),
-        (["--set", "config-fields=seed"], ["config-fields: not a field"]),
-        (["--resume", "latest"], ["--resume latest: there is no run in "]),
-        (["--resume", "results/exp/none"], ["--resume results/exp/none: there is no such run directory."]),
-        (["--results-dir", "work.py"], ["work.py is a file."]),
-    ],
-    ids=" ".join,
-)
-def test_wrong_options(project: Project, arguments: list[str], expected: list[str]) -> None:
+ONLY_AA = ["--only", "aa"]
+WRONG_OPTIONS: list[tuple[list[str], list[str]]] = [
+    (ONLY_AA, ["no case is named 'aa'. Did you mean 'a'?"]),
+    (["--debug", "bb"], ["no case is named 'bb'. Did you mean 'b'?"]),
+    (["--debug", "*"], ["no case is named '*'."]),
+    (["-p", "0"], ["parallelism is 0: it must be at least 1, or 'all'."]),
+    (["-p", "-3"], ["parallelism is -3: it must be at least 1, or 'all'."]),
+    (["-p", "two"], ["parallelism is 'two': it must be at least 1, or 'all'."]),
+    (["--set", "x"], ["--set x: write it FIELD=VALUE."]),
+    (["--set", "nmae=a"], ["--set: ", "nmae", "name"]),
+    (["--set", "x=many"], ["--set: ", "x: ", "'many'"]),
+    (["--set", "x=many", "--set", "seed=lots"], ["--set: ", "x: ", "seed: "]),
+    (["--set", "output_dir=/tmp/x"], ["--set: ", "output_dir"]),
+    (["--set", "=1"], ["--set =1: write it FIELD=VALUE."]),
+    (["--resume", ""], ["--resume: name a run directory, or 'latest'."]),
+    (["--debug", "a", "--json"], ["--debug has one case and the terminal"]),
+    (["--results-dir", "."], ["is the project itself"]),
+    (["--set", "config-fields=seed"], ["config-fields: not a field"]),
+    (["--resume", "latest"], ["--resume latest: there is no run in "]),
+    (["--resume", "results/exp/none"], ["--resume results/exp/none: there is no such run directory."]),
+    (["--results-dir", "work.py"], ["work.py is a file."]),
+]
+MISUSES = [["--nonsense"], ["--parallelism"], ["stray"]]
+
+# Within a suite: it goes on once for each command line, with the imports of one process.
+IN_TURN = """
+import json, os, sys
+codes = []
+for number, arguments in enumerate(json.loads(os.environ["COMMAND_LINES"])):
+    pid = os.fork()
+    if pid == 0:
+        sys.argv[1:] = arguments
+        for stream, name in ((1, "stdout"), (2, "stderr")):
+            os.dup2(os.open(os.path.join(os.environ["PRINTED"], f"{number}.{name}"), os.O_CREAT | os.O_WRONLY), stream)
+        break
+    codes.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+else:
+    print(json.dumps(codes))
+    sys.exit()
+"""
+
+
+@pytest.fixture(scope="module")
+def refused_options(
+    new_project: Callable[[str], Project], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, list[str]]:
+    """The lines in which a suite refuses each command line; nothing else is printed, and nothing on disk changes."""
+    project, printed = new_project("options"), tmp_path_factory.mktemp("printed")
+    command_lines = [arguments for arguments, _ in WRONG_OPTIONS] + [[*ONLY_AA, "--dry-run"]] + MISUSES
+    project.suite({"a": "", "b": ""}, before=IN_TURN)
+    before = project.listing()
+    done = project.run(env={"COMMAND_LINES": json.dumps(command_lines), "PRINTED": str(printed)})
+    assert (json.loads(done.stdout), done.stderr) == ([2] * len(command_lines), "")
+    assert project.listing() == before
+    found: dict[str, list[str]] = {}
+    for number, arguments in enumerate(command_lines):
+        assert (printed / f"{number}.stdout").read_text() == ""
+        text = (printed / f"{number}.stderr").read_text()
+        assert "Traceback" not in text
+        found[" ".join(arguments)] = text.splitlines()
+    return found
+
+
+@pytest.mark.parametrize(("arguments", "expected"), WRONG_OPTIONS, ids=" ".join)
+def test_wrong_options(refused_options: dict[str, list[str]], arguments: list[str], expected: list[str]) -> None:
     """A wrong option is refused in a sentence that names what is nearest; a dry run refuses in the same words."""
-    lines = refused(project, *arguments)
+    lines = refused_options[" ".join(arguments)]
     text = "\n".join(lines)
     assert all(part in text for part in expected), text
-    if arguments[0] == "--only":
-        assert refused(project, *arguments, "--dry-run") == lines
+    if arguments == ONLY_AA:
+        assert refused_options[" ".join([*arguments, "--dry-run"])] == lines
 
 
 def test_ambiguous_entry_point(project: Project) -> None:
@@ -410,11 +449,10 @@ def test_unreadable_pyproject(project: Project) -> None:
     assert "pyproject.toml: [tool.suitecase] results_dir must be text." in line
 
 
-@pytest.mark.parametrize("flag", ["--nonsense", "--parallelism", "stray"])
-def test_argument_errors(project: Project, flag: str) -> None:
+@pytest.mark.parametrize("flag", [flag for (flag,) in MISUSES])
+def test_argument_errors(refused_options: dict[str, list[str]], flag: str) -> None:
     """A flag that the suite doesn't know, a flag without its value and a stray word exit 2."""
-    text = "\n".join(refused(project, flag))
-    assert flag in text
+    assert flag in "\n".join(refused_options[flag])
 
 
 def test_syntax_error_in_the_suite(project: Project) -> None:

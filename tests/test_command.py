@@ -4,27 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import HERE, Finished, Project, clean_environment
+from asking import suitecase
+from conftest import Project
 
 RESULT = """(folder / 'results.json').write_text(json.dumps({'accuracy': config['x'] / 10, 'detail': {'loss': 0.5},
 'recall': 0.25, 'metrics': {'recall': {'n': 40, 'ci_low': 0.125, 'ci_high': 0.375}}}))"""
-COMMAND = [sys.executable, "-c", "from suitecase.cli import main; main()"]
-
-
-def suitecase(*arguments: str, cwd: Path, env: Mapping[str, str] | None = None) -> Finished:
-    """Call the command in a folder."""
-    added = {"PYTHONPATH": str(HERE), **(env or {})}
-    done = subprocess.run(
-        [*COMMAND, *arguments], cwd=cwd, env={**clean_environment(), **added}, capture_output=True, text=True
-    )
-    return Finished(done.returncode, done.stdout, done.stderr)
 
 
 def answer(*arguments: str, cwd: Path) -> Any:

@@ -5,6 +5,7 @@ Every process here is a real one. A program under test prints `seed=7` and the l
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -154,48 +155,73 @@ def test_constraints_hold_on_the_command_line(project: Path) -> None:
     assert "--num_samples: Input should be greater than or equal to 1, not 0." in said
 
 
-@pytest.mark.parametrize(
-    ("field", "arguments", "shown"),
-    [
-        ("shuffle", ["--no_shuffle"], "False"),
-        ("shuffle", ["--shuffle", "false"], "False"),
-        ("shuffle", ["--shuffle=false"], "False"),
-        ("shuffle", ["--shuffle=0"], "False"),
-        ("shuffle", ["--shuffle"], "True"),
-        ("shuffle", ["--shuffle", "--seed", "7"], "True"),
-        ("verbose", ["--verbose"], "True"),
-        ("verbose", ["--no_verbose"], "False"),
-        ("layers", ["--layers", "3", "--layers", "4"], "[3, 4]"),
-        ("layers", ["--layers", "[3, 4]"], "[3, 4]"),
-        ("layers", ["--layers", "3"], "[3]"),
-        ("layers", ["--layers", "-3"], "[-3]"),
-        ("layers", ["--layers=[]"], "[]"),
-        ("tags", ["--tags", "a,b"], "['a,b']"),
-        ("tags", ["--tags", "a,b", "--tags", "c"], "['a,b', 'c']"),
-        ("tags", ["--tags", '["a", "b"]'], "['a', 'b']"),
-        ("tags", ["--tags", "[1]"], "['[1]']"),
-        ("tags", ["--tags", "1"], "['1']"),
-        ("flags", ["--flags", "true", "--flags", "false"], "[True, False]"),
-        ("optimiser", ["--optimiser", '{"name": "sgd", "rate": 3}'], "Optimiser(name='sgd', rate=3.0)"),
-        ("options", ["--options", '{"a": [1, null]}'], "{'a': [1, None]}"),
-        ("limit", ["--limit", "__none__"], "None"),
-        ("limit", ["--limit", "-1e-05"], "-1e-05"),
-        ("limit", ["--limit", "nan"], "nan"),
-        ("note", ["--note", "null"], "'null'"),
-        ("note", ["--note", "7"], "'7'"),
-        ("note", ["--note="], "''"),
-        ("note", ["--note=--x=y"], "'--x=y'"),
-        ("strict_count", ["--strict_count", "7"], "7"),
-        ("version", ["--version", "gpt-4.1"], "'gpt-4.1'"),
-        ("model", ["--model", "a b\nc"], "'a b\\nc'"),
-        ("output_dir", ["--output_dir", "out"], "'out'"),
-        ("output_dir", ["--seed", "7", "--output_dir", "out"], "'out'"),
-    ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else None,  # pyright: ignore[reportUnknownArgumentType, reportUnknownLambdaType]
-)
-def test_a_value_is_read_as_a_person_means_it(field: str, arguments: list[str], shown: str, project: Path) -> None:
+VALUES: list[tuple[str, list[str], str]] = [
+    ("shuffle", ["--no_shuffle"], "False"),
+    ("shuffle", ["--shuffle", "false"], "False"),
+    ("shuffle", ["--shuffle=false"], "False"),
+    ("shuffle", ["--shuffle=0"], "False"),
+    ("shuffle", ["--shuffle"], "True"),
+    ("shuffle", ["--shuffle", "--seed", "7"], "True"),
+    ("verbose", ["--verbose"], "True"),
+    ("verbose", ["--no_verbose"], "False"),
+    ("layers", ["--layers", "3", "--layers", "4"], "[3, 4]"),
+    ("layers", ["--layers", "[3, 4]"], "[3, 4]"),
+    ("layers", ["--layers", "3"], "[3]"),
+    ("layers", ["--layers", "-3"], "[-3]"),
+    ("layers", ["--layers=[]"], "[]"),
+    ("tags", ["--tags", "a,b"], "['a,b']"),
+    ("tags", ["--tags", "a,b", "--tags", "c"], "['a,b', 'c']"),
+    ("tags", ["--tags", '["a", "b"]'], "['a', 'b']"),
+    ("tags", ["--tags", "[1]"], "['[1]']"),
+    ("tags", ["--tags", "1"], "['1']"),
+    ("flags", ["--flags", "true", "--flags", "false"], "[True, False]"),
+    ("optimiser", ["--optimiser", '{"name": "sgd", "rate": 3}'], "Optimiser(name='sgd', rate=3.0)"),
+    ("options", ["--options", '{"a": [1, null]}'], "{'a': [1, None]}"),
+    ("limit", ["--limit", "__none__"], "None"),
+    ("limit", ["--limit", "-1e-05"], "-1e-05"),
+    ("limit", ["--limit", "nan"], "nan"),
+    ("note", ["--note", "null"], "'null'"),
+    ("note", ["--note", "7"], "'7'"),
+    ("note", ["--note="], "''"),
+    ("note", ["--note=--x=y"], "'--x=y'"),
+    ("strict_count", ["--strict_count", "7"], "7"),
+    ("version", ["--version", "gpt-4.1"], "'gpt-4.1'"),
+    ("model", ["--model", "a b\nc"], "'a b\\nc'"),
+    ("output_dir", ["--output_dir", "out"], "'out'"),
+    ("output_dir", ["--seed", "7", "--output_dir", "out"], "'out'"),
+]
+
+# The entry point, once for each command line: the imports are made once.
+EVERY_COMMAND_LINE = """
+import json, os, sys
+from configs import Config
+
+for field, arguments in json.load(sys.stdin):
+    pid = os.fork()
+    if pid == 0:
+        sys.argv[1:] = arguments
+        print(repr(getattr(Config(), field)))
+        sys.exit()
+    os.waitpid(pid, 0)
+"""
+
+
+@pytest.fixture(scope="module")
+def values_read(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """What comes of the command lines of `VALUES`."""
+    folder = tmp_path_factory.mktemp("values")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        write("configs.py", CONFIG)
+        command_lines = json.dumps([(field, arguments) for field, arguments, _ in VALUES])
+        return python(write("train.py", EVERY_COMMAND_LINE), stdin=command_lines).splitlines()
+
+
+@pytest.mark.parametrize("at", range(len(VALUES)), ids=[" ".join(arguments) for _, arguments, _ in VALUES])
+def test_a_value_is_read_as_a_person_means_it(at: int, values_read: list[str]) -> None:
     """Switches, lists by repetition or as JSON, JSON for nested models, and None as __none__."""
-    assert python(entry_point(field), *arguments).strip() == shown
+    assert len(values_read) == len(VALUES)
+    assert values_read[at] == VALUES[at][2]
 
 
 def test_a_list_of_switches_is_no_switch(project: Path) -> None:

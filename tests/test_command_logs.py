@@ -11,11 +11,11 @@ import select
 import shutil
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from conftest import DEADLINE_S, HERE, Finished, Project, clean_environment, wait_for
+from asking import COMMAND, ask
+from conftest import DEADLINE_S, HERE, Project, clean_environment, wait_for
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,19 +23,9 @@ from suitecase.queries.logs import read_attempt, shown_text, start_of_last
 from suitecase.queries.watching import last_progress
 from suitecase.rundir import CaseRun
 
-COMMAND = [sys.executable, "-c", "from suitecase.cli import main; main()"]
-
 
 def environment(**added: str) -> dict[str, str]:
     return {**clean_environment(), "PYTHONPATH": str(HERE), **added}
-
-
-def ask(project: Project, *arguments: str) -> Finished:
-    """What `suitecase` answers in a project."""
-    done = subprocess.run(
-        [*COMMAND, *arguments], cwd=project.root, env=environment(), capture_output=True, text=True, timeout=DEADLINE_S
-    )
-    return Finished(done.returncode, done.stdout, done.stderr)
 
 
 def begin(project: Project, *arguments: str) -> subprocess.Popen[str]:

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from asking import COMMAND, suitecase
 from conftest import DEADLINE_S, HERE, Project, clean_environment
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_command import COMMAND, suitecase
 from test_suite_command import Terminal, plain
 
 from suitecase.queries import simulation

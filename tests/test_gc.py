@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from asking import suitecase
 from conftest import HERE, Project, clean_environment, wait_for
-from test_command import suitecase
 
 from suitecase.errors import SuitecaseError
 from suitecase.queries.cleaning import Rules, Verdicts, delete, find_disposable

@@ -11,11 +11,12 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
+from asking import suitecase
 from conftest import Project
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import CensoredData, ecdf
-from test_command import answer, suitecase
+from test_command import answer
 
 from suitecase.errors import SuitecaseError
 from suitecase.hedging import (

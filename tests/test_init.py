@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from asking import suitecase
 from conftest import HERE, clean_environment
-from test_command import suitecase
 
 import experiment_runner
 from suitecase.errors import SuitecaseError

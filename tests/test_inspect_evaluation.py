@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from asking import suitecase
 from conftest import Finished, Kept, Project, wait_for
-from test_command import answer, suitecase
+from test_command import answer
 from test_inspect_mode import Lab, commit, experiment_dir, published, run_dir
 
 from suitecase.errors import SuitecaseError

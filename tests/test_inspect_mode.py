@@ -71,10 +71,11 @@ def addition(name="addition"):
 
 def run(model="good", tasks=1, **options):
     chosen = [addition(f"addition{number}") for number in range(tasks)]
-    return eval(chosen, model=f"local/{model}", display="none", max_samples=1, **options)
+    return eval(chosen, model=f"local/{model}", display="none", max_samples=1, ctl_server=False, **options)
 
 def run_set(model, log_dir):
-    return eval_set(addition(), model=f"local/{model}", display="none", max_samples=1, log_buffer=1, log_dir=log_dir)
+    options = {"display": "none", "max_samples": 1, "ctl_server": False, "log_buffer": 1, "log_dir": log_dir}
+    return eval_set(addition(), model=f"local/{model}", **options)
 """
 
 NO_HEADERS = (
@@ -82,21 +83,6 @@ NO_HEADERS = (
     *('{"status": "success"}', '{"status": "success", "eval": []}', '{"status": "started", "eval": {"task_id": "x"}}'),
     '{"status": "success", "eval": {"task_id": "x", "metadata": 5}}',
 )
-
-# What Inspect's own functions make of a folder of logs.
-READ = """\
-import json, sys
-from inspect_ai.log import list_eval_logs, read_eval_log
-found = []
-for info in list_eval_logs(sys.argv[1]):
-    header, whole = read_eval_log(info, header_only=True), read_eval_log(info)
-    found.append({
-        "path": info.name.removeprefix("file://"), "status": header.status, "task_id": header.eval.task_id,
-        "metadata": whole.metadata, "error": header.error and header.error.message,
-        "answers": [sample.output.completion for sample in whole.samples],
-    })
-print(json.dumps(found))
-"""
 
 RETRY = """\
 import json, sys
@@ -113,7 +99,7 @@ import local
 names = ("experiment", "variant", "run", "commit", "dirty", "config")
 known = {"metadata": dict.fromkeys(names, "from the entry point")}
 for name, options in {
-    "success": known, "other": known, "bare": {}, "error": {"model": "broken", **known},
+    "success": known, "other": known, "bare": {}, "failed": {"model": "broken"}, "error": {"model": "broken", **known},
     "cancelled": {"model": "interrupted", **known},
 }.items():
     local.run(log_dir=name, **options)
@@ -150,10 +136,20 @@ class Lab:
         )  # fmt: skip
         return done.stdout
 
-    def listed(self, folder: Path) -> list[dict[str, Any]]:
-        """The logs that Inspect finds in a folder and below, sorted by path."""
-        found = json.loads(self.python("-c", READ, str(folder), folder=folder))
-        return sorted(found, key=lambda log: log["path"])
+
+def listed(folder: Path) -> list[dict[str, Any]]:
+    """What Inspect's own functions make of the logs in a folder and below, sorted by path."""
+    from inspect_ai.log import list_eval_logs, read_eval_log
+
+    found: list[dict[str, Any]] = []
+    for info in list_eval_logs(str(folder)):
+        header, whole = read_eval_log(info, header_only=True), read_eval_log(info)
+        found.append({
+            "path": info.name.removeprefix("file://"), "status": header.status, "task_id": header.eval.task_id,
+            "metadata": whole.metadata, "error": header.error and header.error.message,
+            "answers": [sample.output.completion for sample in whole.samples or ()],
+        })  # fmt: skip
+    return sorted(found, key=lambda log: log["path"])
 
 
 @pytest.fixture(scope="module")
@@ -227,26 +223,29 @@ class Made:
 
 WRITES = """(folder / 'results.json').write_text('{"accuracy": 0.5}')
 (folder / 'items.jsonl').write_text('{"key": "first", "status": "succeeded", "metrics": {"accuracy": 0.5}}\\n')"""
+COPY = "import shutil; shutil.copy(os.environ['LOG_OF_{}'], folder)"
+# Two evaluate; what the logs of the others are worth doesn't hang on who wrote them.
 CASES = {
-    "plain": "import local; local.run()",
+    "plain": COPY.format("plain"),
     "several": "import local; "
     "local.run(tasks=2, log_dir=config['output_dir'], metadata={'variant': 'mine', 'extra': 1})",
     "silent": "pass",
-    "broken": "import local; local.run('broken')",
+    "broken": COPY.format("broken"),
     "liar": "import local; local.run(); sys.exit(3)",
 }
 
 
 @pytest.fixture(scope="module")
-def made(lab: Lab, new_project: Callable[[str], Project]) -> Made:
+def made(lab: Lab, logs: dict[str, Path], new_project: Callable[[str], Project]) -> Made:
     """A run of all `CASES` with changes that are not committed."""
     project = new_project("made")
     short = project.git("rev-parse", "--short", "HEAD")
     record = "Path('imported.txt').write_text(str('inspect_ai' in sys.modules))"
     before = f"import atexit, sys\nfrom pathlib import Path\natexit.register(lambda: {record})"
     project.suite(CASES, more="mode='inspect'", before=before)
-    finished = lab.run(project)  # all at once, so that few helpers stamp what they leave
-    return Made(project, finished, short, lab.listed(experiment_dir(project)))
+    copied = {"LOG_OF_plain": str(logs["bare"]), "LOG_OF_broken": str(logs["failed"])}
+    finished = lab.run(project, **copied)  # all at once, so that few helpers stamp what they leave
+    return Made(project, finished, short, listed(experiment_dir(project)))
 
 
 def test_experiment_folder_holds_flat_logs_and_dot_names_only(made: Made) -> None:
@@ -412,7 +411,7 @@ def interrupted(lab: Lab, logs: dict[str, Path], new_project: Callable[[str], Pr
     project.write("local.py", LOCAL.replace("VERSION = 1\n", "VERSION = 2\n"))
     newer = commit(project, "Repair the model")
     resumed = lab.run(project, "--resume", "latest")
-    found = lab.listed(project.root / "results")
+    found = listed(project.root / "results")
     return Interrupted(project, stopped, statuses, left, headers, resumed, (short, newer), found)
 
 
@@ -479,13 +478,13 @@ def test_log_never_mixes_code(interrupted: Interrupted) -> None:
 
 @pytest.fixture(scope="module")
 def logs(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Logs by kind: success, other, bare (no metadata), error, retried (the same task), cancelled, unfinished."""
+    """By kind: success, other, error, retried (the same task), cancelled, unfinished; no metadata: bare, failed."""
     folder = tmp_path_factory.mktemp("logs")
     (folder / "local.py").write_text(LOCAL)
     with pytest.raises(subprocess.CalledProcessError) as killed:
         lab.python("-c", MAKE_LOGS, folder=folder)
     assert killed.value.returncode == -signal.SIGKILL
-    kinds = ("success", "other", "bare", "error", "retried", "cancelled", "unfinished")
+    kinds = ("success", "other", "bare", "failed", "error", "retried", "cancelled", "unfinished")
     return {kind: next((folder / kind).glob("*.eval")) for kind in kinds}
 
 
@@ -515,8 +514,8 @@ def header_status(path: Path) -> str | None:
 def test_each_kind_of_log_is_told_apart(logs: dict[str, Path]) -> None:
     """Success, error and cancelled are final; a log whose process was killed is not."""
     assert {kind: header_status(path) for kind, path in logs.items()} == {
-        "success": "success", "other": "success", "bare": "success", "error": "error", "retried": "success",
-        "cancelled": "cancelled", "unfinished": None,
+        "success": "success", "other": "success", "bare": "success", "failed": "error", "error": "error",
+        "retried": "success", "cancelled": "cancelled", "unfinished": None,
     }  # fmt: skip
 
 
@@ -545,7 +544,7 @@ def test_damaged_log_is_no_accident(logs: dict[str, Path], tmp_path: Path) -> No
     assert sound is not None
     sound = replace(sound, path=path)
     unreadable = 0
-    for position in range(0, len(content), 7):
+    for position in range(0, len(content), 13):
         path.write_bytes(content[:position] + bytes([content[position] ^ 0xFF]) + content[position + 1 :])
         header = read_log_header(path)
         assert header in (None, sound), position

@@ -41,7 +41,7 @@ def bare_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("bare")
     run(sys.executable, "-m", "venv", "--without-pip", folder / "venv", folder=folder)
     python = folder / "venv/bin/python"
-    run(*pip(python), "install", "-q", *CORE, "hatchling", "editables", folder=folder)
+    install(python, *CORE, "hatchling", "editables")
     return python
 
 
@@ -50,10 +50,15 @@ def pip(python: Path) -> tuple[str | Path, ...]:
     return (sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", python)
 
 
+def install(python: Path, *what: str | Path) -> None:
+    """Install with pip; Python compiles what is imported, which is a small part of it."""
+    run(*pip(python), "install", "-q", "--no-compile", *what, folder=python.parent)
+
+
 @contextmanager
 def installed(python: Path, *what: str | Path, name: str) -> Generator[None]:
     """A distribution in the bare environment, for a while."""
-    run(*pip(python), "install", "-q", "--no-deps", "--no-build-isolation", *what, folder=python.parent)
+    install(python, "--no-deps", "--no-build-isolation", *what)
     yield
     run(*pip(python), "uninstall", "-q", "-y", name, folder=python.parent)
 

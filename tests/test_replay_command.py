@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from asking import COMMAND, suitecase
 from conftest import HERE, Project, clean_environment, wait_for
-from test_command import COMMAND, answer, suitecase
+from test_command import answer
 
 from suitecase.items import read_dead_letters, read_items
 from suitecase.rundir import read_run

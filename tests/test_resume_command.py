@@ -12,8 +12,8 @@ import venv
 from pathlib import Path
 
 import pytest
+from asking import COMMAND, suitecase
 from conftest import HERE, Project, clean_environment, wait_for
-from test_command import COMMAND, suitecase
 
 import experiment_runner
 from suitecase.errors import NotFoundError, SuitecaseError

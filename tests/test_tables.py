@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from conftest import DEADLINE_S, HERE, Finished, Project, clean_environment
+from asking import COMMAND, ask
+from conftest import DEADLINE_S, HERE, Project, clean_environment
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -25,17 +26,6 @@ from suitecase.rundir import read_run
 from suitecase.tables import Table, attempt_rows, case_rows, metric_rows, run_rows, write_table
 from suitecase.tables.duck import connect, load
 from suitecase.tables.formats import harmless, to_csv, to_json, to_jsonl, to_latex, to_markdown
-
-
-def ask(project: Project, *arguments: str, **options: Any) -> Finished:
-    """What `suitecase` answers in a project."""
-    command = [sys.executable, "-c", "from suitecase.cli import main; main()", *arguments]
-    environment = {**clean_environment(), "PYTHONPATH": str(HERE)}
-    done = subprocess.run(
-        command, cwd=project.root, env=environment, capture_output=True, text=True, timeout=DEADLINE_S, **options
-    )
-    return Finished(done.returncode, done.stdout, done.stderr)
-
 
 TEXT = st.text(st.characters(exclude_categories=("Cs",)), max_size=12)
 NAMES = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=8)
@@ -320,7 +310,7 @@ def test_a_reader_that_goes_away_is_no_failure(finished: Project) -> None:
             reader, writer = os.pipe()
             os.close(reader)
             process = subprocess.run(
-                [sys.executable, "-c", "from suitecase.cli import main; main()", *arguments],
+                [*COMMAND, *arguments],
                 cwd=finished.root, env={**clean_environment(), "PYTHONPATH": str(HERE), **environment},
                 stdout=writer, stderr=subprocess.PIPE, timeout=DEADLINE_S,
             )  # fmt: skip

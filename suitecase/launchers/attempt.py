@@ -51,6 +51,9 @@ LOOK_S = 2.0
 BEAT_S = 10.0
 """How often a living attempt sets the time of its file `INDEX.alive`."""
 
+SAME_MOMENT_S = 0.5
+"""How far apart the processes of a job may get a signal that is sent to all of them."""
+
 WRITE_AGAIN_S, WRITE_FOR_S = 5.0, 60.0
 """A full disk may get room again: how often, and how long, the end is tried to be written."""
 
@@ -307,7 +310,7 @@ class Claimed:
                         reason = os.strerror(event.errno) if event.errno else event.cause
                         raise OSError(f"{reason} ({self.command()[0]} or its interpreter)")
                     else:
-                        return self.end_of(event)
+                        return self.end_of(event, requests)
                 self.heed(requests, local)
         finally:
             local.close()
@@ -347,25 +350,29 @@ class Claimed:
     def heed(self, requests: Requests, local: experiment_runner.Local) -> None:
         """End the case if somebody asked for it or its time is over; the first reason counts."""
         spec, ending = self.spec, self.ending
-        elapsed_s = time.monotonic() - self.started
-        if requests.told and not ending.begun:
-            with suppress(OSError):
-                requests.look(self.path, self.folder)  # the launcher's own signal has a file as well
-        if not ending.begun:
-            ending.begun = True
-            if requests.cancelled is not None:
-                ending.status, ending.cause = "cancelled", requests.cancelled
-            elif spec.timeout_s is not None and elapsed_s >= spec.timeout_s:
-                ending.status, ending.cause = "timed_out", f"took longer than {spec.timeout_s:g} s"
-            elif requests.told:
-                self.explain(requests.told, elapsed_s)
-            else:
-                ending.begun = False
-            if ending.begun and not requests.killed:
-                local.end(spec.mark, spec.first_signal, spec.grace_s)
+        if not ending.begun and self.is_to_end(requests) and not requests.killed:
+            local.end(spec.mark, spec.first_signal, spec.grace_s)
         if (requests.killed or requests.fenced) and not ending.killed:
             ending.killed = True
             local.end(spec.mark, signal.SIGKILL, 0)
+
+    def is_to_end(self, requests: Requests) -> bool:
+        """Whether there is a reason to end the case, and which."""
+        spec, ending = self.spec, self.ending
+        elapsed_s = time.monotonic() - self.started
+        if requests.told:
+            with suppress(OSError):
+                requests.look(self.path, self.folder)  # the launcher's own signal has a file as well
+        if requests.cancelled is not None:
+            ending.status, ending.cause = "cancelled", requests.cancelled
+        elif spec.timeout_s is not None and elapsed_s >= spec.timeout_s:
+            ending.status, ending.cause = "timed_out", f"took longer than {spec.timeout_s:g} s"
+        elif requests.told:
+            self.explain(requests.told, elapsed_s)
+        else:
+            return False
+        ending.begun = True
+        return True
 
     def explain(self, number: int, elapsed_s: float) -> None:
         """Take a scheduler's signal for the warning of its limit of time, or for a preemption."""
@@ -377,8 +384,13 @@ class Claimed:
             self.ending.fault = "preempted"
             self.ending.cause = f"{self.spec.launcher} asked it to end ({name}): preempted, or its job cancelled"
 
-    def end_of(self, event: experiment_runner.Ended) -> dict[str, Any]:
+    def end_of(self, event: experiment_runner.Ended, requests: Requests) -> dict[str, Any]:
+        """How the case ended; by whose will, if a scheduler's signal went to its processes and to this one at once."""
         ending = self.ending
+        if event.exit_code == -signal.SIGTERM and not (ending.begun or requests.told):
+            time.sleep(SAME_MOMENT_S)
+        if requests.told and not ending.begun:
+            self.is_to_end(requests)
         return {
             "exit_code": event.exit_code, "status": ending.status or event.status,
             "fault": ending.fault or event.fault, "cause": ending.cause or event.cause,
