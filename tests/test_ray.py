@@ -14,7 +14,8 @@ import pytest
 from conftest import HERE, Project, clean_environment
 
 from experiment_runner import SuiteError
-from suitecase.launchers.carried import (
+from suitecase.launchers.ray import Ray, RayOptions
+from suitecase.launchers.ray.carried import (
     CARRIED,
     PROGRAM,
     DamagedError,
@@ -23,8 +24,8 @@ from suitecase.launchers.carried import (
     print_packed,
     unpack,
 )
-from suitecase.launchers.ray_jobs import HERE_ONLY, Ray
-from suitecase.launchers.ray_options import RayOptions, parse_options
+from suitecase.launchers.ray.driver import HERE_ONLY
+from suitecase.launchers.ray.options import parse_options
 
 MARK = 1 << 41
 
@@ -34,7 +35,7 @@ def test_options_are_read_checked_and_told_again() -> None:
     texts = {"address": "https://ray.example.org", "shared": "no", "cpus": "0.5", "resources": "a:b=0.001,c=2"}
     options = parse_options(texts)
     assert options == RayOptions("https://ray.example.org", "no", cpus=0.5, resources={"a:b": 0.001, "c": 2})
-    assert Ray(options).describe() == texts
+    assert Ray(**vars(options)).describe() == texts
     assert parse_options({}).as_text() == {}
     wrong = {"adress": "x", "shared": "perhaps", "cpus": "many", "lost_after_s": "-1", "resources": "gpu"}
     with pytest.raises(SuiteError) as refused:
@@ -51,8 +52,8 @@ def test_options_are_read_checked_and_told_again() -> None:
 
 def test_a_cluster_that_is_not_there_is_told(project: Project) -> None:
     """Before anything starts, with what to do."""
-    before = "from suitecase.launchers.ray_jobs import Ray\nfrom suitecase.launchers.ray_options import RayOptions"
-    project.suite({"a": ""}, before=before, more="launcher=Ray(RayOptions('http://127.0.0.1:9'))")
+    before = "from suitecase.launchers.ray import Ray"
+    project.suite({"a": ""}, before=before, more="launcher=Ray('http://127.0.0.1:9')")
     done = project.run("--dry-run", env={"PYTHONPATH": str(HERE)})
     assert done.code == 2
     there = importlib.util.find_spec("ray") is not None

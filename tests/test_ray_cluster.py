@@ -18,6 +18,7 @@ from typing import ClassVar
 
 import pytest
 from conftest import Project, wait_for
+from transcripts import run_blocks
 
 from suitecase.launchers.conformance import Conformance
 from suitecase.rundir import read_run
@@ -134,6 +135,10 @@ def test_whether_folders_are_shared_is_found_out(project: Project) -> None:
     assert (done.code, done.stderr) == (0, "")
     assert (project.run_dir / ".attempts" / "ray-shared").read_text() == "yes"
     assert (project.run_dir / "a" / "attempt-1.log").read_text() == "hello\n"
+
+
+def test_the_page_about_ray_is_a_transcript(tmp_path: Path) -> None:
+    run_blocks("docs/ray.md", tmp_path)
 
 
 def test_nobody_gets_in_without_the_token(project: Project) -> None:

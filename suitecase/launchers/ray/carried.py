@@ -64,7 +64,7 @@ def pack_project(root: Path, runner: Path, target: Path) -> None:
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in project_files(root):
             add(archive, root / name, name)
-        for path in (Path(__file__), Path(__file__).with_name("attempt.py"), runner):
+        for path in (Path(__file__), Path(__file__).parent.with_name("attempt.py"), runner):
             add(archive, path, f"{FOLDER}/{path.name}")
 
 

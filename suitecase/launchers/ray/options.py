@@ -20,7 +20,7 @@ ADDRESS = "http://127.0.0.1:8265"
 """Where `ray start --head` and `kubectl port-forward` put the dashboard, which serves the Jobs API."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class RayOptions:
     """Where and how attempts become Ray jobs.
 
@@ -49,7 +49,7 @@ class RayOptions:
         """The address that counts."""
         return (self.address or os.environ.get("RAY_API_SERVER_ADDRESS") or ADDRESS).rstrip("/")
 
-    def problems(self) -> list[str]:
+    def wrong_values(self) -> list[str]:
         """What is wrong with the values, a sentence each."""
         problems: list[str] = []
         try:
@@ -108,7 +108,7 @@ def parse_options(given: Mapping[str, str]) -> RayOptions:
             example = "NAME=AMOUNT,NAME=AMOUNT" if name == "resources" else "a number"
             problems.append(f"launcher 'ray': {name} is {text!r}: give {example}.")
     options = RayOptions(**values)
-    problems += options.problems()
+    problems += options.wrong_values()
     if problems:
         raise SuiteError(problems)
     return options

@@ -35,15 +35,6 @@ from suitecase.launchers.attempt import (
     claim_exclusively,
     record_name,
 )
-from suitecase.launchers.carried import (
-    CARRIED,
-    PROGRAM,
-    DamagedError,
-    carried_variable,
-    pack_project,
-    project_stamp,
-    unpack,
-)
 from suitecase.launchers.following import (
     ATTEMPT_PROGRAM,
     Followed,
@@ -53,7 +44,16 @@ from suitecase.launchers.following import (
     spec_of,
     write_specs,
 )
-from suitecase.launchers.ray_client import (
+from suitecase.launchers.ray.carried import (
+    CARRIED,
+    PROGRAM,
+    DamagedError,
+    carried_variable,
+    pack_project,
+    project_stamp,
+    unpack,
+)
+from suitecase.launchers.ray.client import (
     NEVER_BEGAN,
     OVER,
     JobState,
@@ -61,8 +61,8 @@ from suitecase.launchers.ray_client import (
     UnreachableError,
     connection_problems,
 )
-from suitecase.launchers.ray_options import RayOptions, parse_options
-from suitecase.launchers.ray_talk import POLL_S, Talk
+from suitecase.launchers.ray.options import RayOptions, parse_options
+from suitecase.launchers.ray.talk import POLL_S, Talk
 
 __all__ = ["Ray", "from_options"]
 
@@ -141,34 +141,31 @@ def from_options(**options: str) -> Ray:
     Raises:
         SuiteError: With every option that is unknown or wrong.
     """
-    return Ray(parse_options(options))
+    return Ray(**vars(parse_options(options)))
 
 
-class Ray:
+class Ray(RayOptions):
     """Attempts become jobs of a Ray cluster. One thread talks to it; the runner's loop only looks at what it heard."""
 
     name = "ray"
     outlives_runner = True
     lacks = frozenset({"debug", "pause"})
 
-    def __init__(self, options: RayOptions | None = None) -> None:
-        self.options = options or RayOptions()
-
     def problems(self) -> list[str]:
-        return self.options.problems() or connection_problems(self.options.url)
+        return self.wrong_values() or connection_problems(self.url)
 
     def capacity(self, suite: Suite) -> Capacity:
         return Capacity(float("inf"), float("inf"), None)
 
     def describe(self) -> dict[str, str]:
-        return self.options.as_text()
+        return self.as_text()
 
     def preview(self, session: Session, needs: Mapping[str, Resources]) -> str:
         reserved = {json.dumps(self.reservation(each), sort_keys=True) for each in needs.values()}
         place = {"yes": "shared", "no": "not shared: code goes there, files come back"}.get(
-            self.options.shared, "the cluster is asked whether it is shared"
+            self.shared, "the cluster is asked whether it is shared"
         )
-        lines = [f"Ray at {self.options.url}: a job for each attempt; the run directory: {place}."]
+        lines = [f"Ray at {self.url}: a job for each attempt; the run directory: {place}."]
         return "\n".join([*lines, *(f"  reserves {each}" for each in sorted(reserved))])
 
     # --- a pass over a run
@@ -183,15 +180,15 @@ class Ray:
         self.probe = ""
         self.declared = declared_variables(session.run_dir)
         try:
-            self.talk = Talk(self.options.url)
+            self.talk = Talk(self.url)
         except (UnreachableError, RefusedByRayError) as error:
-            raise SuiteError([f"launcher 'ray': {self.options.url}: {error}."]) from None
-        self.shared = self.known_sharing()
+            raise SuiteError([f"launcher 'ray': {self.url}: {error}."]) from None
+        self.sees = self.known_sharing()
 
     def known_sharing(self) -> bool | None:
         """Whether the cluster sees the run directory, as far as that is known."""
-        if self.options.shared != "auto":
-            return self.options.shared == "yes"
+        if self.shared != "auto":
+            return self.shared == "yes"
         with suppress(OSError):
             return (self.session.run_dir / ATTEMPTS / "ray-shared").read_text() == "yes"
         return None
@@ -256,13 +253,13 @@ class Ray:
 
     def reservation(self, needs: Resources) -> dict[str, Any]:
         """What Ray keeps for a job."""
-        kept: dict[str, Any] = {"entrypoint_num_cpus": self.options.cpus if needs.cpus is None else needs.cpus}
+        kept: dict[str, Any] = {"entrypoint_num_cpus": self.cpus if needs.cpus is None else needs.cpus}
         if needs.gpus:
             kept["entrypoint_num_gpus"] = needs.gpus
         if needs.memory_gb:
             kept["entrypoint_memory"] = int(needs.memory_gb * 1e9)
-        if self.options.resources:
-            kept["entrypoint_resources"] = dict(self.options.resources)
+        if self.resources:
+            kept["entrypoint_resources"] = dict(self.resources)
         return kept
 
     # --- submitting
@@ -270,14 +267,14 @@ class Ray:
     def submit_waiting(self) -> None:
         """Hand what was written down to the thread that talks to Ray, once it is known how."""
         waiting = [job for job in self.jobs.values() if not job.submitted]
-        if waiting and self.shared is None and not self.probe:
+        if waiting and self.sees is None and not self.probe:
             self.ask_for_sharing()
-        if self.shared is None:
+        if self.sees is None:
             return
         for job in waiting:
             job.submitted = True
             try:
-                entrypoint, runtime_env = self.carried(job) if not self.shared else self.local(job)
+                entrypoint, runtime_env = self.carried(job) if not self.sees else self.local(job)
             except OSError as error:
                 self.settle(job, Refused(job.mark, error.errno, f"{error.filename}: {error.strerror}"))
                 continue
@@ -296,17 +293,17 @@ class Ray:
 
     def heed_probe(self) -> None:
         """Take the answer to `ask_for_sharing`, if it is there."""
-        state = self.talk.states.get(self.probe) if self.shared is None else None
+        state = self.talk.states.get(self.probe) if self.sees is None else None
         if state is None or state.status not in OVER:
             return
-        self.shared = state.status == "SUCCEEDED"
+        self.sees = state.status == "SUCCEEDED"
         with suppress(OSError):
-            (self.session.run_dir / ATTEMPTS / "ray-shared").write_text("yes" if self.shared else "no")
+            (self.session.run_dir / ATTEMPTS / "ray-shared").write_text("yes" if self.sees else "no")
         self.submit_waiting()
 
     def local(self, job: Job) -> tuple[str, dict[str, Any]]:
         """The entry point of a job that sees the run directory, and its runtime environment."""
-        words = [self.options.python or sys.executable, "-I", "-S", str(ATTEMPT_PROGRAM), str(job.followed.spec)]
+        words = [self.python or sys.executable, "-I", "-S", str(ATTEMPT_PROGRAM), str(job.followed.spec)]
         return f"exec {shlex.join(words)}", {"env_vars": self.job_variables(job)}
 
     def job_variables(self, job: Job) -> dict[str, str]:
@@ -323,10 +320,10 @@ class Ray:
         shell = {n for n, value in os.environ.items() if self.session.environment.get(n) == value} - self.declared
         ours = {name: value for name, value in self.environment(job.launch).items() if name not in shell}
         environment = {**ours, **job.launch.environment}
-        variable = carried_variable(asdict(spec), environment, job.launch.folder, int(self.options.copy_limit_mb * 1e6))
+        variable = carried_variable(asdict(spec), environment, job.launch.folder, int(self.copy_limit_mb * 1e6))
         batch_file(job.followed.spec, "environment").unlink(missing_ok=True)
         env_vars = {**self.job_variables(job), CARRIED: variable}
-        command = shlex.join([self.options.python or "python", "-I", "-S", PROGRAM])
+        command = shlex.join([self.python or "python", "-I", "-S", PROGRAM])
         return f"exec {command}", {"working_dir": str(self.package(Path(spec.runner))), "env_vars": env_vars}
 
     def package(self, runner: Path) -> Path:
@@ -359,13 +356,13 @@ class Ray:
             if job := next((job for job in self.jobs.values() if job.id == job_id), None):
                 self.settle(job, Refused(job.mark, cause=f"Ray refused its job: {error}"))
             elif job_id == self.probe:
-                self.shared = True  # without an answer it is taken for shared, and attempts tell if it isn't
+                self.sees = True  # without an answer it is taken for shared, and attempts tell if it isn't
                 self.submit_waiting()
         unreachable_s = self.talk.unreachable_s()
         if (unreachable_s > ANSWER_LATE_S) != self.told_unreachable:
             self.told_unreachable = not self.told_unreachable
             words = "doesn't answer; jobs may go on" if self.told_unreachable else "answers again"
-            log.warning("Ray at %s %s", self.options.url, words)
+            log.warning("Ray at %s %s", self.url, words)
         states = self.talk.states
         ours = [states[job.id].status for job in self.jobs.values() if job.id in states]
         if "RUNNING" in ours or unreachable_s or not self.jobs:
@@ -403,11 +400,11 @@ class Ray:
         if state is None and job.id not in self.talk.accepted and job.submitted and not self.talk.asked(job.id):
             return self.unknown(job, unreachable_s)
         silent = not job.followed.started or job.silent_s() > SILENT_S
-        if unreachable_s > self.options.lost_after_s and silent:
+        if unreachable_s > self.lost_after_s and silent:
             nor = ", and it gave no sign of life" * job.followed.started
-            return self.lost(job, f"Ray at {self.options.url} has not answered for {unreachable_s:.0f} s{nor}")
+            return self.lost(job, f"Ray at {self.url} has not answered for {unreachable_s:.0f} s{nor}")
         waits = state is None or state.status in NEVER_BEGAN
-        limit_s = self.options.start_timeout_s
+        limit_s = self.start_timeout_s
         if waits and limit_s and not job.followed.started and time.monotonic() - self.idle_since > limit_s:
             why = state.message if state else "nothing is known of it"
             return self.never_began(job, f"its job was PENDING for {limit_s:g} s, and none of the run's ran: {why}")

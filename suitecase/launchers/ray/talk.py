@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from suitecase.launchers.ray_client import JobState, RayClient, RefusedByRayError, UnreachableError
+from suitecase.launchers.ray.client import JobState, RayClient, RefusedByRayError, UnreachableError
 
 __all__ = ["POLL_S", "Talk"]
 
