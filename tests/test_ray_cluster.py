@@ -193,6 +193,21 @@ def test_what_a_distant_case_prints_is_shown(project: Project) -> None:
     assert log.read_text() == "early\n"
 
 
+def test_a_distant_case_is_taken_up(project: Project) -> None:
+    """It ends while no runner is there; the next one brings its files, and starts no second copy."""
+    project.suite({"a": "time.sleep(4); (folder / 'x').write_text(os.environ['SUITECASE_ATTEMPT'])"})
+    runner = project.start(*ALONE)
+    project.wait_for_started("a")
+    runner.kill()
+    project.finish(runner)
+    assert not (project.run_dir / "a" / "x").exists()
+    again = project.run("--resume", "latest")
+    assert again.code == 0, again.stdout
+    assert (project.run_dir / "a" / "x").read_text() == "1"
+    assert [event["attempt"] for event in project.events("attempt_ended")] == [1]
+    assert not [path for path in (project.run_dir / ".attempts").rglob("*") if path.suffix in (".zip", ".environment")]
+
+
 def test_what_stays_pending_is_given_up(project: Project) -> None:
     """There is no GPU here: the job is withdrawn after the start timeout, and the run goes on."""
     project.suite(
