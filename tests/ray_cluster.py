@@ -11,6 +11,7 @@ import functools
 import importlib
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 STORE_BYTES = 80 << 20  # the least that Ray takes is 75 MiB
@@ -27,6 +28,17 @@ def begun(start: Callable[[], Any], tries: int = 4) -> Any:
             if not left:
                 raise
     return None
+
+
+def lose(node: Any) -> None:
+    """Kill a node as the loss of its machine would: agents that Ray would leave behind hold the ports of the next."""
+    psutil: Any = importlib.import_module("psutil")  # Ray brings it
+    first = [info.process.pid for infos in node.all_processes.values() for info in infos]
+    below = [child for pid in first if psutil.pid_exists(pid) for child in psutil.Process(pid).children(recursive=True)]
+    node.kill_all_processes(check_alive=False, allow_graceful=False)
+    for process in below:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 def main() -> None:
@@ -50,7 +62,7 @@ def main() -> None:
         elif word == "remove":
             cluster.remove_node(nodes.pop(), allow_graceful=False)
         elif word == "lose-head":
-            cluster.head_node.kill_all_processes(check_alive=False, allow_graceful=False)
+            lose(cluster.head_node)
         print("done", word, flush=True)
     if cluster is not None:
         cluster.shutdown()

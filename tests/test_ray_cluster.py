@@ -133,7 +133,7 @@ class TestRay(Conformance):
 def test_whether_folders_are_shared_is_found_out(project: Project) -> None:
     done = project.run(*RAY)
     assert (done.code, done.stderr) == (0, "")
-    assert (project.run_dir / ".attempts" / "ray-shared").read_text() == "yes"
+    assert (project.run_dir / ".attempts" / "ray-shared").read_text() == f"yes {URL}\n"
     assert (project.run_dir / "a" / "attempt-1.log").read_text() == "hello\n"
 
 

@@ -18,7 +18,7 @@ import sys
 import time
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from signal import SIGKILL
 from typing import Any
@@ -61,6 +61,7 @@ from suitecase.launchers.ray.client import (
     UnreachableError,
     connection_problems,
 )
+from suitecase.launchers.ray.jobs import Job, given_up, said_of, write_printed
 from suitecase.launchers.ray.options import RayOptions, parse_options
 from suitecase.launchers.ray.talk import POLL_S, Talk
 
@@ -92,47 +93,6 @@ HERE_ONLY = re.compile(
     r"TMPDIR|TMP|TEMP|CUDA_VISIBLE_DEVICES"
 )
 """Variables that belong to a machine or a terminal: those of the node count. RAY_AUTH_TOKEN is among them."""
-
-
-@dataclass
-class Job:
-    """An attempt, and the job that runs it.
-
-    Attributes:
-        carried: Whether it shares no folder with us.
-        over_at: When its job was first seen to be over, its record lacking (monotonic).
-        stop_at: When Ray is to end it, because it didn't end as it was asked.
-        beat: Its last sign of life, and when we saw it first.
-        read_at: When its log was last asked for, while it runs and shares no folder (monotonic).
-        last_read: Whether its log was asked for after its end.
-        fetched: What its log brought, once that was read: empty if all went well.
-    """
-
-    followed: Followed
-    id: str
-    carried: bool = False
-    submitted: bool = False
-    over_at: float | None = None
-    stop_at: float | None = None
-    beat: tuple[int | None, float] = (None, 0.0)
-    read_at: float = 0.0
-    last_read: bool = False
-    fetched: str | None = None
-
-    @property
-    def launch(self) -> Launch:
-        return self.followed.launch
-
-    @property
-    def mark(self) -> int:
-        return self.followed.launch.mark
-
-    def silent_s(self) -> float:
-        """Seconds since its last sign of life, by our own clock."""
-        value = self.followed.beat()
-        if value != self.beat[0] or not self.beat[1]:
-            self.beat = (value, time.monotonic())
-        return time.monotonic() - self.beat[1]
 
 
 def from_options(**options: str) -> Ray:
@@ -190,7 +150,8 @@ class Ray(RayOptions):
         if self.shared != "auto":
             return self.shared == "yes"
         with suppress(OSError):
-            return (self.session.run_dir / ATTEMPTS / "ray-shared").read_text() == "yes"
+            seen, url = (self.session.run_dir / ATTEMPTS / "ray-shared").read_text().split()
+            return seen == "yes" if url == self.url else None
         return None
 
     def close(self) -> None:
@@ -298,7 +259,7 @@ class Ray(RayOptions):
             return
         self.sees = state.status == "SUCCEEDED"
         with suppress(OSError):
-            (self.session.run_dir / ATTEMPTS / "ray-shared").write_text("yes" if self.sees else "no")
+            (self.session.run_dir / ATTEMPTS / "ray-shared").write_text(f"{'yes' if self.sees else 'no'} {self.url}\n")
         self.submit_waiting()
 
     def local(self, job: Job) -> tuple[str, dict[str, Any]]:
@@ -526,23 +487,10 @@ class Ray(RayOptions):
         self.pending.append(event)
 
     def forget(self, job: Job) -> None:
+        """It has ended; its variables are nobody's business any more."""
+        with suppress(OSError):
+            batch_file(job.followed.spec, "environment").unlink(missing_ok=True)
         self.jobs.pop(job.mark, None)
-
-
-def write_printed(launch: Launch, text: str) -> None:
-    """Make what a job's log has of the case's own output its log here; nothing, if it has none."""
-    _, begun, printed = text.partition("Running entrypoint for job ")
-    printed = printed.partition("\n")[2].partition("\nsuitecase-carried-")[0]
-    if begun and printed and launch.log is not None:
-        launch.log.write_text(printed, encoding="utf-8", errors="surrogateescape")
-
-
-def said_of(state: JobState) -> tuple[str, bool]:
-    """Ray's words for the end of a job, and whether they are that its command failed: no loss then."""
-    first, exited, printed = state.message.strip().partition(", last available logs")
-    lines = [line for line in printed.splitlines()[1:] if line.strip() and not line.startswith("Running entrypoint")]
-    first = (first.splitlines() or ["nothing"])[0]
-    return f"{first}: {lines[-1]}" if exited and lines else first, bool(exited and lines)
 
 
 def listed(folder: Path) -> Collection[str]:
@@ -557,10 +505,3 @@ def declared_variables(run_dir: Path) -> set[str]:
     with suppress(OSError, ValueError):
         return set(json.loads((run_dir / "run.json").read_bytes()).get("environment_names", ()))
     return set()
-
-
-def given_up(job: Job, cause: str) -> Ended:
-    """Fence an attempt off; on a full disk its claim, or its silence, must do."""
-    with suppress(OSError):
-        return job.followed.give_up("lost", cause)
-    return Ended(job.mark, None, fault="lost", cause=cause)
