@@ -149,7 +149,7 @@ class Ray(RayOptions):
         """Whether the cluster sees the run directory, as far as that is known."""
         if self.shared != "auto":
             return self.shared == "yes"
-        with suppress(OSError):
+        with suppress(OSError, ValueError):
             seen, url = (self.session.run_dir / ATTEMPTS / "ray-shared").read_text().split()
             return seen == "yes" if url == self.url else None
         return None
