@@ -8,6 +8,7 @@
     python3 dev.py check                    ruff and pyright
     python3 dev.py docs [ARGUMENT ...]      execute the pages of docs/; arguments go to pytest (-k items: one page)
     python3 dev.py bench [ARGUMENT ...]     what the runner costs, against peers in the same run
+    python3 dev.py compare [ARGUMENT ...]   other ways to run many cases, beside ours; try --quick
     python3 dev.py faults [ARGUMENT ...]    break runs on purpose and count what held; try --quick
     python3 dev.py mutations [NAME ...]     faults put into the runner, and the test that notices each
 
@@ -65,6 +66,7 @@ EXTRAS_OF_COMMAND = {
     "check": ["dev", "examples", "inspect", "llm", "analysis", "query"],
     "docs": ["dev", "examples", "inspect", "llm", "analysis", "query"],
     "bench": ["dev"],
+    "compare": ["dev"],
     "faults": ["dev", "inspect"],
     "mutations": ["dev", "examples", "inspect"],
 }
@@ -97,6 +99,8 @@ def main(arguments: Sequence[str]) -> int:
         become(["-m", "pytest", "-n", "0", "-m", "cluster", *(rest or ["tests"])])
     if command == "bench":
         become(["benchmarks/run.py", *rest])
+    if command == "compare":
+        become(["-m", "benchmarks.compare", *rest])
     if command == "faults":
         become(["-m", "benchmarks.faults", *rest])
     if command == "mutations":

@@ -547,7 +547,7 @@ def prove(
 ) -> tuple[list[str], dict[str, str]]:
     """The arguments for a config, and the fields that would not arrive as they were declared, with the reason."""
     arguments = ["--output_dir", saved["output_dir"]]
-    arguments += [part for name, texts in plain.items() for text in texts for part in (f"--{name}", text)]
+    arguments += [part for name, texts in plain.items() for text in texts for part in (sys.intern(f"--{name}"), text)]
     by_reference = [name for name in cls.model_fields if name not in plain and name != "output_dir"]
     if by_reference:
         arguments += [f"--{FROM_CONFIG_JSON}", ",".join(by_reference)]

@@ -1580,7 +1580,7 @@ def create_run(plan: Plan, stack: ExitStack) -> tuple[Plan, Journal]:
     sweep_unfinished(parent)
     plan, building = reserve_name(plan)
     try:
-        journal = stack.enter_context(closing(Journal(building / "journal.jsonl")))
+        journal = stack.enter_context(closing(Journal(building / "journal.jsonl", mode=plan.suite.mode)))
         described = to_json(run_json(plan)).encode()
         write_configs(building, {variant: prepared.config_json for variant, prepared in plan.prepared.items()})
         write_whole(building / "run.json", described, sync=False)
@@ -1643,7 +1643,7 @@ def reopen_run(plan: Plan, resumed: Resumed, stack: ExitStack) -> tuple[Plan, Jo
     """Own a run directory again: lock it, repair the journal's end, record the new pass."""
     path, number, record = plan.run_dir, resumed.number, resumed.record
     adopted = not record.run  # made by the simple original of this file
-    journal = stack.enter_context(closing(Journal(path / "journal.jsonl", record.journal)))
+    journal = stack.enter_context(closing(Journal(path / "journal.jsonl", record.journal, plan.suite.mode)))
     if ended := end_survivors(path, resumed):
         note = f"{ended} processes that an earlier pass had left running were ended."
         plan = replace(plan, resumed=replace(resumed, notes=(*resumed.notes, note)))
@@ -1852,16 +1852,16 @@ class Journal:
     Attributes:
         last: The event that was written last.
         trees: The states of the code that attempts could see.
-        of_case: What is asked again of each case, by variant, oldest first; a long run can't hold everything.
+        of_case: What is asked again of each case in Inspect mode, by variant, oldest first.
         note: What a person should know about how the run is owned.
 
     Raises:
         SuiteError: Another runner owns the run, or has just written to it (exit code 75).
     """
 
-    def __init__(self, path: Path, known: Written | None = None) -> None:
+    def __init__(self, path: Path, known: Written | None = None, mode: Mode = "standard") -> None:
         flags = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | (0 if known else os.O_CREAT)
-        self.path = path
+        self.path, self.mode = path, mode
         self.listener: Callable[[Mapping[str, Any]], None] | None = None
         self.owner_file: OwnerFile | None = None
         self.failure: OSError | None = None
@@ -1921,7 +1921,7 @@ class Journal:
         self.last = event
         if event["event"] == "attempt_started" and event.get("tree"):
             self.trees.add(event["tree"])
-        if kept := KEPT.get(event["event"]):
+        if self.mode == "inspect" and (kept := KEPT.get(event["event"])):
             self.of_case[event["variant"]].append({name: event[name] for name in ("event", *kept) if name in event})
 
     def commit(self) -> None:
@@ -2006,16 +2006,21 @@ def read_journal(path: Path) -> Written:
                 fault = "has no checksum, as others have" if expected is not None else "has a checksum, line 1 has none"
             elif expected is not None and value != b"%d}" % expected:
                 fault = "does not fit its checksum: it was changed, or a line before it is lost, doubled or moved"
-            event.pop("files", None)
-            event.pop("crc32", None)
-            # Names, hosts and commits are the same in many thousands.
-            events.append({sys.intern(k): sys.intern(v) if type(v) is str else v for k, v in event.items()})
+            needless = UNREAD_OF_CASES if "variant" in event else ("crc32",)
+            # Of a hundred thousand cases. Names, hosts and trees are the same in many of them.
+            items = ((name, value) for name, value in event.items() if name not in needless)
+            events.append({sys.intern(k): sys.intern(v) if type(v) is str else v for k, v in items})
         if fault:
             advice = "Nothing was changed. Restore the file from a copy, or start a new run."
             raise SuiteError([f"{path}, line {number} {fault}: {line[:60]!r}. {advice}"])
         checksum = expected
     return Written(events, len(content) - len(unfinished), checksum, stamp_of(status))
 
+
+UNREAD_OF_CASES = {
+    "crc32", "files", "time", "pid", "commit", "dirty", "cause", "duration_s", "user_cpu_s", "system_cpu_s", "max_rss_bytes",
+}  # fmt: skip
+"""What a resume doesn't ask of the events of cases."""
 
 EVENT_KEYS = {"attempt_started": ("variant", "attempt"), "case_ended": ("variant", "status"), "run_resumed": ("code",)}
 
@@ -2759,7 +2764,9 @@ class Execution:
         self.launcher = plan.launcher
         self.ready: list[Launch] = []  # to be started together
         self.machine = Machine(plan.capacity)
-        self.needs = {v: needs_of(prepared.case, self.policy) for v, prepared in plan.prepared.items()}
+        needs = {variant: needs_of(prepared.case, self.policy) for variant, prepared in plan.prepared.items()}
+        shared = {each: each for each in needs.values()}  # most cases need the same
+        self.needs = {variant: shared[each] for variant, each in needs.items()}
         # Not with --debug: Ctrl-C is for the case, and on the terminal it would end bwrap.
         self.isolation = isolation() if self.policy.isolate and not plan.options.debug else []
         self.watch = CodeWatch(plan)
@@ -2810,7 +2817,9 @@ class Execution:
         """Follow what earlier passes launched and nobody recorded the end of; the variants."""
         events = self.plan.resumed.record.events if self.plan.resumed else ()
         ended = {(event["variant"], event["attempt"]) for event in events if event["event"] == "attempt_ended"}
-        started = {e["mark"]: (e["variant"], e["attempt"]) for e in events if e["event"] == "attempt_started"}
+        started = {
+            e["mark"]: (e["variant"], e["attempt"]) for e in events if e["event"] == "attempt_started" and "mark" in e
+        }
         adopted: set[str] = set()
         for launch in self.launcher.adopt({mark for mark, attempt in started.items() if attempt in ended}):
             if launch.variant not in self.plan.prepared:
@@ -4581,7 +4590,7 @@ class Console:
             names = ", ".join(str(entry["path"]) for entry in code.left_out[:5])
             more = f" and {len(code.left_out) - 5} more" if len(code.left_out) > 5 else ""
             self.note(f"uncommitted.patch is not complete (patch_complete: false): without {names}{more}.")
-        if self.options.parallelism is None and len(plan.to_run) > PARALLELISM_LIMIT:
+        if self.options.parallelism is None and len(plan.to_run) > plan.parallelism:
             self.note(f"{PARALLELISM_LIMIT} cases at a time; -p N or -p all changes that.")
         if resumed is None:
             return

@@ -18,18 +18,21 @@ import asyncio
 import heapq
 import json
 import multiprocessing
+import tempfile
 import time
 from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from suitecase.hedging import Adaptive, Call, Fixed, HedgePolicy, Percentile, hedged, hedged_sync, simulate
+from suitecase.hedging import Adaptive, Budget, Call, Fixed, HedgePolicy, Percentile, hedged, hedged_sync, simulate
 from suitecase.hedging.delays import NEVER
 from suitecase.hedging.race import Race, Stage
+from suitecase.hedging.tokens import SharedBucket, TokenFile
 
 Draws = npt.NDArray[np.float64]
 CALLS, LEFT_OUT = 100_000, 2_000
@@ -397,9 +400,12 @@ def overhead(calls: int = 2_000, rounds: int = 20) -> dict[str, float]:
         for _ in range(calls):
             await asyncio.create_task(nothing(None))
 
-    async def ours() -> None:
-        for _ in range(calls):
-            await hedged(nothing, policy=policy, idempotent=True)
+    def ours(policy: HedgePolicy) -> Callable[[], Any]:
+        async def work() -> None:
+            for _ in range(calls):
+                await hedged(nothing, policy=policy, idempotent=True)
+
+        return work
 
     async def least(work: Callable[[], Any]) -> float:
         found: list[float] = []
@@ -410,7 +416,16 @@ def overhead(calls: int = 2_000, rounds: int = 20) -> dict[str, float]:
         return min(found) * 1e6
 
     policy = HedgePolicy(Percentile(initial_delay_s=10))
-    found = {"task_us": asyncio.run(least(bare)), "hedged_us": asyncio.run(least(ours))}
+    found = {"task_us": asyncio.run(least(bare)), "hedged_us": asyncio.run(least(ours(policy)))}
+    with tempfile.TemporaryDirectory() as folder:
+        shared = HedgePolicy(Percentile(initial_delay_s=10), state_file=Path(folder, "hedging.json"))
+        found["hedged_shared_us"] = asyncio.run(least(ours(shared)))
+        bucket = SharedBucket(TokenFile(Path(folder, "tokens")), "target", Budget(1.0))
+        began = time.process_time()
+        for _ in range(calls):
+            bucket.pay_in()
+            bucket.take()
+        found["shared_token_us"] = (time.process_time() - began) / calls * 1e6
     threaded: list[float] = []
     for _ in range(rounds):
         began = time.perf_counter()

@@ -2,8 +2,8 @@
 
     python3 -m benchmarks.scaling [--most 100000]
 
-A launcher that starts nothing tells at once that each attempt has ended. What is left is the runner's own work: checking,
-writing configs, the journal, the scheduler. Each step is a process of its own, measured from outside (`getrusage`).
+A launcher that starts nothing tells at once that each attempt has ended. What is left is the own work of the runner:
+checking, writing configs, the journal, the scheduler. Each step is a process of its own, measured from outside.
 """
 
 from __future__ import annotations

@@ -74,10 +74,11 @@ def record_run(
     if ended:
         events.append({"event": "run_ended", "time": "2026-01-28T14:40:52.000Z", "exit_code": 0})
     (run / "journal.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
+    tree = next((case.tree for case in cases if case.tree), None)
     asked = {
         "format_version": 1, "experiment": experiment, "mode": "inspect" if inspect else "standard",
         "started_at": start,
-        "code": {"label": name[16:], "commit": "a1b2c3d4e5f6", "dirty": False},
+        "code": {"label": name[16:], "commit": "a1b2c3d4e5f6", "dirty": bool(tree), "tree": tree},
         "cases": [{"variant": case.variant} for case in cases],
     }  # fmt: skip
     (run / "run.json").write_text(json.dumps(asked))

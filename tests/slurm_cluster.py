@@ -79,9 +79,14 @@ def free_ports(count: int) -> list[int]:
 
 @dataclass
 class Cluster:
-    """The daemons, children of this process, which take them along if it dies."""
+    """The daemons, children of this process, which takes them along if it dies.
+
+    Attributes:
+        more: Further lines of its configuration.
+    """
 
     folder: Path
+    more: str = ""
     largest_array: int = 300
     daemons: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict[str, "subprocess.Popen[bytes]"])
 
@@ -99,7 +104,7 @@ class Cluster:
         text = CONFIGURATION.format(
             folder=self.folder, user=user, ports=free_ports(3), largest_array=self.largest_array
         )
-        self.configuration.write_text(text)
+        self.configuration.write_text(text + self.more)
         (self.folder / "gres.conf").write_text(
             "AutoDetect=off\nNodeName=n[1-2] Name=gpu Type=fake File=/dev/tty[0-1]\n"
         )

@@ -6,6 +6,7 @@ import json
 import math
 import random
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from recorded_runs import RecordedCase, RecordedLog, record_run
 
 from suitecase.compare import Study, compare_runs, describe_runs
 from suitecase.compare.conditions import find_conditions
+from suitecase.compare.following import path_in_project
 from suitecase.compare.gates import parse_gate
 from suitecase.errors import SuitecaseError
 from suitecase.rundir import read_run
@@ -88,6 +90,22 @@ def test_runs_at_different_commits_are_different_conditions(tmp_path: Path) -> N
     (pooled,) = find_conditions(map(read_run, (first, second)), pool=True)[0]
     assert pooled.name == "control"
     assert [case.run.name for case in pooled.cases] == ["20260129_143052_bbbbbbb"] * 2
+
+
+def test_a_case_that_has_not_begun_has_the_code_of_its_run(tmp_path: Path) -> None:
+    """It's no condition of its own beside those that ran from the same dirty tree."""
+    done = RecordedCase("control_1", {"seed": 1}, {"score": 0.5}, tree="c" * 12)
+    waiting = RecordedCase("control_2", {"seed": 2}, status="pending", tree="c" * 12)
+    assert names_of(record_run(tmp_path, [done, waiting], name="20260130_143052_a1b2c3d-dirty")) == ["control"]
+
+
+def test_a_plan_is_named_as_its_repository_has_it(tmp_path: Path) -> None:
+    """A report that is handed on tells nothing of the folders above."""
+    run = replace(
+        read_run(record_run(tmp_path, seeds_of("control", [0.5]))), asked={"project_root": "/home/ada/project"}
+    )
+    assert path_in_project("/home/ada/project/plans/p.toml", [run]) == "plans/p.toml"
+    assert path_in_project("/home/ada/p.toml", [run]) == "p.toml"
 
 
 def test_a_variant_and_seed_that_ran_twice_counts_once(tmp_path: Path) -> None:

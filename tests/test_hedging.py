@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -32,6 +33,7 @@ from suitecase.hedging import (
     Tier,
     hedged,
     hedged_sync,
+    simulate,
     tiered,
     tiered_sync,
 )
@@ -539,6 +541,9 @@ policy.save()
 """
 
 
+NAMES = {"hedging.json", "hedging.json.lock", "hedging.json.tokens"}
+
+
 def test_processes_share_what_they_learn(tmp_path: Path) -> None:
     """Each adds its own; whoever begins later knows all of it; a file that is damaged is no reason to fail."""
     path = tmp_path / "hedging.json"
@@ -552,7 +557,34 @@ def test_processes_share_what_they_learn(tmp_path: Path) -> None:
     assert sorted(latency for latency, _ in learned) == [1.0] * 100 + [2.0] * 100 + [3.0] * 100 + [4.0] * 100
     policy = HedgePolicy(Percentile(75, thrift=0), state_file=path)
     delay_s = policy.race(("model",), idempotent=True, workload=None, now_s=0).delay_s
-    assert (delay_s, {each.name for each in tmp_path.iterdir()}) == (3.0, {"hedging.json", "hedging.json.lock"})
+    assert (delay_s, {each.name for each in tmp_path.iterdir()}) == (3.0, NAMES)
+
+
+SPEND = """
+import sys
+from pathlib import Path
+from suitecase.hedging import Budget, Fixed, HedgePolicy, simulate
+policy = HedgePolicy(Fixed(0), budget=Budget(0.05, 10), state_file=Path(sys.argv[1]))
+print(sum(simulate(policy, [(2.0, 1.0)] * 400, target="model").backups))
+"""
+
+
+def test_processes_share_their_budget(tmp_path: Path) -> None:
+    """Every request wants a backup: all processes together start the fraction and one burst, a forked one included."""
+    path = tmp_path / "hedging.json"
+    env = {**clean_environment(), "PYTHONPATH": str(HERE)}
+    command = [sys.executable, "-c", SPEND, str(path)]
+    processes = [subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    backups = [int(process.communicate(timeout=DEADLINE_S)[0]) for process in processes]
+    assert sum(backups) <= 0.05 * 4 * 400 + 10
+    assert sum(backups) >= 0.05 * 4 * 400 + 10 - 4, "each may end with a share of a token that it has not paid in"
+    policy = HedgePolicy(Fixed(0), budget=Budget(0, 6), state_file=path)
+    simulate(policy, [(2.0, 1.0)] * 2, target="model")
+    if not (child := os.fork()):
+        started = sum(simulate(policy, [(2.0, 1.0)] * 2, target="model").backups)
+        os._exit(started)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 2
+    assert sum(simulate(policy, [(2.0, 1.0)] * 9, target="model").backups) == 2
 
 
 def test_a_state_file_that_cannot_be_written_costs_no_request(tmp_path: Path) -> None:

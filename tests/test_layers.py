@@ -20,6 +20,7 @@ LAYERS = (
     {"hedging"},
     {"ensembles"},
     {"items", "tracking"},
+    {"cassettes"},
     {"inspect_bridge"},
     {"tables", "policies"},
     {"compare", "queries", "datasets", "traces", "launchers"},

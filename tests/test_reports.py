@@ -197,6 +197,8 @@ def test_methods_are_cited_by_what_results_name(study: Study) -> None:
     """By the names of methods, and by author and year; what isn't known is cited as it stands."""
     keys = [work.key for work in works_named(["Tango", "correction holm", "mid-p McNemar test", "score test (Wilson)"])]
     assert keys == ["tango1998", "holm1979", "mcnemar1947", "fagerland2013", "wilson1927"]
+    titles = [work.title for work in works_named(["Cochran (1977)", "Satterthwaite (1946)", "Hyndman & Fan 1996"])]
+    assert [title.split()[0] for title in titles] == ["Sampling", "An", "Sample"]
     (welch,) = works_named(["Welch 1947, Biometrika 34:28–35"])
     assert welch.doi == "10.1093/biomet/34.1-2.28"
     (other,) = works_named(["Hyndman & Fan 1996, The American Statistician 50:361–365"])

@@ -15,11 +15,12 @@ from typing import Any
 import pytest
 from conftest import HERE, Project, alive, wait_for
 
-from experiment_runner import Resources, Session, SuiteError
+from experiment_runner import Ended, Resources, Session, SuiteError
 from suitecase.launchers.attempt import ATTEMPTS, EXIT_FENCED, Spec, batch_file, record_name
 from suitecase.launchers.following import ATTEMPT_PROGRAM, Followed, launch_of, left_behind, read_record
 from suitecase.launchers.slurm import Slurm, commands, from_options
 from suitecase.launchers.slurm.commands import limit_seconds, submit_environment
+from suitecase.launchers.slurm.judging import Tracked, explained, verdict
 from suitecase.launchers.slurm.scripts import request_for, script
 from suitecase.rundir import layout
 
@@ -105,11 +106,11 @@ def test_a_second_copy_of_an_attempt_runs_nothing(node: Node) -> None:
 
 
 def test_an_attempt_keeps_its_own_time(node: Node) -> None:
-    assert node.run(node.spec(STUBBORN, timeout_s=0.5))[0] == 128 + signal.SIGKILL
+    """Nobody else is there to do it."""
+    assert node.run(node.spec(FOREVER, timeout_s=0.5))[0] == 128 + signal.SIGTERM
     record = node.record()
-    assert (record["status"], record["exit_code"]) == ("timed_out", -signal.SIGKILL)
-    assert 1.5 <= record["duration_s"] < 30
-    assert not alive(int(node.log()))
+    assert (record["status"], record["exit_code"]) == ("timed_out", -signal.SIGTERM)
+    assert 0.5 <= record["duration_s"] < 60
 
 
 @pytest.mark.parametrize(
@@ -214,6 +215,76 @@ def test_what_a_dead_runner_left_is_found_by_its_files(node: Node) -> None:
 
 def test_names_on_the_disk_are_those_of_the_format() -> None:
     assert (ATTEMPTS, record_name(3)) == (layout.ATTEMPTS, layout.attempt_record(3))
+
+
+# --- Judging
+
+
+def tracked(node: Node, said: commands.Task | None, **changes: Any) -> Tracked:
+    """A task of which Slurm says something, at second 100 of the runner's clock."""
+    spec = node.spec()
+    made = Tracked(Followed(launch_of(Spec.read(spec), node.run_dir), spec, started=True), 7, asked=True, said=said)
+    return replace(made, gone_s=100.0, **changes)
+
+
+def test_an_attempt_on_a_lost_node_lives_while_it_beats(node: Node) -> None:
+    """Whatever times its node's clock writes: that they change is what counts, by the runner's own clock."""
+    task = tracked(node, commands.Task("NODE_FAIL", node="n1"))
+    alive_file = batch_file(task.followed.spec, "alive")
+    now = 100.0
+    for moment in (2_000_000_000, 5, 1_000_000_000):  # in the future, long ago, later again
+        alive_file.touch()
+        os.utime(alive_file, (moment, moment))
+        assert verdict(task, set(), now, 600.0) is None
+        assert verdict(task, set(), now + 34, 600.0) is None
+        now += 34
+    end = verdict(task, set(), now + 36, 600.0)
+    assert isinstance(end, Ended)
+    assert (end.exit_code, end.fault, end.status) == (None, "lost", "")
+    assert "its node failed on n1" in end.cause
+
+
+@pytest.mark.parametrize(
+    ("state", "fault", "status"),
+    [
+        ("TIMEOUT", "", "timed_out"),
+        ("CANCELLED", "", "cancelled"),
+        ("OUT_OF_MEMORY", "oom", ""),
+        ("PREEMPTED", "preempted", ""),
+        ("FAILED", "lost", ""),
+        ("COMPLETED", "lost", ""),
+    ],
+)
+def test_slurms_word_counts_where_no_end_was_recorded(node: Node, state: str, fault: str, status: str) -> None:
+    task = tracked(node, commands.Task(state))
+    assert verdict(task, set(), 100.0, 600.0) is None, "its record may not be visible yet"
+    end = verdict(task, set(), 116.0, 600.0)
+    assert isinstance(end, Ended)
+    assert (end.fault, end.status) == (fault, status)
+
+
+def test_a_task_that_runs_is_left_to(node: Node) -> None:
+    """However long it is silent: a file system may hang."""
+    task = tracked(node, commands.Task("RUNNING"))
+    assert verdict(task, set(), 100_000.0, 600.0) is None
+
+
+@pytest.mark.parametrize(
+    ("task", "duration_s", "told"),
+    [
+        (commands.Task("CANCELLED"), 5.0, ("cancelled", "")),
+        (commands.Task("TIMEOUT"), 5.0, ("timed_out", "")),
+        (commands.Task("COMPLETED", limit_s=3600.0), 3560.0, ("timed_out", "")),
+        (commands.Task("FAILED", limit_s=3600.0), 5.0, ("", "preempted")),
+        (commands.Task("RUNNING"), 5.0, None),
+    ],
+)
+def test_a_signal_is_explained_by_what_slurm_says(
+    node: Node, task: commands.Task, duration_s: float, told: tuple[str, str] | None
+) -> None:
+    end = Ended(1, -15, fault="preempted", cause="asked to end", duration_s=duration_s)
+    better = explained(tracked(node, task), end, 101.0, 10.0)
+    assert (better and (better.status, better.fault)) == told
 
 
 # --- Options and scripts

@@ -167,6 +167,19 @@ def test_what_slurm_refuses_is_recorded_and_the_run_goes_on(project: Project) ->
     assert "not available" in causes(project)["huge"]
 
 
+def test_a_quota_is_filled_and_kept(project: Project, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What the queue has no room for is submitted in smaller parts, and when there is room again."""
+    small = Cluster(tmp_path_factory.mktemp("small"), more="MaxJobCount=10\nMinJobAge=2\n")
+    try:
+        small.start()
+        project.suite("[ExperimentCase(f'c{i}', Config()) for i in range(14)]")
+        done = project.run(*QUICK, env=small.environment)
+    finally:
+        small.stop()
+    assert done.code == 0, done.stdout + done.stderr
+    assert len({event["job"].split("_")[0] for event in project.events("attempt_started")}) >= 2
+
+
 @pytest.mark.parametrize(
     ("option", "cause"),
     [
@@ -253,8 +266,9 @@ def test_a_node_that_slurm_lost_may_go_on_with_its_case(project: Project, cluste
     runner = project.start(*QUICK, env=os.environ)
     wait_for(project.runs, "a run")
     (node,) = begun(project, "a")
+    (job,) = {line.split("_")[0] for line in jobs(cluster)}
     cluster.kill_daemon(node)
-    wait_for(lambda: "NODE_FAIL" in cluster.ask("squeue", "-h", "-t", "all", "-o", "%T"), "NODE_FAIL", 90)
+    wait_for(lambda: "NODE_FAIL" in cluster.ask("squeue", "-h", "-t", "all", "-j", job, "-o", "%T"), "NODE_FAIL", 90)
     let_go(project, "a")
     done = project.finish(runner)
     assert done.code == 0, done.stdout

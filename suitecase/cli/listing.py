@@ -120,12 +120,18 @@ def sorted_by_metric(runs: Sequence[Run], metric: str) -> list[Run]:
     return sorted(runs, key=lambda run: sign * values[run.path])
 
 
+SHOWN_CASES = 1_000
+
+
 def show(
     run: RunName,
     case: Annotated[
         str | None, typer.Argument(metavar="CASE", help="One case, in full.", autocompletion=complete_case)
     ] = None,
     results_dir: ResultsDir = None,
+    all_: Annotated[
+        bool, typer.Option("--all", help=f"Every case of a run that has more than {SHOWN_CASES:,}.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show a run or a case: what was asked, and what came out."""
@@ -138,7 +144,7 @@ def show(
         print_json(overview) if as_json else print_case(found, overview)
         print_problems(overview["problems"])
         return
-    overview = run_overview(found)
+    overview = run_overview(found, None if all_ or as_json else SHOWN_CASES)
     print_json(overview) if as_json else print_run(found, overview)
     print_problems(overview["problems"])
 
@@ -157,7 +163,7 @@ def print_run(run: Run, overview: dict[str, Any]) -> None:
             out.print(f"  {name + ':':<13}{told[name]}")
     if overview["same_config"]:
         same = ", ".join(f"{name}={cell_text(value)}" for name, value in overview["same_config"].items())
-        out.print(f"  {'all cases:':<13}{same}")
+        out.print(f"  {'these cases:' if overview['left_out'] else 'all cases:':<13}{same}")
     for line in served_words(overview["served_models"]):
         out.print(f"  {'served:':<13}{line}")
     columns = ["case", "status", "took", "memory", *overview["config_columns"], *overview["result_columns"]]
@@ -173,6 +179,8 @@ def print_run(run: Run, overview: dict[str, Any]) -> None:
         return
     out.print()
     print_table(columns, rows, right=["took", "memory", *overview["result_columns"]], names=["case"])
+    if overview["left_out"]:
+        out.print(f"… and {overview['left_out']:,} more: --all shows them, and what was spent.", style="yellow")
     if overview["spending"]:
         print_spending(overview["spending"])
     counts = ", ".join(f"{count} {status}" for status, count in run.counts.items())

@@ -108,11 +108,12 @@ def case_of(run: Run, record: CaseRun, by: str) -> Case:
 
 
 def code_of(run: Run, record: CaseRun) -> str:
-    """The code that a case saw, in few words; equal words mean equal code."""
+    """The code that a case saw, or that it would have seen, in few words; equal words mean equal code."""
     last = record.last
-    if last is None or not last.commit:
+    seen = last if last is not None and last.commit else run.code
+    if not seen.commit:
         return run.code.label
-    return last.commit[:7] + (f"-dirty.{(last.tree or '')[:7]}" if last.dirty else "")
+    return seen.commit[:7] + (f"-dirty.{(seen.tree or '')[:7]}" if seen.dirty else "")
 
 
 def latest(cases: Iterable[Case]) -> tuple[Case, ...]:

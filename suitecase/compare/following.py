@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from suitecase.compare.survey import Question
@@ -111,9 +112,21 @@ def hold_to_plan(runs: Sequence[Run], asked: Asked) -> Held:
     left = departures(asked, contents)
     if left:
         warnings.append(f"Exploratory: the plan has another {', another '.join(left)}.")
-    facts = {"path": plan.path, "sha256": plan.sha256, "changed": bool(plan.changed), "contents": contents.model_dump()}
+    facts = {
+        "path": path_in_project(plan.path, runs),
+        "sha256": plan.sha256,
+        "changed": bool(plan.changed),
+        "contents": contents.model_dump(),
+    }
     planned = frozenset(() if left else planned_metrics)
     return replace(held, planned=planned, facts=facts, warnings=tuple(warnings))
+
+
+def path_in_project(path: str, runs: Sequence[Run]) -> str:
+    """A path as the repository has it: what is handed on tells nothing of anybody's folders."""
+    roots = [str(run.asked.get("project_root") or "") for run in runs]
+    known = [root for root in roots if root and PurePath(path).is_relative_to(root)]
+    return str(PurePath(path).relative_to(known[0])) if known else PurePath(path).name
 
 
 def departures(asked: Asked, contents: Any) -> list[str]:

@@ -114,7 +114,8 @@ def survey(runs: Sequence[Run], question: Question) -> Survey:
         conditions, notes = find_conditions(runs, pool=question.pool)
     if question.conditions:
         chosen = chosen_conditions(conditions, question.conditions)
-        notes += (f"{len(conditions) - len(chosen)} conditions are left out, as asked.",)
+        if left := len(conditions) - len(chosen):
+            notes += (f"{left} condition{'s are' if left > 1 else ' is'} left out, as asked.",)
         conditions = chosen
     labels = [*dict.fromkeys(filter(None, (question.cluster, by or TASK)))]
     readings = {each.name: tuple(read_case(case, labels) for case in each.cases) for each in conditions}

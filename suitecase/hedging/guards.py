@@ -18,7 +18,8 @@ class Budget:
 
     Attributes:
         fraction: Of extra requests, 0 to 1.
-        burst: How many may start at once after a quiet time. It holds per target and process.
+        burst: How many may start at once after a quiet time. Both hold per target, and for all processes with the same
+            `HedgePolicy.state_file` together; without one per process.
     """
 
     fraction: float = 0.05
@@ -30,22 +31,32 @@ class TokenBucket:
 
     def __init__(self, budget: Budget) -> None:
         self.budget = budget
-        self.level = budget.burst
+        self.held = budget.burst
+
+    @property
+    def level(self) -> float:
+        """How many tokens are in it."""
+        return self.held
 
     @property
     def spare(self) -> float:
         """How full it is, 0 to 1."""
         return self.level / self.budget.burst if self.budget.burst else 0.0
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no whole token."""
+        return self.level < 1 - 1e-9
+
     def pay_in(self) -> None:
         """A race begins."""
-        self.level = min(self.budget.burst, self.level + self.budget.fraction)
+        self.held = min(self.budget.burst, self.held + self.budget.fraction)
 
     def take(self) -> bool:
         """Take a token, if there is one."""
-        if self.level < 1 - 1e-9:
+        if self.is_empty:
             return False
-        self.level -= 1
+        self.held -= 1
         return True
 
 

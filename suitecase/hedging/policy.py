@@ -37,7 +37,8 @@ class Target:
     def __init__(self, name: str, policy: HedgePolicy) -> None:
         self.name = name
         self.learner = policy.delay.begin(policy.seed ^ zlib.crc32(name.encode()))
-        self.bucket = TokenBucket(policy.budget)
+        shared = policy.state.bucket(name, policy.budget) if policy.state is not None else None
+        self.bucket = shared or TokenBucket(policy.budget)
         self.health = Health()
         self.benefit = Benefit()
         self.unsaved: list[Observation] = []
@@ -65,7 +66,8 @@ class HedgePolicy:
         throttled: Which errors say that a target has too much to do.
         reap_s: A loser that has not ended so long after its cancellation is reported as stuck.
         max_threads: How many calls of `hedged_sync` run at a time.
-        state_file: Where what was learned is kept, and shared with other processes, each few seconds.
+        state_file: Where what was learned is kept, and shared with other processes, each few seconds; the budget is
+            shared, too, at each backup, in a file beside it.
         seed: Of everything random.
         observe: Told of every request, as `suitecase.tracking.observe` understands it.
     """
@@ -183,12 +185,11 @@ class HedgePolicy:
                 return f"{target.health.error_rate:.0%} of the latest calls failed"
             if self.breaker is not None and not self.circuit(stage.target).admits(now_s):
                 return f"the circuit of {stage.target} is open"
-            if target.bucket.level < 1 - 1e-9:
+            if target.bucket.is_empty:
                 return "the budget is gone"
             if not target.benefit.allows():
                 return "the latest backups have not helped"
-            target.bucket.take()
-            return ""
+            return "" if target.bucket.take() else "the budget is gone"
 
     def settled(self, race: Race[Any]) -> None:
         """Learn from a race that has ended, and tell of it."""

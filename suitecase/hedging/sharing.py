@@ -16,6 +16,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from suitecase.hedging.guards import Budget
+from suitecase.hedging.tokens import SharedBucket, TokenFile
+
 if TYPE_CHECKING:
     from suitecase.hedging.delays import Observation
     from suitecase.hedging.policy import Target
@@ -37,6 +40,15 @@ class SharedState:
         self.path = Path(path)
         self.next_sync_s = 0.0
         self.known: list[Target] = []
+        self.tokens: TokenFile | None = None
+
+    def bucket(self, name: str, budget: Budget) -> SharedBucket | None:
+        """The budget for a target, of all processes together; None where the file can't be used."""
+        try:
+            self.tokens = self.tokens or TokenFile(self.path.with_name(f"{self.path.name}.tokens"))
+            return SharedBucket(self.tokens, name, budget)
+        except OSError:
+            return None
 
     def load(self, target: Target) -> None:
         """A target is new in this process: take up what others have learned about it."""

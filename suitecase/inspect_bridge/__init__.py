@@ -1,4 +1,4 @@
-"""Inspect AI: its logs read, its evaluations run as cases, and models that stand before other models.
+"""Inspect AI: its logs read, its evaluations run as cases, its models asked by name, alone or before one another.
 
 The only importer of inspect_ai. Importing this package imports nothing heavy: reading a log rarely needs Inspect, and
 what runs an evaluation imports it when called.
@@ -14,10 +14,11 @@ from suitecase.inspect_bridge.logs import EvalLog, log_damage, read_eval_log, re
 
 if TYPE_CHECKING:
     from suitecase.inspect_bridge.evaluation import EvaluationError, run_inspect
+    from suitecase.inspect_bridge.prediction import predict
 
-__all__ = ["EvalLog", "EvaluationError", "log_damage", "read_eval_log", "read_samples", "run_inspect"]
+__all__ = ["EvalLog", "EvaluationError", "log_damage", "predict", "read_eval_log", "read_samples", "run_inspect"]
 
-HOME = {"EvaluationError": "evaluation", "run_inspect": "evaluation"}
+HOME = {"EvaluationError": "evaluation", "predict": "prediction", "run_inspect": "evaluation"}
 
 
 def __getattr__(name: str) -> Any:

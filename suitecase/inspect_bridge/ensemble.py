@@ -10,12 +10,12 @@ from typing import TypedDict
 
 from inspect_ai.model import ChatMessage, GenerateConfig, Model, ModelOutput
 from inspect_ai.tool import ToolChoice, ToolInfo
-from inspect_ai.util import LimitExceededError
 
 from suitecase.ensembles import Cascade, Ensemble, EnsembleResult, Execution, Member, Reply, Status
-from suitecase.inspect_bridge.members import MemberModels, answered_by
+from suitecase.inspect_bridge.around import input_tokens
+from suitecase.inspect_bridge.members import ENDS_ALL, MemberModels, answered_by
 
-__all__ = ["CascadeAPI", "EnsembleAPI"]
+__all__ = ["CascadeAPI", "EnsembleAPI", "Request", "ask"]
 
 
 class Normalised(TypedDict, total=False):
@@ -30,7 +30,7 @@ class Request:
 
     Attributes:
         outputs: What members gave, by name.
-        limit: A limit of the sample that a member's call ran into.
+        limit: What a member's call ran into that ends the sample, or the run.
     """
 
     input: list[ChatMessage]
@@ -38,9 +38,11 @@ class Request:
     tool_choice: ToolChoice
     config: GenerateConfig
     outputs: dict[str, ModelOutput] = field(default_factory=dict[str, ModelOutput])
-    limit: LimitExceededError | None = None
+    limit: Exception | None = None
 
-    def __str__(self) -> str:
+    @property
+    def key(self) -> str:
+        """What tells questions apart where votes tie."""
         return self.input[-1].text if self.input else ""
 
 
@@ -89,35 +91,13 @@ class EnsembleAPI(MemberModels):
         """Check everything before the first question."""
         named: Normalised = {} if normaliser is None else {"normaliser": normaliser}
         self.ensemble = Ensemble(
-            [
-                Member(name, partial(self.ask, name, model))
-                for name, model in zip(self.names, self.members, strict=True)
-            ],
+            [Member(name, partial(ask, name, model)) for name, model in zip(self.names, self.members, strict=True)],
             execution=execution,
             strategy=strategy,
             quorum=quorum,
             timeout_s=timeout_s,
             seed=seed,
             **named,
-        )
-
-    async def ask(self, name: str, model: Model, request: Request) -> Reply:
-        """A member's vote."""
-        try:
-            output = await model.generate(
-                request.input, request.tools, request.tool_choice, self.member_config(request.config)
-            )
-        except LimitExceededError as limit:
-            request.limit = limit
-            raise
-        request.outputs[name] = output
-        usage = output.usage
-        return Reply(
-            vote_of(output),
-            confidence_of(output),
-            usage and usage.total_cost,
-            usage and usage.input_tokens,
-            usage and usage.output_tokens,
         )
 
     async def generate(
@@ -127,9 +107,9 @@ class EnsembleAPI(MemberModels):
         tool_choice: ToolChoice,
         config: GenerateConfig,
     ) -> ModelOutput:
-        request = Request(input, tools, tool_choice, config)
+        request = Request(input, tools, tool_choice, self.member_config(config))
         try:
-            result = await self.ensemble.ask(request)
+            result = await self.ensemble.ask(request, request)
         finally:
             if request.limit is not None:  # of the sample, not of a member
                 raise request.limit
@@ -173,6 +153,24 @@ class CascadeAPI(EnsembleAPI):
         if confidence is None and agreement is None:
             agreement = 1.0
         self.set_up(Cascade(confidence, agreement, min_members), strategy, normaliser, None, timeout_s, seed)
+
+
+async def ask(name: str, model: Model, request: Request) -> Reply:
+    """A member's vote."""
+    try:
+        output = await model.generate(request.input, request.tools, request.tool_choice, request.config)
+    except ENDS_ALL as limit:
+        request.limit = limit
+        raise
+    request.outputs[name] = output
+    usage = output.usage
+    return Reply(
+        vote_of(output),
+        confidence_of(output),
+        usage and usage.total_cost,
+        usage and input_tokens(usage),
+        usage and usage.output_tokens,
+    )
 
 
 def vote_of(output: ModelOutput) -> str | None:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import anyio
 from inspect_ai.model import ChatMessage, GenerateConfig, ModelOutput
 from inspect_ai.tool import ToolChoice, ToolInfo
-from inspect_ai.util import LimitExceededError
 from tenacity import RetryError
 
-from suitecase.inspect_bridge.members import MemberModels, answered_by, is_refusal
+from suitecase.inspect_bridge.members import ENDS_ALL, MemberModels, answered_by, is_refusal
 
 __all__ = ["AllFailedError", "FallbackAPI"]
 
@@ -52,7 +51,7 @@ class FallbackAPI(MemberModels):
             try:
                 with anyio.fail_after(self.timeout_s):
                     output = await member.generate(input, tools, tool_choice, self.member_config(config))
-            except LimitExceededError:  # of the sample, not of this member
+            except ENDS_ALL:
                 raise
             except Exception as error:
                 why = f"no answer within {self.timeout_s:g} s" if isinstance(error, TimeoutError) else reason_of(error)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from pathlib import Path
 
-from inspect_ai.model import ChatMessage, GenerateConfig, ModelOutput, RetryDecision
+from inspect_ai.model import ChatMessage, GenerateConfig, ModelOutput, ModelUsage, RetryDecision
 from inspect_ai.tool import ToolChoice, ToolInfo
-from inspect_ai.util import LimitExceededError
 from tenacity import RetryError
 
 from suitecase import tracking
+from suitecase.cassettes import NotRecordedError
 from suitecase.hedging import AllCallsFailedError, Budget, Call, Fixed, HedgePolicy, Outcome, Percentile, hedged
-from suitecase.inspect_bridge.members import MemberModels, answered_by
+from suitecase.inspect_bridge.around import book_cut_off, input_tokens, is_replayed, is_under_limits, latest
+from suitecase.inspect_bridge.members import ENDS_ALL, MemberModels, answered_by
 
 __all__ = ["HedgedAPI"]
 
@@ -64,9 +66,18 @@ class HedgedAPI(MemberModels):
     ) -> ModelOutput:
         members = dict(zip(self.names, self.members, strict=True))
         once = config.model_copy(update={"max_retries": 0})
+        if is_replayed():
+            return await self.replayed(input, tools, tool_choice, once)
+        answered: list[ModelUsage] = []
 
         async def ask(call: Call) -> ModelOutput:
-            output = await members[call.target].generate(input, tools, tool_choice, once)
+            latest.set(None)
+            try:
+                output = await members[call.target].generate(input, tools, tool_choice, once)
+            except asyncio.CancelledError:  # it has lost: the winner's usage is there before any loser hears of it
+                if answered:
+                    book_loser(call, answered[0])
+                raise
             if output.usage is not None and output.usage.total_cost is not None:
                 call.charge(output.usage.total_cost)
             return output
@@ -75,10 +86,35 @@ class HedgedAPI(MemberModels):
             outcome = await hedged(ask, policy=self.policy, targets=self.names, idempotent=True)
         except AllCallsFailedError as failed:
             for error in failed.exceptions:
-                if isinstance(error, LimitExceededError):  # of the sample, not of a call
+                if isinstance(error, ENDS_ALL):
                     raise error from None
             raise
+        if outcome.value.usage is not None:
+            answered.append(outcome.value.usage)
         return answered_by(outcome.value, {"hedged": told(outcome)})
+
+    async def replayed(
+        self,
+        input: list[ChatMessage],  # noqa: A002 - Inspect's name
+        tools: list[ToolInfo],
+        tool_choice: ToolChoice,
+        config: GenerateConfig,
+    ) -> ModelOutput:
+        """The answer that the race had when it was recorded: nothing is late now."""
+        errors: list[Exception] = []
+        for member in self.members:
+            try:
+                output = await member.generate(input, tools, tool_choice, config)
+            except NotRecordedError as missed:  # a backup that never started
+                if member is self.members[-1] and not errors:
+                    raise missed
+            except ENDS_ALL:
+                raise
+            except Exception as error:
+                errors.append(error)
+            else:
+                return answered_by(output, {"hedged": {"replayed": True, "winner": str(member)}})
+        raise AllCallsFailedError("all calls failed when they were recorded", errors)
 
     def should_retry(self, ex: Exception) -> bool | RetryDecision:
         if not isinstance(ex, AllCallsFailedError):
@@ -91,6 +127,16 @@ class HedgedAPI(MemberModels):
             if isinstance(cause, Exception)
         ]
         return next((decision for decision in decisions if decision), False)
+
+
+def book_loser(call: Call, usage: ModelUsage) -> None:
+    """Book a call that was cut off, at what the winner used: by the limits in force, else for whoever has prices."""
+    if is_under_limits():
+        usd = book_cut_off(usage)
+        if usd is not None:
+            call.charge(usd)
+    elif os.environ.get("SUITECASE_OUTPUT_DIR"):
+        tracking.cost(None, model=call.target, input_tokens=input_tokens(usage), output_tokens=usage.output_tokens)
 
 
 def told(outcome: Outcome[ModelOutput]) -> dict[str, object]:

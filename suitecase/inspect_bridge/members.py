@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from typing import Any
 
 from inspect_ai.model import GenerateConfig, Model, ModelAPI, ModelOutput, get_model
+from inspect_ai.util import LimitExceededError
 
+from suitecase.cassettes import CassetteError
 from suitecase.errors import SuitecaseError
+from suitecase.inspect_bridge.around import surround
+from suitecase.inspect_bridge.models import names_in
+from suitecase.limits import LimitsError
 
-__all__ = ["MemberModels", "answered_by", "is_refusal"]
+__all__ = ["ENDS_ALL", "MEMBER_RETRIES", "MemberModels", "answered_by", "is_refusal"]
+
+ENDS_ALL = (LimitExceededError, LimitsError, CassetteError)
+"""What a member's call may raise that is of the sample, or of the run, and not of this member."""
 
 MEMBER_RETRIES = 2
 """How often Inspect tries a member again if nobody says so; its own default, without end, would never leave it."""
@@ -40,7 +47,7 @@ class MemberModels(ModelAPI):
         least: int = 2,
     ) -> None:
         super().__init__(model_name, base_url, api_key, [], config or GenerateConfig())
-        names = [name.strip() for name in re.split(r"[+,]", model_name)]
+        names = names_in(model_name)
         where = f"{provider}/{model_name}"
         problems = [f"{where}: a model's name is missing between two others."] * (not all(names))
         if len(names) < least:
@@ -53,7 +60,7 @@ class MemberModels(ModelAPI):
         if problems:
             raise SuitecaseError(problems)
         self.names = tuple(names)
-        self.members: tuple[Model, ...] = tuple(get_model(name) for name in names)
+        self.members: tuple[Model, ...] = tuple(surround(get_model(name)) for name in names)
 
     def member_config(self, config: GenerateConfig) -> GenerateConfig:
         """What a member is asked with: all that was asked of the whole, and a bounded number of tries."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from inspect_ai.hooks import Hooks, ModelRetry, ModelUsageData, SampleEnd, TaskStart
 
 from suitecase import tracking
+from suitecase.inspect_bridge.around import input_tokens, is_told
 
 __all__ = ["Progress", "count_kept"]
 
@@ -43,10 +44,12 @@ class Progress(Hooks):
         told.tokens += data.usage.total_tokens
         if data.usage.total_cost is not None:
             told.usd += data.usage.total_cost
+        if not is_told(data.usage):  # without a price, whoever reads may have one
             tracking.cost(
                 data.usage.total_cost,
-                input_tokens=data.usage.input_tokens,
+                input_tokens=input_tokens(data.usage),
                 output_tokens=data.usage.output_tokens,
+                cached_input_tokens=data.usage.input_tokens_cache_read,
                 model=data.model_name,
             )
         tell()

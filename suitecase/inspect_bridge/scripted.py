@@ -91,6 +91,11 @@ class ScriptedError(Exception):
 
     kind: ErrorKind
 
+    @property
+    def status_code(self) -> int:
+        """The HTTP status of such an error."""
+        return {"rate_limit": 429, "server_error": 500}.get(self.kind, 400)
+
     def __str__(self) -> str:
         return f"scripted {self.kind}"
 

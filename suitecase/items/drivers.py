@@ -11,10 +11,12 @@ from dataclasses import dataclass, replace
 from queue import SimpleQueue
 from typing import Any, Protocol, TypeVar
 
+from suitecase.items.racing import Racing, book
 from suitecase.items.records import ItemContext
 from suitecase.items.steps import Loop, Outcome, usage_of
 from suitecase.items.stops import POLL_EVERY_S
 from suitecase.limits import BudgetSpentError, Limits
+from suitecase.limits import Call as LimitsCall
 
 __all__ = ["Call", "Pace", "SharedLimits", "drive_asyncio", "drive_here", "run_loop"]
 
@@ -31,7 +33,11 @@ def drive_here(loop: Loop, call: Call) -> None:
         try:
             while True:
                 if isinstance(step, ItemContext):
-                    step = steps.send(timed(call, step))
+                    outcome = timed(call, step)
+                    if isinstance(outcome.error, BudgetSpentError):  # of limits within the function
+                        loop.stop.now("cost_budget", str(outcome.error))
+                        return
+                    step = steps.send(outcome)
                 else:
                     loop.stop.pause(step)
                     step = steps.send(None)
@@ -84,8 +90,13 @@ class SharedLimits:
     limits: Limits
     model: str
 
-    async def call(self, caller: Caller, context: ItemContext, pause: Pause) -> Outcome:
+    async def call(
+        self, caller: Caller, context: ItemContext, pause: Pause, cut_off: list[LimitsCall] | None = None
+    ) -> Outcome:
         """Make a call when it may begin, and charge it.
+
+        Args:
+            cut_off: Is given the call if it is cancelled in flight: somebody else then says what it cost.
 
         Raises:
             BudgetSpentError: It may not begin any more.
@@ -100,10 +111,13 @@ class SharedLimits:
             usage = usage_of(outcome)
             if error is not None and not usage:
                 return outcome
-            usd = call.charge(
-                usage.get("cost_usd"), input_tokens=usage.get("input_tokens"), output_tokens=usage.get("output_tokens")
-            )
+            usd = book(call, outcome)
             return outcome if "cost_usd" in usage else replace(outcome, priced_usd=usd)
+        except asyncio.CancelledError as cancelled:
+            error = cancelled
+            if cut_off is not None:
+                cut_off.append(call)
+            raise
         finally:
             call.end(error)
 
@@ -255,11 +269,11 @@ def overdue(timeout_s: float, latency_s: float) -> Outcome:
 
 async def drive_asyncio(
     loop: Loop, call: Call, *, is_async: bool, max_parallel: int, timeout_s: float | None,
-    pace: Pace | None, shared: SharedLimits | None, max_abandoned: int,
+    pace: Pace | None, shared: SharedLimits | None, racing: Racing | None, max_abandoned: int,
 ) -> None:  # fmt: skip
     """So many calls at a time, as tasks or in threads."""
     caller = TaskCaller(call, timeout_s) if is_async else ThreadCaller(call, timeout_s)
-    crew = Crew(loop, caller, pace, shared, max_abandoned)
+    crew = Crew(loop, caller, pace, shared, racing, max_abandoned)
     watcher = asyncio.create_task(crew.watch())
     workers = [asyncio.create_task(crew.work()) for _ in range(max_parallel)]
     try:
@@ -279,9 +293,11 @@ class Crew:
     """Workers that take the items of a loop one after the other, and somebody who watches whether it is to stop."""
 
     def __init__(
-        self, loop: Loop, caller: Caller, pace: Pace | None, shared: SharedLimits | None, max_abandoned: int
-    ) -> None:
-        self.loop, self.caller, self.pace, self.shared, self.max_abandoned = loop, caller, pace, shared, max_abandoned
+        self, loop: Loop, caller: Caller, pace: Pace | None, shared: SharedLimits | None, racing: Racing | None,
+        max_abandoned: int,
+    ) -> None:  # fmt: skip
+        self.loop, self.caller, self.max_abandoned = loop, caller, max_abandoned
+        self.pace, self.shared, self.racing = pace, shared, racing
         self.slots = loop.slots()
         self.waiting: set[asyncio.Task[Any]] = set()
 
@@ -317,9 +333,20 @@ class Crew:
             return end.value
 
     async def call(self, context: ItemContext) -> Outcome:
-        """Make a call, when what the run shares lets it begin."""
+        """Make a call, or a race of calls.
+
+        Raises:
+            BudgetSpentError: It may not begin any more, or limits within the function say so of theirs.
+        """
+        outcome = await (self.racing.call(context, self.begin) if self.racing else self.begin(context))
+        if isinstance(outcome.error, BudgetSpentError):
+            raise outcome.error
+        return outcome
+
+    async def begin(self, context: ItemContext, cut_off: list[LimitsCall] | None = None) -> Outcome:
+        """Make one call, when what the run shares lets it begin."""
         if self.shared:
-            return await self.shared.call(self.caller, context, self.pause)
+            return await self.shared.call(self.caller, context, self.pause, cut_off)
         return await self.caller(context)
 
     async def pause(self, coroutine: Coroutine[Any, Any, None]) -> None:

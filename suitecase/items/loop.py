@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, TypedDict, TypeVar, Unpack, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, TypeVar, Unpack, cast
 
 from suitecase.ensembles import Ensemble
 from suitecase.items.dataset import Dataset, Key
@@ -20,6 +20,7 @@ from suitecase.items.drivers import Call, Pace, SharedLimits, drive_asyncio, dri
 from suitecase.items.ledger import FAILED, NONE, RESULTS, SKIPPED, SUCCEEDED, Ledger
 from suitecase.items.metrics import Metric, Schema
 from suitecase.items.progress import Observe, Progress
+from suitecase.items.racing import Racing
 from suitecase.items.records import Answer, ItemContext, ItemsError, Row, Summary
 from suitecase.items.results import RESERVED, summarise, write_results
 from suitecase.items.retries import RetryPolicy
@@ -27,6 +28,9 @@ from suitecase.items.steps import Hooks, Loop, OnInvalid
 from suitecase.items.stops import Breaker, Stop, Window, stop_on_signals
 from suitecase.items.voting import Score, voting
 from suitecase.limits import Limits, LimitsError
+
+if TYPE_CHECKING:
+    from suitecase.hedging import HedgePolicy
 
 __all__ = ["aprocess", "process"]
 
@@ -47,6 +51,7 @@ class Options(TypedDict, total=False):
     max_parallel: int
     limits: Limits | None
     model: str
+    hedge: HedgePolicy | None
     rate_limit: float | None
     token_limit: float | None
     timeout_s: float | None
@@ -96,6 +101,9 @@ def process(items: Iterable[ItemT], fn: Function[ItemT], **options: Unpack[Optio
         limits: Rates, places and budgets that all processes of the run share, and prices; see `suitecase.limits`. A
             call that tells tokens and no `cost_usd` is priced by them. Where a budget is spent the loop stops.
         model: Whose limits and price these are; also the name that goes with the costs.
+        hedge: When a call that is late is made again beside: the first success counts. To make it twice must do no
+            harm. Each call waits for `limits` by itself; one that has lost is booked there at what the winner used. An
+            ensemble hedges by `execution=Hedged(policy)`.
         rate_limit: Calls a second, retries included, evenly spread.
         token_limit: Tokens a minute, input and output; known after each call, so it may be exceeded by what is in
             flight.
@@ -196,8 +204,8 @@ class Plan:
     @property
     def runs_here(self) -> bool:
         """Whether calls are made in this thread."""
-        asked = [self.options.get(name) for name in ("timeout_s", "rate_limit", "token_limit", "limits")]
-        return not self.is_async and self.options.get("max_parallel", 1) == 1 and asked == [None] * 4
+        asked = [self.options.get(name) for name in ("timeout_s", "rate_limit", "token_limit", "limits", "hedge")]
+        return not self.is_async and self.options.get("max_parallel", 1) == 1 and asked == [None] * 5
 
     @property
     def replay(self) -> bool:
@@ -231,10 +239,12 @@ class Plan:
     async def drive(self, loop: Loop) -> None:
         options = self.options
         rates, limits = (options.get("rate_limit"), options.get("token_limit")), options.get("limits")
+        hedge = options.get("hedge")
         await drive_asyncio(
             loop, self.call, is_async=self.is_async, max_parallel=options.get("max_parallel", 1),
             timeout_s=options.get("timeout_s"), pace=Pace(*rates) if any(rates) else None,
             shared=SharedLimits(limits, options.get("model", "")) if limits else None,
+            racing=Racing(hedge, options.get("model", "") or "default", loop.stop.asked) if hedge else None,
             max_abandoned=options.get("max_abandoned", 32),
         )  # fmt: skip
 
@@ -306,7 +316,7 @@ def problems_of(fn: Callable[..., Any], options: Options) -> list[str]:
     for policy in (options.get("retry"), options.get("breaker")):
         if isinstance(policy, RetryPolicy | Breaker):
             problems += policy.problems()
-    problems += limits_problems(options)
+    problems += limits_problems(options) + hedge_problems(fn, options)
     if options.get("on_invalid", "continue") not in ("continue", "retry", "abort"):
         problems.append(f"on_invalid is {options.get('on_invalid')!r}: give continue, retry or abort.")
     only = options.get("only") or os.environ.get("SUITECASE_REPLAY") or "dead_letters"
@@ -333,7 +343,8 @@ def limits_problems(options: Mapping[str, Any]) -> list[str]:
     """What is wrong with shared limits, as far as it's known before a call."""
     limits, model = options.get("limits"), options.get("model", "")
     if limits is None:
-        return ["model says whose limits and price count: give limits, too."] if model else []
+        alone = model and options.get("hedge") is None
+        return ["model says whose limits and price count: give limits, too."] if alone else []
     if not isinstance(limits, Limits):
         return [f"limits is {limits!r:.80}: give suitecase.limits.Limits."]
     if not isinstance(model, str):
@@ -345,6 +356,22 @@ def limits_problems(options: Mapping[str, Any]) -> list[str]:
         limits.check(model)
     except LimitsError as error:
         problems += error.problems
+    return problems
+
+
+def hedge_problems(fn: object, options: Mapping[str, Any]) -> list[str]:
+    """Why calls can't be hedged so."""
+    hedge = options.get("hedge")
+    if hedge is None:
+        return []
+    from suitecase.hedging import HedgePolicy
+
+    if not isinstance(hedge, HedgePolicy):
+        return [f"hedge is {hedge!r:.80}: give a suitecase.hedging.HedgePolicy."]
+    problems = ["hedge is for a function: an ensemble hedges by execution=Hedged(policy)."] * isinstance(fn, Ensemble)
+    problems += ["hedge makes calls that rate_limit and token_limit would not see: give limits."] * any(
+        options.get(name) is not None for name in ("rate_limit", "token_limit")
+    )
     return problems
 
 

@@ -19,7 +19,7 @@ from suitecase.limits.replies import attribute, retry_after_s, status_code_of
 if TYPE_CHECKING:
     from tenacity.wait import wait_base
 
-__all__ = ["ErrorClass", "RetryPolicy", "classify", "retry_after_s", "status_code_of"]
+__all__ = ["ErrorClass", "RetryPolicy", "asked_wait_s", "causes_of", "classify", "retry_after_s", "status_code_of"]
 
 
 class ErrorClass(StrEnum):
@@ -49,7 +49,7 @@ OF_NAME = {
     ErrorClass.RATE_LIMITED: {"RateLimitError"},
     ErrorClass.CONNECTION: {
         "ConnectionError", "APIConnectionError", "NetworkError", "RemoteProtocolError", "ClientConnectionError",
-        "ProtocolError", "IncompleteRead", "gaierror",
+        "ProtocolError", "IncompleteRead", "gaierror", "CircuitOpenError",
     },
 }  # fmt: skip
 
@@ -112,10 +112,11 @@ class RetryPolicy:
 
     def mends(self, error: BaseException, kind: ErrorClass) -> bool:
         """Whether another attempt may mend an error of this class."""
-        status = status_code_of(error)
+        causes = [error, *causes_of(error)]
 
         def named(kinds: Collection[Kind]) -> bool:
-            return any(isinstance(error, k) if isinstance(k, type) else k in (kind, status) for k in kinds)
+            seen = {kind, *map(status_code_of, causes)}
+            return any(any(isinstance(each, k) for each in causes) if isinstance(k, type) else k in seen for k in kinds)
 
         return named(self.retry_on) and not named(self.never_retry_on)
 
@@ -142,14 +143,15 @@ class RetryPolicy:
 def classify(error: BaseException) -> ErrorClass:
     """The class of an error; UNKNOWN for whatever looks like none of the others.
 
-    A group of errors, as task groups raise it, is of the class that all of them have.
+    A group of errors, as task groups and hedged calls raise it, is of the class that all of them have; where they
+    differ and each may pass, of the first one's.
 
     >>> classify(TimeoutError())
     <ErrorClass.TIMEOUT: 'timeout'>
     """
     if isinstance(error, BaseExceptionGroup):
-        kinds = {classify(each) for each in cast("BaseExceptionGroup[BaseException]", error).exceptions}
-        return kinds.pop() if len(kinds) == 1 else ErrorClass.UNKNOWN
+        kinds = [classify(each) for each in causes_of(cast(BaseException, error))]
+        return kinds[0] if len({*kinds}) == 1 or TRANSIENT.issuperset(kinds) else ErrorClass.UNKNOWN
     status = status_code_of(error)
     if status is not None and status >= 400:
         return ErrorClass.SERVER_ERROR if status >= 500 else OF_STATUS.get(status, ErrorClass.UNKNOWN)
@@ -159,3 +161,15 @@ def classify(error: BaseException) -> ErrorClass:
             return kind
     reason = attribute(error, "reason")  # urllib's URLError holds what happened
     return classify(reason) if isinstance(reason, OSError) and reason is not error else ErrorClass.UNKNOWN
+
+
+def causes_of(error: BaseException) -> list[BaseException]:
+    """What a group of errors holds, and the groups in it; of any other error nothing but itself."""
+    if not isinstance(error, BaseExceptionGroup):
+        return [error]
+    return [each for inner in cast("BaseExceptionGroup[BaseException]", error).exceptions for each in causes_of(inner)]
+
+
+def asked_wait_s(error: BaseException) -> float | None:
+    """The longest wait that a server asks for, in seconds: of an error, or of all in a group."""
+    return max((asked for each in causes_of(error) if (asked := retry_after_s(each)) is not None), default=None)

@@ -21,7 +21,7 @@ from suitecase.items.metrics import Schema, plain_number
 from suitecase.items.progress import Progress
 from suitecase.items.records import Answer, ItemContext, ItemResult, ItemsError, Row, text_of
 from suitecase.items.results import RESERVED
-from suitecase.items.retries import ErrorClass, RetryPolicy, retry_after_s, status_code_of
+from suitecase.items.retries import ErrorClass, RetryPolicy, asked_wait_s, causes_of, status_code_of
 from suitecase.items.stops import Stop, Window
 from suitecase.rundir.spending import PICO
 
@@ -41,7 +41,7 @@ class Outcome:
 
     Attributes:
         latency_s: From its begin to its end, without any waiting of ours.
-        priced_usd: What a price table says that it cost; None if there is none, or the call told its cost itself.
+        priced_usd: What it cost by a price table, and what calls beside it did; None if there were none, or no prices.
     """
 
     value: object
@@ -195,7 +195,7 @@ class Loop:
     def answer(self, context: ItemContext, history: History, error: Exception) -> tuple[str, str, float]:
         """What an error means: status and final status of the item, or neither and seconds until the next attempt."""
         kind = ErrorClass.INVALID_RESULT if isinstance(error, InvalidResultError) else self.class_of(error, history)
-        asked_s = retry_after_s(error)
+        asked_s = asked_wait_s(error)
         history.errors.append(told(error, kind, context.attempt, asked_s))
         self.progress.errors[kind] += 1
         says = None
@@ -307,6 +307,8 @@ def result_of(value: object) -> ItemResult:
 def told(error: Exception, kind: ErrorClass, attempt: int, asked_s: float | None) -> Row:
     """An error as a row has it."""
     row: Row = {"attempt": attempt, "class": kind.value, "type": type(error).__name__, "message": text_of(error)}
+    if isinstance(error, BaseExceptionGroup):
+        row["causes"] = [f"{type(cause).__name__}: {text_of(cause)}" for cause in causes_of(error)]
     if (status := status_code_of(error)) is not None:
         row["status_code"] = status
     if asked_s is not None:

@@ -263,7 +263,6 @@ class Claimed:
         end: dict[str, Any]
         try:
             environment = read_secret(batch_file(self.path, "environment"))
-            batch_file(self.path, "alive").touch()
             threading.Thread(target=self.watch, args=[requests], daemon=True).start()
             if self.spec.scratch is not None:
                 scratch = tempfile.mkdtemp(prefix="suitecase-", dir=os.path.expandvars(self.spec.scratch))
@@ -297,8 +296,7 @@ class Claimed:
     def supervise(self, requests: Requests, environment: Mapping[str, str]) -> dict[str, Any]:
         """Start the command, heed requests, and tell how it ended."""
         local = self.runner.Local()
-        # What the guardian holds until every process of the case is gone: nobody waits for it, but it asks for one.
-        lock = os.open(batch_file(self.path, "alive"), os.O_RDONLY | os.O_CLOEXEC)
+        lock = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)  # nobody waits for it, but the launcher asks for one
         local.open(self.session(), lock, requests.wakeup)
         try:
             local.start([self.launch(environment)])
@@ -306,6 +304,8 @@ class Claimed:
                 for event in local.wait(self.patience()):
                     if isinstance(event, self.runner.Started):
                         self.started = time.monotonic()
+                        # Only now: who follows it counts its time from here, and must not be ahead of us.
+                        batch_file(self.path, "alive").touch()
                     elif isinstance(event, self.runner.Refused):
                         reason = os.strerror(event.errno) if event.errno else event.cause
                         raise OSError(f"{reason} ({self.command()[0]} or its interpreter)")

@@ -2,7 +2,7 @@
 
 Such an attempt is run by `suitecase/launchers/attempt.py`. A batch is a folder in `RUN_DIR/.attempts`, an attempt is a
 number in it. The runner writes `INDEX.json` and `INDEX.environment`; the attempt removes the latter,
-touches `INDEX.alive` while it lives and `INDEX.ended` when its record is written. The record in the case's
+touches `INDEX.alive` while its case runs and `INDEX.ended` when its record is written. The record in the case's
 folder is the truth; these two tell where to look, so that one listing a batch finds all that has happened.
 """
 
@@ -13,7 +13,7 @@ import os
 import secrets
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -152,9 +152,3 @@ class Followed:
             finally:
                 os.close(descriptor)
         return None
-
-    def give_up(self, fault: str, cause: str) -> Ended:
-        """Fence it off, so that it ends itself if it is alive after all, and count it as ended."""
-        batch_file(self.spec, "fenced").touch()
-        batch_file(self.spec, "environment").unlink(missing_ok=True)
-        return replace(Ended(self.launch.mark, None, cause=cause), fault=cast(Any, fault))

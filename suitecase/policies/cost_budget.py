@@ -244,21 +244,26 @@ class CostBudget:
         if not isinstance(event, dict) or cast(dict[str, Any], event).get("event") != "cost":
             return 0
         told = cast(dict[str, Any], event)
-        if told.get("usd") is None and self.prices is not None and isinstance(told.get("model"), str):
-            return self.priced(self.prices, told, path)
+        if told.get("usd") is None and isinstance(told.get("model"), str):
+            if self.prices is not None:
+                return self.priced(self.prices, told, path)
+            what = f"{path.parent.name}: {path.name} has tokens of {told['model']} and no price: counted as 0 USD"
+            self.warn("no prices", f"{what}. Give prices=Prices.read(…) (said once)")
+            return 0
         return self.cost(told.get("usd"), path)
 
     def priced(self, prices: Prices, told: Mapping[str, Any], path: Path) -> int:
         """What the price table says of a line's model and tokens, on the line's day."""
-        used, made = (told.get(name) or 0 for name in ("input_tokens", "output_tokens"))
-        if not (is_amount(used) and is_amount(made)):
+        names = ("input_tokens", "output_tokens", "cached_input_tokens")
+        used, made, cached = (told.get(name) or 0 for name in names)
+        if not (is_amount(used) and is_amount(made) and is_amount(cached)):
             return self.cost(f"{used!r} and {made!r} tokens", path)
         try:
             day = date.fromisoformat(str(told.get("time"))[:10])
         except ValueError:
             day = None
         try:
-            return in_pico(prices.of(str(told["model"]), day).usd(used, made)) or 0
+            return in_pico(prices.of(str(told["model"]), day).usd(used, made, cached)) or 0
         except LimitsError as error:
             self.unpriced = f"{path.parent.name}: {error}"
             return 0

@@ -21,19 +21,26 @@ from suitecase.tables.rows import case_results, flatten
 __all__ = ["case_overview", "log_tail", "run_overview", "suite_command"]
 
 
-def run_overview(run: Run) -> dict[str, Any]:
-    """A run: its head, the config fields in which its cases differ, and a row per case."""
+def run_overview(run: Run, at_most: int | None = None) -> dict[str, Any]:
+    """A run: its head, the config fields in which its cases differ, and a row per case.
+
+    Args:
+        at_most: Cases to read; of more, those that have not succeeded come first. What is a sum over all of them, such
+            as the spending, is then left out.
+    """
     problems = list(run.problems)
     configs: dict[str, dict[str, Any]] = {}
     results: dict[str, dict[str, Any]] = {}
-    for variant, case in run.cases.items():
+    cases = {variant: run.cases[variant] for variant in chosen_cases(run, at_most)}
+    whole = len(cases) == len(run.cases)
+    for variant, case in cases.items():
         config, problem = case.config()
         told, damage = case_results(run, case)
         configs[variant], results[variant] = flatten(config), flatten(told)
         problems += [*([problem] if problem else []), *damage]
     varying = varying_fields(list(configs.values()))
     first = next(iter(configs.values())) if configs else {}
-    served = served_models(run)
+    served = served_models(run) if whole else {}
     numbers = dict.fromkeys(name for told in results.values() for name, value in told.items() if is_scalar(value))
     rows = [
         {
@@ -46,7 +53,7 @@ def run_overview(run: Run) -> dict[str, Any]:
             "config": {name: configs[variant].get(name) for name in varying},
             "results": results[variant],
         }
-        for variant, case in run.cases.items()
+        for variant, case in cases.items()
     ]
     return {
         "experiment": run.experiment,
@@ -67,10 +74,21 @@ def run_overview(run: Run) -> dict[str, Any]:
         "same_config": {name: value for name, value in first.items() if name not in varying},
         "served_models": served,
         "cases": rows,
-        "spending": spending(run, [name for name in varying if name != "seed"], configs),
+        "left_out": len(run.cases) - len(cases),
+        "spending": spending(run, [name for name in varying if name != "seed"], configs) if whole else [],
         "commands": run_commands(run),
         "problems": [*problems, *several_served(served, run.name)],
     }
+
+
+def chosen_cases(run: Run, at_most: int | None) -> list[str]:
+    """The variants to show, in the order of the suite."""
+    statuses = run.statuses
+    if at_most is None or len(statuses) <= at_most:
+        return list(statuses)
+    first = sorted(statuses, key=lambda variant: statuses[variant] == "succeeded")[:at_most]
+    chosen = set(first)
+    return [variant for variant in statuses if variant in chosen]
 
 
 def spending(run: Run, fields: Sequence[str], configs: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -44,7 +44,7 @@ def question(study: Study) -> str:
     names = [each.name for each in study.conditions if each.name != study.baseline]
     shown = listed(names if len(names) <= 6 else [*names[:5], f"{len(names) - 5} more"])
     if study.baseline and names:
-        return f"Do {shown} differ from {study.baseline} in {metrics}?"
+        return f"{'Does' if len(names) == 1 else 'Do'} {shown} differ from {study.baseline} in {metrics}?"
     return f"What is {metrics} under {listed([each.name for each in study.conditions][:6])}?"
 
 
@@ -255,7 +255,7 @@ def analysis_checks(study: Study) -> list[Check]:
     checks = [
         Check(
             "Was the analysis planned beforehand?",
-            f"{study.plan.get('path', 'A plan')}, recorded in run.json." if study.plan else "No plan was recorded.",
+            f"{study.plan.get('path', 'A plan')}, recorded in the journal." if study.plan else "No plan was recorded.",
             bool(study.plan),
         )
     ]

@@ -331,6 +331,32 @@ WORKS: Final = (
         "10.3102/10769986001002113",
         ("games–howell",),
     ),
+    # Averages over strata
+    Work(
+        "Cochran, William G.", 1977, "Sampling Techniques", ("John Wiley & Sons",), "", ("stratified standard error",)
+    ),
+    Work(
+        "Satterthwaite, Franklin E.",
+        1946,
+        "An approximate distribution of estimates of variance components",
+        ("Biometrics Bulletin", "2", "6", "110–114"),
+        "10.2307/3002019",
+        ("satterthwaite",),
+    ),
+    # Quantiles, and what the bootstrap says of them
+    Work(
+        "Hyndman, Rob J. and Fan, Yanan",
+        1996,
+        "Sample quantiles in statistical packages",
+        ("The American Statistician", "50", "4", "361–365"),
+        "10.2307/2684934",
+    ),
+    Work(
+        "Davison, Anthony C. and Hinkley, David V.",
+        1997,
+        "Bootstrap Methods and their Application",
+        ("Cambridge University Press",),
+    ),
     # Effects
     Work(
         "Cohen, Jacob",

@@ -6,7 +6,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from sys import intern
@@ -201,17 +201,14 @@ class Run:
 
 
 class LazyCases(Mapping[str, CaseRun]):
-    """The cases of a run, made once somebody asks for one: a list of a thousand runs never does."""
+    """The cases of a run, each made when somebody asks for it: a list of a thousand runs never does."""
 
-    def __init__(self, statuses: Mapping[str, Status], make: Callable[[], Mapping[str, CaseRun]]) -> None:
+    def __init__(self, statuses: Mapping[str, Status], make: Callable[[str, Status], CaseRun]) -> None:
         self.statuses = statuses
         self.make = make
-        self.made: Mapping[str, CaseRun] | None = None
 
     def __getitem__(self, variant: str) -> CaseRun:
-        if self.made is None:
-            self.made = self.make()
-        return self.made[variant]
+        return self.make(variant, self.statuses[variant])
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.statuses)
@@ -245,8 +242,7 @@ def seconds_between(start: str | None, end: str | None) -> float | None:
 
 def read_run(path: Path) -> Run:
     """What a run directory tells now. Raises nothing, whatever state it is in: `problems` has what is wrong."""
-    reader = RunReader(path)
-    return reader.read(LazyCases)
+    return RunReader(path).read()
 
 
 def find_runs(results_dir: Path, experiment: str | None = None) -> Iterator[Path]:
@@ -291,12 +287,11 @@ class RunReader:
 
     def refresh(self) -> Run:
         """The run as it is now. Cases of which nothing new is known are the same objects as before."""
-        return self.read(lambda _, make: dict(make()))
+        run = self.read()
+        return replace(run, cases=dict(run.cases))
 
-    def read(
-        self, hold: Callable[[Mapping[str, Status], Callable[[], Mapping[str, CaseRun]]], Mapping[str, CaseRun]]
-    ) -> Run:
-        """The run as it is now, with its cases as `hold` makes them of their statuses and a function that has them."""
+    def read(self) -> Run:
+        """The run as it is now, for a reader that is not used again: its cases are made when they are asked for."""
         if not self.described:
             self.describe()
         version: object = self.asked.get("format_version", layout.FORMAT_VERSION if self.asked else 0)
@@ -312,8 +307,7 @@ class RunReader:
             problems.append(f"{self.path / layout.JOURNAL} is missing: nothing tells what became of the cases.")
         owner = find_owner(self.path, self.pass_event) if self.pass_event and self.ended is None else None
         statuses = self.statuses_under(owner)
-        cases = hold(statuses, lambda: {variant: self.case(variant, status) for variant, status in statuses.items()})
-        return self.snapshot(owner, version, problems, cases, statuses)
+        return self.snapshot(owner, version, problems, LazyCases(statuses, self.case), statuses)
 
     def describe(self) -> None:
         """Read what was asked: `run.json`, or the folders that the simple original leaves."""

@@ -241,13 +241,27 @@ def artifact(path: str | os.PathLike[str]) -> None:
     current().artifact(path)
 
 
-def cost(usd: object, *, input_tokens: object = None, output_tokens: object = None, model: str | None = None) -> None:
+def cost(
+    usd: object,
+    *,
+    input_tokens: object = None,
+    output_tokens: object = None,
+    cached_input_tokens: object = None,
+    model: str | None = None,
+) -> None:
     """Record what something cost, in US dollars. All lines of a case are added up, those of earlier attempts too.
 
     Where only model and tokens are known, `cost(None, model=…, input_tokens=…)` leaves the price to the table of
     whoever reads, such as `CostBudget(prices=…)`; `suitecase.limits` prices calls as they are made.
+    `cached_input_tokens` are a part of `input_tokens` that may have a price of its own.
     """
-    current().cost(usd, input_tokens=input_tokens, output_tokens=output_tokens, model=model)
+    current().cost(
+        usd,
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
+        cached_input_tokens=cached_input_tokens,
+        model=model,
+    )
 
 
 def observe(event: Mapping[str, object]) -> None:

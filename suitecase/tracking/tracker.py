@@ -170,6 +170,7 @@ class Tracker:
         *,
         input_tokens: object = None,
         output_tokens: object = None,
+        cached_input_tokens: object = None,
         model: str | None = None,
     ) -> None:
         """See `tracking.cost`."""
@@ -180,6 +181,7 @@ class Tracker:
             return
         more = {"input_tokens": input_tokens, "output_tokens": output_tokens, "model": model}
         given = {name: value for name, value in more.items() if value is not None}
+        given |= {"cached_input_tokens": cached_input_tokens} if cached_input_tokens else {}
         self.tell("cost", {"usd": amount, **given}, kept=True)
 
     def observe(self, event: Mapping[str, object]) -> None:

@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from experiment_runner import Ended, Launch
+from suitecase.launchers.attempt import batch_file
 from suitecase.launchers.following import Followed
 from suitecase.launchers.ray.client import JobState
 
@@ -71,7 +72,7 @@ def said_of(state: JobState) -> tuple[str, bool]:
 
 
 def given_up(job: Job, cause: str) -> Ended:
-    """Fence an attempt off; on a full disk its claim, or its silence, must do."""
-    with suppress(OSError):
-        return job.followed.give_up("lost", cause)
+    """Fence an attempt off, so that it ends itself if it is alive after all, and count it as lost."""
+    with suppress(OSError):  # on a full disk its claim, or its silence, must do
+        batch_file(job.followed.spec, "fenced").touch()
     return Ended(job.mark, None, fault="lost", cause=cause)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,7 +68,7 @@ class SchedulerError(Exception):
     """
 
     def __init__(self, message: str) -> None:
-        self.unreachable = bool(UNREACHABLE.search(message))
+        self.unreachable = bool(UNREACHABLE.search(message)) and not AFTER_A_WHILE.search(message)
         super().__init__(message)
 
 
@@ -80,7 +81,7 @@ class SubmitError(SchedulerError):
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
-        self.too_many = bool(AFTER_A_WHILE.search(message)) and not self.unreachable
+        self.too_many = bool(AFTER_A_WHILE.search(message))
 
 
 @dataclass(frozen=True)
@@ -103,9 +104,7 @@ def missing_commands() -> list[str]:
     return [command for command in COMMANDS if shutil.which(command) is None]
 
 
-def ask(
-    *command: str, env: Mapping[str, str] | None = None, cwd: Path | None = None, within_s: float = ANSWER_WITHIN_S
-) -> str:
+def ask(*command: str, env: Mapping[str, str] | None = None, within_s: float = ANSWER_WITHIN_S) -> str:
     """What a command prints.
 
     Raises:
@@ -113,18 +112,33 @@ def ask(
     """
     try:
         # A session of its own: Ctrl-C is for the runner, and must not end an sbatch half way.
-        done = subprocess.run(
-            command, capture_output=True, text=True, errors="replace", timeout=within_s, stdin=subprocess.DEVNULL,
-            start_new_session=True, env=env, cwd=cwd,
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            errors="replace", start_new_session=True, env=env,
         )  # fmt: skip
-    except subprocess.TimeoutExpired:
-        raise SchedulerError(f"{command[0]} timed out after {within_s:g} s") from None
     except OSError as error:
         raise SchedulerError(f"{command[0]}: {error.strerror}") from None
-    if done.returncode:
-        said = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-        raise SchedulerError("; ".join(said[-3:]) or f"{command[0]}: exit code {done.returncode}")
-    return done.stdout
+    with process:
+        stdout, stderr = answer_of(process, command[0], within_s)
+    if process.returncode:
+        said = [line.strip() for line in stderr.splitlines() if line.strip()]
+        raise SchedulerError("; ".join(said[-3:]) or f"{command[0]}: exit code {process.returncode}")
+    return stdout
+
+
+def answer_of(process: subprocess.Popen[str], name: str, within_s: float) -> tuple[str, str]:
+    """What a command prints until it ends. One that would wait for room in the queue is not waited for."""
+    deadline = time.monotonic() + within_s
+    while True:
+        try:
+            return process.communicate(timeout=1.0)
+        except subprocess.TimeoutExpired as waiting:
+            said = (waiting.stderr or b"").decode(errors="replace").strip()
+            if time.monotonic() < deadline and not AFTER_A_WHILE.search(said):
+                continue
+            process.kill()
+            process.communicate()
+            raise SchedulerError(said or f"{name} timed out after {within_s:g} s") from None
 
 
 def configuration(within_s: float = 30.0) -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import select
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -64,13 +64,13 @@ class Slurm(SlurmOptions):
         return described(self)
 
     def preview(self, session: Session, needs: Mapping[str, Resources]) -> str:
-        requests: dict[Request, int] = defaultdict(int)
-        for each in needs.values():
-            requests[request_for(each, self, session)] += 1
+        requests: Counter[Request] = Counter(request_for(each, self, session) for each in needs.values())
         texts: list[str] = []
         for request, count in requests.items():
-            for size in array_sizes(count, largest_array(self.settings)):
-                texts.append(f"sbatch, with an array of {size}:\n\n" + script("BATCH", size, request, self, session))
+            for size, times in Counter(array_sizes(count, largest_array(self.settings))).items():
+                again = f" ({times} times)" if times > 1 else ""
+                text = script("BATCH", size, request, self, session)
+                texts.append(f"sbatch, with an array of {size}{again}:\n\n{text}")
         return "\n".join(texts)
 
     def open(self, session: Session, lock: int, wakeup: int) -> None:

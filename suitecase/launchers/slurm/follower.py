@@ -174,7 +174,7 @@ class Follower(threading.Thread):
         if self.tracked and time.monotonic() >= self.next_queue_s:
             self.ask_queue()
         for tracked in list(self.tracked.values()):
-            if tracked.asked:
+            if tracked.asked or time.monotonic() >= tracked.abandon_s:
                 self.decide(tracked, names.get(tracked.followed.spec.parent, set()))
 
     def list_batches(self) -> dict[Path, set[str]]:
