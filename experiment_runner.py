@@ -2018,7 +2018,8 @@ def read_journal(path: Path) -> Written:
 
 
 UNREAD_OF_CASES = {
-    "crc32", "files", "time", "pid", "commit", "dirty", "cause", "duration_s", "user_cpu_s", "system_cpu_s", "max_rss_bytes",
+    "crc32", "files", "time", "pid", "commit", "dirty", "cause",
+    "duration_s", "user_cpu_s", "system_cpu_s", "max_rss_bytes",
 }  # fmt: skip
 """What a resume doesn't ask of the events of cases."""
 

@@ -2,9 +2,12 @@
 
     python benchmarks/limits.py                      8 processes, 10 s for each row
     python benchmarks/limits.py --seconds 2 --processes 4
+    python benchmarks/limits.py --budget             how far 8 processes spend beyond a budget that they share
 
 `acquire` is the mean time from asking to having, all waiting for other processes included; `per call` the time of all
-processes together for one call, begin and end. `least/mean` is what the slowest process got of the mean.
+processes together for one call, begin and end. `least/mean` is what the slowest process got of the mean. `beyond` is
+what was spent beyond the budget, at most in 10 rounds: what is in flight when it is spent is still paid for, so that n
+calls in flight may cost n − 1 more.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
@@ -25,7 +29,7 @@ from statistics import fmean
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from suitecase.limits import Budget, Limits, Price, Prices, Rates  # noqa: E402
+from suitecase.limits import Budget, BudgetSpentError, Limits, Price, Prices, Rates  # noqa: E402
 
 BUDGET_US = 200.0
 LEAST_SHARE = 0.5
@@ -65,7 +69,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--processes", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--budget", action="store_true", help="how far a budget is overspent, instead")
     given = parser.parse_args()
+    if given.budget:
+        return show_overspending(given.processes)
     print(f"Python {sys.version.split()[0]}, {given.processes} processes, {given.seconds:g} s each")
     print(f"{'':40} {'calls/s':>9} {'acquire':>11} {'per call':>10} {'CPU':>9} {'least/mean':>11}")
     for row in rows():
@@ -78,6 +85,7 @@ def main() -> None:
             f"{given.seconds / sum(calls) * 1e6:7,.1f} µs {cpu_us:6,.1f} µs {min(calls) / fmean(calls):11.2f}"
         )
     print(f"Limits: {BUDGET_US:g} µs per acquire where nothing binds, least/mean {LEAST_SHARE:g}")
+    return None
 
 
 def measure(row: Row, processes: int, seconds: float) -> list[tuple[int, float, float]]:
@@ -147,6 +155,74 @@ async def loop_in_tasks(row: Row, limits: Limits, tasks: int, stop_s: float) -> 
 
     await asyncio.gather(*(calls() for _ in range(tasks)))
     return waits
+
+
+# --- Money -----------------------------------------------------------------------------------------------------------
+
+PRICE_USD, BUDGET_USD, ROUNDS = 0.01, 2.0, 10
+SPENDING = (
+    Row("a call at a time in each", Rates(max_concurrent=1000), work_s=0.002),
+    Row("8 at a time in each, asyncio", Rates(max_concurrent=1000), work_s=0.002, tasks=8),
+    Row("8 at a time in each, 4 places", Rates(max_concurrent=4), work_s=0.002, tasks=8),
+)
+
+
+def show_overspending(processes: int) -> None:
+    """A table: all processes begin calls of one price until their common budget is spent."""
+    print(f"Python {sys.version.split()[0]}, {processes} processes, ${BUDGET_USD:g}, ${PRICE_USD:g} a call")
+    print(f"{'':40} {'in flight':>9} {'may be beyond':>14} {'beyond':>9}")
+    context = multiprocessing.get_context("spawn")
+    with tempfile.TemporaryDirectory() as folder:
+        ends: list[Connection] = []
+        for _ in range(processes):
+            ours, theirs = context.Pipe()
+            context.Process(target=spend, args=(theirs,), daemon=True).start()
+            ends.append(ours)
+        for place, row in enumerate(SPENDING):
+            beyond = (
+                max(spent_in_round(ends, row, Path(folder, f"{place}-{n}.bin")) for n in range(ROUNDS)) - BUDGET_USD
+            )
+            in_flight = min(int(row.rates.max_concurrent or 0), processes * max(row.tasks, 1))
+            print(f"{row.name:40} {in_flight:9} {(in_flight - 1) * PRICE_USD:13.2f}$ {beyond:8.2f}$")
+
+
+def spent_in_round(ends: Sequence[Connection], row: Row, path: Path) -> float:
+    """What all processes together have spent, in USD, once each was refused."""
+    for end in ends:
+        end.send((row, path))
+    for end in ends:
+        end.recv()
+    for end in ends:
+        end.send("go")
+    return sum(end.recv() for end in ends) * PRICE_USD
+
+
+def spend(end: Connection) -> None:
+    """One process, in all rounds."""
+    with suppress(EOFError):
+        while True:
+            row, path = end.recv()
+            limits = Limits(row.rates, budget=Budget(run_usd=BUDGET_USD), path=path)
+            end.send("ready")
+            end.recv()
+            end.send(asyncio.run(calls_until_spent(row, limits)))
+
+
+async def calls_until_spent(row: Row, limits: Limits) -> int:
+    """How many calls there were before the budget was."""
+    done = 0
+
+    async def calls() -> None:
+        nonlocal done
+        with suppress(BudgetSpentError):
+            while True:
+                async with limits.acquire() as call:
+                    await asyncio.sleep(row.work_s)
+                    call.charge(PRICE_USD)
+                    done += 1
+
+    await asyncio.gather(*(calls() for _ in range(max(row.tasks, 1))))
+    return done
 
 
 if __name__ == "__main__":

@@ -19,11 +19,14 @@ class RecordedLog:
     Attributes:
         samples: As its summaries have them.
         metrics: What its header says of the scorer "match".
+        served: By the name that was asked for, the models that answered, and how many calls each.
     """
 
     samples: Sequence[Mapping[str, Any]]
     task: str = "sums"
+    model: str = "m"
     metrics: Sequence[str] = ("accuracy", "stderr")
+    served: Mapping[str, Mapping[str, int]] = field(default_factory=dict[str, Mapping[str, int]])
 
 
 @dataclass(frozen=True)
@@ -105,15 +108,20 @@ def record_case(folder: Path, case: RecordedCase) -> list[dict[str, Any]]:
 
 def write_log(folder: Path, log: RecordedLog, number: int) -> str:
     """Write a log with what is read of it; its name."""
-    name = f"a1b2c3d_{folder.name}_{number}.eval"
+    name = f"a1b2c3d_{folder.name}_{folder.parent.name[:15]}_{number}.eval"  # the folder is that of all runs
     header = {
         "status": "success",
-        "eval": {"task": log.task, "task_id": str(number), "model": "m"},
+        "eval": {
+            "task": log.task,
+            "task_id": str(number),
+            "model": log.model,
+            "metadata": {"served_models": log.served},
+        },
         "results": {
             "total_samples": len(log.samples),
             "scores": [{"name": "match", "metrics": {metric: {"value": 0.5} for metric in log.metrics}}],
         },
-    }
+    }  # fmt: skip
     with zipfile.ZipFile(folder.parent.parent.parent / name, "w") as archive:
         archive.writestr("header.json", json.dumps(header))
         archive.writestr("summaries.json", json.dumps(list(log.samples)))

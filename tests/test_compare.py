@@ -21,6 +21,7 @@ from suitecase.compare.following import path_in_project
 from suitecase.compare.gates import parse_gate
 from suitecase.errors import SuitecaseError
 from suitecase.rundir import read_run
+from suitecase.stats import clustered_mean
 
 ACCURACY = {"metrics": {"accuracy": {"better": "higher"}}}
 
@@ -201,6 +202,32 @@ def test_samples_of_inspect_are_averaged_over_epochs_and_paired(tmp_path: Path) 
     assert (found.metric, found.unit, found.paired, found.n) == ("accuracy", "item", True, (20, 20))
     assert found.means == (pytest.approx(0.875), pytest.approx(0.5))
     assert found.better == "higher"
+
+
+def test_samples_of_two_models_are_averaged_and_the_reader_is_told(tmp_path: Path) -> None:
+    """Two logs of one task in a case are repeats of its samples, whoever answered them."""
+    right, wrong = (samples({f"s{i}": [value] for i in range(20)}) for value in "CI")
+    cases = [
+        RecordedCase("baseline", {"arm": 0}, logs=[RecordedLog(wrong, model="a"), RecordedLog(wrong, model="b")]),
+        RecordedCase("new", {"arm": 1}, logs=[RecordedLog(right, model="a"), RecordedLog(wrong, model="b")]),
+    ]
+    study = compare_runs([record_run(tmp_path, cases)])
+    assert (study.comparisons[0].means, study.comparisons[0].n) == ((0.5, 0.0), (20, 20))
+    assert "new: items of sums are averaged over 2 models (a, b)." in study.warnings
+
+
+def test_a_sample_without_a_cluster_is_one_of_its_own(tmp_path: Path) -> None:
+    """Not of one cluster with all others that say none."""
+    scores = samples({f"s{i}": ["CI"[i % 3 == 0]] for i in range(24)})
+    for number, sample in enumerate(scores):
+        sample["metadata"] = {"text": f"t{number // 4}"} if number < 16 else {}
+    cases = [RecordedCase(arm, {"arm": arm}, logs=[RecordedLog(scores)]) for arm in ("baseline", "new")]
+    study = describe_runs([record_run(tmp_path, cases)], metrics=["accuracy"], cluster="text")
+    values = [float(sample["scores"]["match"]["value"] == "C") for sample in scores]
+    labels = [sample["metadata"].get("text", sample["id"]) for sample in scores]
+    by_hand = clustered_mean(values, labels)
+    assert study.descriptions[0].standard_error == pytest.approx(by_hand.details["se"])
+    assert any("8 items say no cluster; each counts as one of its own" in warning for warning in study.warnings)
 
 
 # --- Pairs -----------------------------------------------------------------------------------------------------------

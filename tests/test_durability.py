@@ -192,8 +192,7 @@ def test_a_line_that_was_written_in_part_is_cut_off(tmp_path: Path, small_files:
     small_files(resource.RLIM_INFINITY)
     journal.append("third")
     journal.close()
-    assert [event["event"] for event in journal.events] == ["first", "third"]
-    assert read_journal(journal.path).events == journal.events
+    assert [event["event"] for event in read_journal(journal.path).events] == ["first", "third"]
 
 
 def test_a_file_that_was_written_in_part_never_appears(tmp_path: Path, small_files: Callable[[int], None]) -> None:

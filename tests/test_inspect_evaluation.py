@@ -68,6 +68,8 @@ if config.do == "fail" and "WORKS" not in os.environ:
     rules.insert(0, {{"match": "^q[57]$", "error": "bad_request"}})
 elif config.do == "fail":
     rules.insert(0, {{"match": "^q5$", "error": "server_error", "first": 1, "served": served}})
+if config.do == "wait" and "WORKS" not in os.environ:
+    rules.insert(0, {{"match": "^q5$", "error": "hang"}})
 # By its file: another script as an argument would be another model, and so another evaluation.
 script = folder / "script.json"
 script.write_text(json.dumps({{"calls": str(calls), "rules": rules}}))
@@ -136,20 +138,23 @@ KILLS = 2
 
 @dataclass(frozen=True)
 class Resumed:
-    """A run of which one case was killed a few times, one failed in two samples, and one went undisturbed."""
+    """A run of which one case was killed a few times, one failed in two samples, one was stopped by Ctrl-C while it
+    waited for its last sample, and one went undisturbed."""
 
     project: Project
     task_ids: list[str]
     failed: EvalLog
+    cancelled: EvalLog
+    stopped: Finished
     last: Finished
 
 
 @pytest.fixture(scope="module")
 def resumed(lab: Lab, new_project: Callable[[str], Project]) -> Resumed:
-    """The cases `killed`, `failing` and `whole`, resumed until all have succeeded."""
+    """The cases `killed`, `failing`, `stopped` and `whole`, resumed until all have succeeded."""
     project = new_project("resumed")
     project.write("evaluate.py", ENTRY_POINT)
-    cases = {"killed": "", "failing": "fail", "whole": ""}
+    cases = {"killed": "", "failing": "fail", "stopped": "wait", "whole": ""}
     project.suite(cases, more="mode='inspect'", entry_point="evaluate.py")
     commit(project, "Add a suite")
     rng = random.Random()
@@ -158,14 +163,23 @@ def resumed(lab: Lab, new_project: Callable[[str], Project]) -> Resumed:
         kill_case(lab, project, "killed", rng.randint(1, N // KILLS), *(["--resume", "latest"] if number else []))
         staged = sorted((run_dir(project) / "killed").glob("*.eval"))
         task_ids += [log.task_id for path in staged if (log := read_eval_log(path)[0])]
-    assert lab.run(project, "--resume", "latest").code == 1
-    failed = log_of(project, "failing")
-    shutil.copy(failed.path, project.root.parent / "failed.eval")
-    failed, _ = read_eval_log(project.root.parent / "failed.eval")
-    assert failed is not None
+    process = lab.start(project, "--resume", "latest")
+    wait_for(lambda: len(calls_of(project, "stopped")) == N and len(project.statuses(run_dir(project))) == 3, "the end")
+    process.send_signal(signal.SIGINT)
+    stopped = lab.finish(process)
+    failed, cancelled = (copied(log_of(project, variant)) for variant in ("failing", "stopped"))
     last = lab.run(project, "--resume", "latest", WORKS="1", SERVED="echo-2")
     assert last.code == 0, last.stdout + last.stderr
-    return Resumed(project, task_ids, failed, last)
+    return Resumed(project, task_ids, failed, cancelled, stopped, last)
+
+
+def copied(log: EvalLog) -> EvalLog:
+    """A log as it is now, beside the project."""
+    name = f"{log.task_id}.eval"
+    path = Path(shutil.copy(log.path, log.path.parents[3] / name))
+    found, problem = read_eval_log(path)
+    assert found is not None, problem
+    return found
 
 
 def test_killed_case_comes_out_as_an_undisturbed_one(resumed: Resumed) -> None:
@@ -211,6 +225,20 @@ def test_failed_samples_alone_are_asked_again(resumed: Resumed) -> None:
     assert {question: n for question, n in counts.items() if n > 1} == {"q5": 3, "q7": 2}  # q5 once by Inspect's retry
     assert len(outcomes(log)) == N
     assert (log.metadata or {})["attempts"][-1]["samples_kept"] == N - 2
+
+
+def test_ctrl_c_closes_the_log_and_a_resume_asks_the_rest(resumed: Resumed) -> None:
+    """Inspect ends it as cancelled with all that is done; the next attempt asks the one sample that is missing."""
+    assert resumed.stopped.code == 130, resumed.stopped
+    assert resumed.cancelled.status == "cancelled"
+    held = [sample for sample in read_samples(resumed.cancelled.path) if sample.get("scores")]
+    assert len(held) == N - 1
+    log = log_of(resumed.project, "stopped")
+    assert (log.status, log.task_id) == ("success", resumed.cancelled.task_id)
+    assert [each["samples_kept"] for each in (log.metadata or {})["attempts"]] == [0, N - 1]
+    counts = Counter(calls_of(resumed.project, "stopped"))
+    assert {question: n for question, n in counts.items() if n > 1} == {"q5": 2}
+    assert outcomes(log) == outcomes(log_of(resumed.project, "whole"))
 
 
 def test_log_says_what_made_it(resumed: Resumed) -> None:

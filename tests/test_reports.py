@@ -19,6 +19,7 @@ from asking import ask
 from conftest import Project, clean_environment
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from recorded_runs import RecordedCase, RecordedLog, record_run
 from studies import HOSTILE, make_study
 
 from experiment_runner import hook_problems
@@ -37,7 +38,7 @@ from suitecase.reports.markdown import markdown_text, to_markdown
 from suitecase.reports.references import WORKS, works_named
 from suitecase.reports.result_tables import comparison_rows
 from suitecase.reports.writing import report_files
-from suitecase.rundir import read_run
+from suitecase.rundir import Run, read_run
 from suitecase.stats import Interval
 from suitecase.stats.calibration import calibration_of
 from suitecase.stats.evaluations import rank_bands
@@ -463,6 +464,33 @@ def test_items_tell_ranks_and_calibration_and_steps_a_curve(project: Project) ->
     ranks, calibration = (block for block in section.blocks if isinstance(block, TableBlock))
     assert [row[0] for row in ranks.rows] == ["x4", "x1", "x0"]
     assert [row[1] for row in calibration.rows] == ["40", "40", "40"]
+
+
+def test_models_that_were_served_are_listed_and_changes_warned_of(tmp_path: Path) -> None:
+    """The name that was asked for may mean another model in the next run, or half-way through one."""
+
+    def run_with(name: str, **served: dict[str, int]) -> Run:
+        samples = [{"id": f"s{i}", "epoch": 1, "scores": {"match": {"value": "CI"[i % 2]}}} for i in range(20)]
+        logs = [RecordedLog(samples, served={f"lab/{model}": ids for model, ids in served.items()})]
+        cases = [RecordedCase(arm, {"arm": arm, "seed": 1}, logs=logs) for arm in ("baseline", "new")]
+        return read_run(record_run(tmp_path, cases, name=name))
+
+    runs = [
+        run_with("20260128_143052_a1b2c3d", big={"big-1": 5}, small={"small-1": 5}),
+        run_with("20260129_143052_a1b2c3d", big={"big-1": 4, "big-2": 1}, small={"small-1": 5}),
+    ]
+    document = make_document(study_of(runs, baseline="baseline"), runs)
+    sections = {each.name: each for each in document.sections}
+    tables = [block for block in sections["code"].blocks if isinstance(block, TableBlock)]
+    (table,) = (each for each in tables if each.columns[-1] == "served")
+    assert [row[1:] for row in table.rows] == [
+        ("lab/big", "big-1 (10 calls)"), ("lab/small", "small-1 (10 calls)"),
+        ("lab/big", "big-1 (8 calls), big-2 (2 calls)"), ("lab/small", "small-1 (10 calls)"),
+    ]  # fmt: skip
+    limits = points_of(sections["limitations"])
+    assert "20260129_143052_a1b2c3d: lab/big was served by 2 models (big-1, big-2)" in limits
+    assert "lab/big was another model in each run: big-1, then big-1, big-2" in limits
+    assert "lab/small" not in limits
 
 
 # --- Files -----------------------------------------------------------------------------------------------------------

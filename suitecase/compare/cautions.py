@@ -61,6 +61,8 @@ def observation_cautions(observed: Observations) -> list[str]:
         cautions.append(f"{name}: {observed.failed} failed item{'s' * (not one)} {counted} in {metric}.")
     if observed.missing:
         cautions.append(f"{name}: {observed.missing} of {len(observed.values)} {observed.unit}s have no {metric}.")
+    if observed.unlabelled:
+        cautions.append(f"{name}: {observed.unlabelled} items say no cluster; each counts as one of its own.")
     if observed.unread:
         cautions.append(f"{name}: {observed.unread} items have not ended.")
     return cautions

@@ -69,10 +69,11 @@ def describe(observed: Observations, by: str, level: float = 0.95) -> Descriptio
     mean = math.fsum(values) / n if n else math.nan
     sd = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1)) if n > 1 else math.nan
     low, median, high = (at(values, fraction) for fraction in (0.25, 0.5, 0.75))
+    interval, standard_error = spread_of(observed, sd, level)
     return Description(
         condition=observed.condition, metric=observed.metric.name, unit=observed.unit, n=n, missing=observed.missing,
         mean=mean, sd=sd, median=median, quartiles=(low, high), minimum=at(values, 0), maximum=at(values, 1),
-        interval=interval_of(observed, level), values=tuple(observed.present),
+        interval=interval, standard_error=standard_error, values=tuple(observed.present),
         stratum=f"{by}={observed.stratum}" if observed.stratum else "",
     )  # fmt: skip
 
@@ -83,21 +84,26 @@ def at(ordered: list[float], fraction: float) -> float:
     return quantile(ordered, fraction) if ordered else math.nan
 
 
-def interval_of(observed: Observations, level: float) -> Interval | None:
-    """Of the mean, of the rate, or of the quantile; `None` where the values say nothing about their spread."""
+def spread_of(observed: Observations, sd: float, level: float) -> tuple[Interval | None, float]:
+    """The interval of the mean, of the rate, or of the quantile, and the standard error of the mean.
+
+    `None` and NaN where the values say nothing about their spread.
+    """
     from suitecase.stats.clusters import clustered_mean
     from suitecase.stats.intervals import mean_interval, quantile_interval
     from suitecase.stats.rates import rate_interval
 
     values = observed.present
+    error = sd / math.sqrt(len(values)) if values and observed.metric.quantile is None else math.nan
     try:
         if observed.metric.quantile is not None and observed.unit == "item":
-            return quantile_interval(values, observed.metric.quantile, level=level)
+            return quantile_interval(values, observed.metric.quantile, level=level), error
         if observed.clusters:
             labels = [observed.clusters[name] for name, value in observed.values.items() if value == value]
-            return clustered_mean(values, labels, level=level).interval
+            found = clustered_mean(values, labels, level=level)
+            return found.interval, found.details["se"]
         if observed.unit == "item" and set(values) <= {0.0, 1.0}:
-            return rate_interval(int(sum(values)), len(values), level=level)
-        return mean_interval(values, level=level)
+            return rate_interval(int(sum(values)), len(values), level=level), error
+        return mean_interval(values, level=level), error
     except DataError:
-        return None
+        return None, math.nan

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -95,6 +96,8 @@ class Description(Result):
         interval: Of the mean; of the quantile, where the metric is one.
         values: The values themselves, shape (n,), for figures; `to_dict` leaves them out.
         stratum: Where strata are told apart, which one it is: `task=gsm8k`.
+        standard_error: Of the mean, and of clustered values (CR2) where clusters are told apart; NaN where it can't be
+            told.
     """
 
     condition: str
@@ -111,6 +114,7 @@ class Description(Result):
     interval: Interval | None
     values: tuple[float, ...] = field(repr=False, default=())
     stratum: str = ""
+    standard_error: float = math.nan
 
 
 @dataclass(frozen=True)

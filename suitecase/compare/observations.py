@@ -72,10 +72,12 @@ class Observations:
     Attributes:
         unit: What was repeated, and so counts as one.
         values: By what names the unit, its seed or item; NaN for one without a value.
-        clusters: By what names the unit, the cluster that it belongs to; empty where none were asked for.
+        clusters: By what names the unit, the cluster that it belongs to; empty where none were asked for. A unit that
+            says none is one of its own.
         failed: Items that failed.
         counted_as: What these counted as; NaN if they are missing.
         unread: Items that have not ended.
+        unlabelled: Items that say no cluster.
     """
 
     condition: str
@@ -87,6 +89,7 @@ class Observations:
     failed: int = 0
     counted_as: float = NAN
     unread: int = 0
+    unlabelled: int = 0
 
     @cached_property
     def present(self) -> list[float]:
@@ -226,7 +229,9 @@ def item_observations(
         for name, value in zip(names, values, strict=True):
             gathered.setdefault(name, []).append(value)
     means = {name: values[0] if len(values) == 1 else mean_of_present(values) for name, values in gathered.items()}
-    return Observations(condition, metric, stratum, "item", means, clusters, failed, counted_as, unread)
+    lone = [name for name, label in clusters.items() if not label]
+    clusters.update({name: f"{name} alone" for name in lone})
+    return Observations(condition, metric, stratum, "item", means, clusters, failed, counted_as, unread, len(lone))
 
 
 def numbered(units: Sequence[Unit], repeats: Counter[Unit]) -> list[Unit]:
@@ -249,7 +254,7 @@ def rows_of(
     """The rows of a case in a stratum: items, values, whether they failed, and clusters if those were asked for."""
     items = reading.items
     labels = items.labels.get(cluster, ()) if cluster else ()
-    columns = (items.units, items.column(metric.column), items.failed, labels)
+    columns = (items.units, items.column(metric.column), items.without(metric.column), labels)
     if not stratum or reading.case.stratum == stratum:
         return columns
     if reading.case.stratum:

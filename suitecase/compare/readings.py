@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from functools import cached_property
 from hashlib import blake2b
 from itertools import chain
+from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from pydantic_core import from_json
 
-from suitecase.compare.conditions import Case
-from suitecase.inspect_bridge import EvalLog, read_eval_log, read_samples
+from suitecase.compare.conditions import Case, listed
+from suitecase.inspect_bridge import EvalLog, ScoreSource, labels_of, read_eval_log, read_reductions, read_samples
 from suitecase.rundir import layout
 from suitecase.rundir.files import parse_object, read_lines
 from suitecase.stats.comparisons import Better
 from suitecase.tables.formats import cell_text
-from suitecase.tables.rows import case_results, flatten, metric_rows
+from suitecase.tables.rows import flatten, metric_rows
 
-__all__ = ["Items", "MetricNote", "Reading", "Unit", "read_case"]
+__all__ = ["Items", "Logs", "MetricNote", "Reading", "Unit", "read_case", "read_logs"]
 
 NAN = math.nan
 
@@ -29,7 +33,7 @@ class Unit(NamedTuple):
     """What names an item: equal in two conditions if they worked on the same thing.
 
     Attributes:
-        task: Of the log, where a case has several; else empty.
+        task: Of the log, where some case has several; else empty.
         key: The item's id.
         content: A hash of what the item is: its input and target, or of the whole dataset; empty if none was recorded.
         repeat: Which of the item's repeats, from 0, where each counts for itself.
@@ -65,6 +69,7 @@ class Items:
         values: By metric a value per row, NaN where there is none.
         labels: By field what each row says there, as text; empty if nothing.
         expected: Rows that a complete file has; 0 if nobody said.
+        measured: By task the metrics that its items have; all, where nobody said.
     """
 
     units: tuple[Unit, ...] = ()
@@ -72,6 +77,16 @@ class Items:
     values: Mapping[str, tuple[float, ...]] = field(default_factory=dict[str, tuple[float, ...]])
     labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     expected: int = 0
+    measured: Mapping[str, Set[str]] = field(default_factory=dict[str, Set[str]])
+
+    def without(self, metric: str) -> tuple[bool, ...]:
+        """For each row whether it failed to have a value of a metric, which items of its task have."""
+        if not self.measured:
+            return self.failed
+        return tuple(
+            bad and metric in self.measured.get(unit.task, (metric,))
+            for unit, bad in zip(self.units, self.failed, strict=True)
+        )
 
     def column(self, metric: str) -> tuple[float, ...]:
         """A metric's value per row."""
@@ -87,7 +102,9 @@ class RowOfItem(NamedTuple):
     labels: tuple[str, ...]
 
 
-def items_of(rows: Sequence[RowOfItem], labels: Sequence[str], expected: int) -> Items:
+def items_of(
+    rows: Sequence[RowOfItem], labels: Sequence[str], expected: int, measured: Mapping[str, Set[str]]
+) -> Items:
     """Rows as columns; what is no finite number is no value."""
     names = dict.fromkeys(chain.from_iterable(row.values for row in rows))
     columns = {name: numbers([row.values.get(name) for row in rows]) for name in names}
@@ -97,6 +114,7 @@ def items_of(rows: Sequence[RowOfItem], labels: Sequence[str], expected: int) ->
         values={name: column for name, column in columns.items() if not all(map(math.isnan, column))},
         labels={name: tuple(row.labels[i] for row in rows) for i, name in enumerate(labels)},
         expected=expected,
+        measured=measured,
     )
 
 
@@ -124,22 +142,89 @@ class Reading:
     problems: tuple[str, ...] = ()
 
 
-def read_case(case: Case, labels: Sequence[str] = ()) -> Reading:
+@dataclass(frozen=True)
+class Logs:
+    """The logs of some cases of Inspect, and what tells their scores and samples apart: the same in all of them.
+
+    Attributes:
+        by_case: Those that can be read, by the case's folder.
+        problems: What is wrong with the others, by the case's folder.
+    """
+
+    by_case: Mapping[Path, Sequence[EvalLog]] = field(default_factory=dict[Path, Sequence[EvalLog]])
+    problems: Mapping[Path, Sequence[str]] = field(default_factory=dict[Path, Sequence[str]])
+
+    @cached_property
+    def is_alone(self) -> bool:
+        """Whether each log has one scorer, so that its name says nothing."""
+        return all(log.is_alone for logs in self.by_case.values() for log in logs)
+
+    @cached_property
+    def has_tasks(self) -> bool:
+        """Whether a case has logs of several tasks, so that a sample's id alone does not name it."""
+        return any(len({log.task for log in logs}) > 1 for logs in self.by_case.values())
+
+
+def read_logs(cases: Iterable[Case]) -> Logs:
+    """The headers of all logs of some cases."""
+    logs: dict[Path, list[EvalLog]] = {}
+    problems: dict[Path, list[str]] = {}
+    for case in cases:
+        for path in case.run.eval_logs(case.variant):
+            log, problem = read_eval_log(path)
+            if log is None:
+                problems.setdefault(case.record.path, []).append(problem)
+            else:
+                logs.setdefault(case.record.path, []).append(log)
+    return Logs(logs, problems)
+
+
+def read_case(case: Case, logs: Logs, labels: Sequence[str] = ()) -> Reading:
     """Read all that a case recorded about its metrics.
 
     Args:
+        logs: Those of all cases that it will be compared with.
         labels: Fields of items to keep: of a row, of its output, or of a sample's metadata.
     """
-    results, problems = case_results(case.run, case.record)
+    results, problem = case.record.results()
+    problems = [*([problem] if problem else []), *logs.problems.get(case.record.path, ())]
     notes = notes_of(results)
     rows, expected = read_item_rows(case, labels)
-    logs = [log for path in case.run.eval_logs(case.variant) if (log := read_eval_log(path)[0]) is not None]
-    for log in logs:
-        rows += sample_rows(log, labels, task=log.task if len({each.task for each in logs}) > 1 else "")
+    mine = logs.by_case.get(case.record.path, ())
+    limits: Counter[str] = Counter()
+    measured: dict[str, set[str]] = {}
+    for log, label in zip(mine, labels_of(mine), strict=True):
+        task = log.task if logs.has_tasks else ""
+        samples = sorted(read_samples(log.path), key=lambda each: (str(each.get("id")), each.get("epoch", 1)))
+        rows += sample_rows(log, samples, labels, task, alone=logs.is_alone)
+        limits.update(str(sample["limit"]) for sample in samples if sample.get("limit"))
         expected += log.total_samples or 0
-        notes.update(dict.fromkeys(item_metric_names(log, "accuracy"), MetricNote(better="higher")))
-    items = items_of(rows, labels, expected)
+        names = {name: metric for source in log.sources for name, metric in item_metrics(source, logs.is_alone)}
+        measured.setdefault(task, set()).update(names, (source.value_name for source in log.sources))
+        notes |= {name: MetricNote(better="higher") for name, metric in names.items() if metric == "accuracy"}
+        scores = log.named_scores(alone=logs.is_alone)
+        told = {name: value for name, value in scores.items() if not (samples and name in names) and says_result(name)}
+        results |= told if len(mine) == 1 else {f"{label}.{name}": value for name, value in told.items()}
+    items = items_of(rows, labels, expected, measured)
+    problems += log_cautions(case.variant, mine, limits)
     return Reading(case, items, case_numbers(case, results), notes, tuple(problems))
+
+
+def log_cautions(variant: str, logs: Sequence[EvalLog], limits: Mapping[str, int]) -> list[str]:
+    """What a reader must know about how a case's samples count.
+
+    Args:
+        limits: How many samples each kind of limit ended.
+    """
+    cautions: list[str] = []
+    if limits:
+        kinds = ", ".join(f"{count} of {kind}" for kind, count in sorted(limits.items()))
+        cautions.append(f"{variant}: samples ended at a limit ({kinds}) and count as they were scored.")
+    for task in dict.fromkeys(log.task for log in logs):
+        models = list(dict.fromkeys(log.model for log in logs if log.task == task))
+        if len(models) > 1:
+            cautions.append(f"{variant}: items of {task} are averaged over {len(models)} models ({listed(models)}).")
+    return cautions
 
 
 def notes_of(results: Mapping[str, Any]) -> dict[str, MetricNote]:
@@ -243,25 +328,64 @@ def label_of(row: Mapping[str, Any], name: str) -> str:
 MEANS = ("accuracy", "mean")
 """Metrics of Inspect that are the mean of the samples' scores, so that a sample has a value of them."""
 
+SPREAD = re.compile(r"(bootstrap_)?stderr\d*|std\d*|var\d*")
+
 SCORES = {"C": 1.0, "P": 0.5, "I": 0.0, "N": 0.0, "yes": 1.0, "true": 1.0, "no": 0.0, "false": 0.0}
 """Words that are scores, as Inspect's `value_to_float` takes them."""
 
 
-def sample_rows(log: EvalLog, labels: Sequence[str], task: str) -> list[RowOfItem]:
-    """The samples of a log, a row per sample and epoch."""
-    names = scorer_names(log)
+def sample_rows(
+    log: EvalLog, samples: Iterable[Mapping[str, Any]], labels: Sequence[str], task: str, *, alone: bool
+) -> list[RowOfItem]:
+    """The samples of a log, a row per sample and epoch.
+
+    Where epochs became one value otherwise than by their mean, each of them has that value.
+    """
+    reduced = read_reductions(log.path) if any(source.reducer for source in log.sources) else {}
     rows: list[RowOfItem] = []
-    for sample in sorted(read_samples(log.path), key=lambda each: (str(each.get("id")), each.get("epoch", 1))):
+    for sample in samples:
+        scores = {
+            scorer: score.get("value")
+            for scorer, score in (cast(dict[str, dict[str, Any]], sample.get("scores")) or {}).items()
+        }
         values = sample_numbers(sample)
-        for scorer, score in (cast(dict[str, Any], sample.get("scores")) or {}).items():
-            for name, value in score_values(scorer, score.get("value")):
-                values.update(dict.fromkeys((name, *names.get(name, ())), value))
-        content = json.dumps([sample.get("input"), sample.get("target")], sort_keys=True, default=str)
-        unit = Unit(task, str(sample.get("id")), blake2b(content.encode(errors="replace"), digest_size=8).hexdigest())
-        failed = bool(sample.get("error")) or not sample.get("scores")
+        for scorer, value in scores.items():
+            values.update(score_values(scorer, value))
+        for source in log.sources:
+            of_epochs = reduced.get((source.scorer, source.reducer), {}).get(str(sample.get("id")))
+            number = score_number(inner(of_epochs if source.reducer else scores.get(source.scorer), source.key))
+            if number is not None:
+                values.update((name, number) for name, _ in item_metrics(source, alone))
+        unit = Unit(task, str(sample.get("id")), content_hash(sample))
+        failed = bool(sample.get("error")) or not scores
         labelled = tuple(label_of({"task": task, **sample} if task else sample, name) for name in labels)
         rows.append(RowOfItem(unit, failed, values, labelled))
     return rows
+
+
+def content_hash(sample: Mapping[str, Any]) -> str:
+    """Of a sample's input and target, without the ids of messages, which are others in each evaluation."""
+    given: object = sample.get("input")
+    if isinstance(given, list):
+        messages = cast(list[dict[str, Any]], given)
+        given = [{name: value for name, value in message.items() if name != "id"} for message in messages]
+    text = json.dumps([given, sample.get("target")], sort_keys=True, default=str)
+    return blake2b(text.encode(errors="replace"), digest_size=8).hexdigest()
+
+
+def item_metrics(source: ScoreSource, alone: bool) -> list[tuple[str, str]]:
+    """The metrics of a source of which each sample has a value: the name, and what Inspect calls it."""
+    return [(source.name(metric, alone=alone), metric) for metric in source.metrics if metric in MEANS]
+
+
+def inner(value: object, key: str) -> object:
+    """A score, or what an object has for a key."""
+    return cast(dict[str, object], value).get(key) if key and isinstance(value, dict) else value
+
+
+def says_result(name: str) -> bool:
+    """Whether a metric of Inspect says what came out, and not how sure that is, which is found anew."""
+    return SPREAD.fullmatch(name.rpartition(".")[2]) is None
 
 
 def sample_numbers(sample: Mapping[str, Any]) -> dict[str, float]:
@@ -292,19 +416,3 @@ def score_number(value: object) -> float | None:
         except ValueError:
             return None
     return number_of(value)
-
-
-def scorer_names(log: EvalLog) -> dict[str, list[str]]:
-    """For each scorer the names under which the mean of its scores is known: `match.accuracy`, alone `accuracy`."""
-    scorers = {name.rpartition(".")[0] for name in log.scores}
-    names: dict[str, list[str]] = {}
-    for name in log.scores:
-        scorer, _, metric = name.rpartition(".")
-        if metric in MEANS:
-            names.setdefault(scorer, []).append(metric if len(scorers) == 1 else name)
-    return names
-
-
-def item_metric_names(log: EvalLog, metric: str) -> list[str]:
-    """Names of a log's item metrics that end in this metric of Inspect."""
-    return [name for names in scorer_names(log).values() for name in names if name.endswith(metric)]

@@ -140,9 +140,12 @@ def describe_runs(
         for stratum in found.strata for metric in found.metrics for each in found.conditions
     ]  # fmt: skip
     refuse(found, observed)
+    known = {key_of(each) for each in observed if each.present}
     return Study(
         **facts_of(found),
-        descriptions=tuple(describe(each, found.by, 1 - alpha) for each in observed if each.values),
+        descriptions=tuple(
+            describe(each, found.by, 1 - alpha) for each in observed if each.values and key_of(each) in known
+        ),
         comparisons=(),
         baseline="",
         alpha=alpha,
@@ -150,6 +153,11 @@ def describe_runs(
         explanations=found.notes,
         warnings=(*cautions_of(found), *dict.fromkeys(c for each in observed for c in observation_cautions(each))),
     )
+
+
+def key_of(observed: Observations) -> tuple[str, str]:
+    """The table that a description belongs in; one in which no condition has a value says nothing."""
+    return observed.stratum, observed.metric.name
 
 
 def read(run: Run | Path | str) -> Run:

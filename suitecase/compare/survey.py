@@ -18,7 +18,7 @@ from suitecase.compare.observations import (
     item_observations,
 )
 from suitecase.compare.pairing import Paired
-from suitecase.compare.readings import Reading, read_case
+from suitecase.compare.readings import Reading, read_case, read_logs
 from suitecase.errors import NotFoundError, SuitecaseError
 from suitecase.rundir import Run
 
@@ -118,7 +118,8 @@ def survey(runs: Sequence[Run], question: Question) -> Survey:
             notes += (f"{left} condition{'s are' if left > 1 else ' is'} left out, as asked.",)
         conditions = chosen
     labels = [*dict.fromkeys(filter(None, (question.cluster, by or TASK)))]
-    readings = {each.name: tuple(read_case(case, labels) for case in each.cases) for each in conditions}
+    logs = read_logs(case for each in conditions for case in each.cases)
+    readings = {each.name: tuple(read_case(case, logs, labels) for case in each.cases) for each in conditions}
     everything = [reading for of_condition in readings.values() for reading in of_condition]
     strata, found_by = strata_of(everything, by, told_by_config, asked=question.by)
     metrics = find_metrics(everything, question.metrics, question.better, all_results=question.all_results)

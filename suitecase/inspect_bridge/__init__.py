@@ -10,13 +10,35 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from suitecase.errors import missing_extra
-from suitecase.inspect_bridge.logs import EvalLog, log_damage, read_eval_log, read_samples
+from suitecase.inspect_bridge.calls import ModelCall, read_calls
+from suitecase.inspect_bridge.logs import (
+    EvalLog,
+    ScoreSource,
+    labels_of,
+    log_damage,
+    read_eval_log,
+    read_reductions,
+    read_samples,
+)
 
 if TYPE_CHECKING:
     from suitecase.inspect_bridge.evaluation import EvaluationError, run_inspect
     from suitecase.inspect_bridge.prediction import predict
 
-__all__ = ["EvalLog", "EvaluationError", "log_damage", "predict", "read_eval_log", "read_samples", "run_inspect"]
+__all__ = [
+    "EvalLog",
+    "EvaluationError",
+    "ModelCall",
+    "ScoreSource",
+    "labels_of",
+    "log_damage",
+    "predict",
+    "read_calls",
+    "read_eval_log",
+    "read_reductions",
+    "read_samples",
+    "run_inspect",
+]
 
 HOME = {"EvaluationError": "evaluation", "predict": "prediction", "run_inspect": "evaluation"}
 

@@ -1,15 +1,21 @@
-"""`fallback/<a,b,c>`: the next model answers if one fails, takes too long, or refuses."""
+"""`fallback/<a,b,c>`: the next model answers if one fails, takes too long, refuses, or gives nothing."""
 
 from __future__ import annotations
 
-import anyio
-from inspect_ai.model import ChatMessage, GenerateConfig, ModelOutput
+import logging
+from collections.abc import Awaitable, Callable
+from typing import cast
+
+from inspect_ai.model import ChatMessage, GenerateConfig, Model, ModelOutput
 from inspect_ai.tool import ToolChoice, ToolInfo
 from tenacity import RetryError
 
-from suitecase.inspect_bridge.members import ENDS_ALL, MemberModels, answered_by, is_refusal
+from suitecase.ensembles.calls import STUCK_AFTER_S, Ending, call
+from suitecase.inspect_bridge.members import ENDS_ALL, MemberModels, answered_by, is_refusal, says_nothing
 
 __all__ = ["AllFailedError", "FallbackAPI"]
+
+log = logging.getLogger(__name__)
 
 
 class AllFailedError(ExceptionGroup[Exception]):
@@ -19,10 +25,11 @@ class AllFailedError(ExceptionGroup[Exception]):
 class FallbackAPI(MemberModels):
     """Asks its members in order until one answers.
 
+    If none has anything to say, the first that refused or gave nothing is the answer.
+
     Args:
         timeout_s: Seconds that a member may take, with its retries; None is no limit.
-        on_refusal: Whether a refusal (stop reason `content_filter`) asks the next one; if all refuse, the first
-            refusal is the answer.
+        on_refusal: Whether a refusal (stop reason `content_filter`) asks the next one.
     """
 
     def __init__(
@@ -44,28 +51,44 @@ class FallbackAPI(MemberModels):
         tool_choice: ToolChoice,
         config: GenerateConfig,
     ) -> ModelOutput:
+        asked = self.member_config(config)
         errors: list[Exception] = []
         passed_over: list[dict[str, str]] = []
-        refusal: tuple[str, ModelOutput] | None = None
+        last_resort: tuple[str, ModelOutput] | None = None
+
+        def told(answered: str) -> dict[str, object]:
+            return {"fallback": {"answered": answered, "passed_over": passed_over}}
+
         for name, member in zip(self.names, self.members, strict=True):
-            try:
-                with anyio.fail_after(self.timeout_s):
-                    output = await member.generate(input, tools, tool_choice, self.member_config(config))
-            except ENDS_ALL:
-                raise
-            except Exception as error:
-                why = f"no answer within {self.timeout_s:g} s" if isinstance(error, TimeoutError) else reason_of(error)
-                passed_over.append({"model": name, "reason": why})
+            ending = await self.ask(name, member, input, tools, tool_choice, asked)
+            if isinstance(error := ending.error, Exception):
+                passed_over.append({"model": name, "reason": str(error) if ending.timed_out else reason_of(error)})
                 error.add_note(name)
                 errors.append(error)
                 continue
-            if not (self.on_refusal and is_refusal(output)):
-                return answered_by(output, {"fallback": {"answered": name, "passed_over": passed_over}})
-            passed_over.append({"model": name, "reason": "refused"})
-            refusal = refusal or (name, output)
-        if refusal:
-            return answered_by(refusal[1], {"fallback": {"answered": refusal[0], "passed_over": passed_over}})
+            output = cast(ModelOutput, ending.value)
+            refused = self.on_refusal and is_refusal(output)
+            if not refused and not says_nothing(output):
+                return answered_by(output, told(name))
+            passed_over.append({"model": name, "reason": "refused" if refused else "gave nothing"})
+            last_resort = last_resort or (name, output)
+        if last_resort:
+            return answered_by(last_resort[1], told(last_resort[0]))
         raise AllFailedError(f"none of {', '.join(self.names)} answered", errors)
+
+    async def ask(self, name: str, member: Model, *request: object) -> Ending:
+        """How a member's call ended. One that ignores its cancellation is left behind, and nobody waits for it."""
+
+        async def generate() -> ModelOutput:
+            return await cast("Callable[..., Awaitable[ModelOutput]]", member.generate)(*request)
+
+        def tell_stuck() -> None:
+            log.warning("%s goes on %g s after its cancellation.", name, STUCK_AFTER_S)
+
+        ending = await call(generate, (), timeout_s=self.timeout_s, tell_stuck=tell_stuck)
+        if isinstance(ending.error, ENDS_ALL) or not isinstance(ending.error, Exception | None):
+            raise ending.error  # of the sample, of the run, or of the process: not of this member
+        return ending
 
 
 def reason_of(error: Exception) -> str:

@@ -34,6 +34,8 @@ class HedgedAPI(MemberModels):
         state_file: Where what was learned is kept, and shared with other processes.
     """
 
+    is_race = True
+
     def __init__(
         self,
         model_name: str,
@@ -65,7 +67,7 @@ class HedgedAPI(MemberModels):
         config: GenerateConfig,
     ) -> ModelOutput:
         members = dict(zip(self.names, self.members, strict=True))
-        once = config.model_copy(update={"max_retries": 0})
+        once = self.member_config(config).model_copy(update={"max_retries": 0})
         if is_replayed():
             return await self.replayed(input, tools, tool_choice, once)
         answered: list[ModelUsage] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from typing import Any
 
@@ -14,7 +15,7 @@ from suitecase.inspect_bridge.around import surround
 from suitecase.inspect_bridge.models import names_in
 from suitecase.limits import LimitsError
 
-__all__ = ["ENDS_ALL", "MEMBER_RETRIES", "MemberModels", "answered_by", "is_refusal"]
+__all__ = ["ENDS_ALL", "MEMBER_RETRIES", "MemberModels", "answered_by", "is_refusal", "says_nothing", "text_of"]
 
 ENDS_ALL = (LimitExceededError, LimitsError, CassetteError)
 """What a member's call may raise that is of the sample, or of the run, and not of this member."""
@@ -37,6 +38,9 @@ class MemberModels(ModelAPI):
         SuitecaseError: With all that is wrong with the names.
     """
 
+    is_race = False
+    """Whether members have the same time together, so that a limit of it ends nobody too early."""
+
     def __init__(
         self,
         model_name: str,
@@ -57,14 +61,40 @@ class MemberModels(ModelAPI):
             )
         problems += [f"{where}: {name} is in it {n} times." for name, n in Counter(names).items() if name and n > 1]
         problems += [f"{where}: {name} is no provider/model." for name in names if name and "/" not in name]
+        self.where = where
+        problems += self.timeout_problems(config or GenerateConfig())
+        members: dict[str, Model] = {}
+        for name in (name for name in dict.fromkeys(names) if "/" in name):
+            try:
+                members[name] = surround(get_model(name))
+            except Exception as error:  # each provider has its own, for a package or a key that is missing
+                problems.append(f"{where}: {name}: {text_of(error)}")
         if problems:
             raise SuitecaseError(problems)
-        self.names = tuple(names)
-        self.members: tuple[Model, ...] = tuple(surround(get_model(name)) for name in names)
+        self.names, self.members = tuple(members), tuple(members.values())
+
+    def timeout_problems(self, config: GenerateConfig) -> list[str]:
+        """What is wrong with the time that one attempt may take.
+
+        Inspect ends an attempt of the whole by it, and so one member that hangs would end all of them, each time.
+        """
+        if config.attempt_timeout is None or self.is_race:
+            return []
+        found = f"{self.where}: attempt_timeout={config.attempt_timeout} would end all members together"
+        return [f"{found}, before another can answer. Give each its time, as the model's argument timeout_s."]
 
     def member_config(self, config: GenerateConfig) -> GenerateConfig:
-        """What a member is asked with: all that was asked of the whole, and a bounded number of tries."""
-        return config if config.max_retries is not None else config.model_copy(update={"max_retries": MEMBER_RETRIES})
+        """What a member is asked with: all that was asked of the whole, and a bounded number of tries.
+
+        The system message is in the input already.
+
+        Raises:
+            SuitecaseError: An attempt has a time limit, which members can't have.
+        """
+        if problems := self.timeout_problems(config):
+            raise SuitecaseError(problems)
+        tries = MEMBER_RETRIES if config.max_retries is None else config.max_retries
+        return config.model_copy(update={"max_retries": tries, "system_message": None})
 
     def max_connections(self) -> int:
         return sum(member.api.max_connections() for member in self.members)
@@ -80,4 +110,16 @@ def answered_by(output: ModelOutput, metadata: dict[str, Any]) -> ModelOutput:
 
 def is_refusal(output: ModelOutput) -> bool:
     """Whether a model declined to answer."""
-    return not output.choices or output.stop_reason == "content_filter"
+    return bool(output.choices) and output.stop_reason == "content_filter"
+
+
+def says_nothing(output: ModelOutput) -> bool:
+    """Whether a model gave neither a text nor calls of tools."""
+    return not output.choices or not (output.completion.strip() or output.message.tool_calls)
+
+
+def text_of(error: Exception) -> str:
+    """What an error says in one line; Inspect's own carry a `message` with mark-up for the terminal."""
+    marked = getattr(error, "message", None)
+    said = re.sub(r"\[/?[a-z ]+\]", "", marked) if isinstance(marked, str) else str(error)
+    return " ".join(said.removeprefix("ERROR: ").split()) or type(error).__name__

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import partial
@@ -17,7 +16,7 @@ from suitecase.ensembles import Ensemble, EnsembleError, EnsembleResult, Member
 from suitecase.ensembles.ensemble import Options
 from suitecase.inspect_bridge.around import Around, around, surround
 from suitecase.inspect_bridge.ensemble import Request, ask
-from suitecase.inspect_bridge.members import MEMBER_RETRIES
+from suitecase.inspect_bridge.members import MEMBER_RETRIES, text_of
 from suitecase.limits import Limits
 
 __all__ = ["predict"]
@@ -106,10 +105,3 @@ def is_prompt(prompt: object) -> bool:
     if not isinstance(prompt, Sequence) or not prompt:
         return False
     return all(getattr(message, "role", None) in kinds for message in cast("Sequence[object]", prompt))
-
-
-def text_of(error: Exception) -> str:
-    """What an error says in one line; Inspect's own carry a `message` with mark-up for the terminal."""
-    marked = getattr(error, "message", None)
-    said = re.sub(r"\[/?[a-z ]+\]", "", marked) if isinstance(marked, str) else str(error)
-    return " ".join(said.removeprefix("ERROR: ").split()) or type(error).__name__

@@ -1,4 +1,4 @@
-"""Latencies that the cases of a run have recorded: of requests made through `suitecase.hedging`, and of items."""
+"""Latencies that the cases of a run have recorded: of hedged requests, of calls of models by Inspect, and of items."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from suitecase.errors import SuitecaseError
+from suitecase.inspect_bridge import read_calls
 from suitecase.rundir import CaseRun, Run, layout
 from suitecase.rundir.files import read_lines
 
@@ -18,7 +19,7 @@ class Latencies:
     """Latencies of single attempts at one target.
 
     Attributes:
-        target: Its name; "items" for the calls of an item loop, whose target nobody recorded.
+        target: Its name, a model's by Inspect; "items" for the calls of an item loop, whose target nobody recorded.
         seen: Seconds, and whether the attempt was cut off then.
     """
 
@@ -36,13 +37,12 @@ def find_latencies(run: Run) -> list[Latencies]:
     """
     by_target: dict[str, Latencies] = {}
     for case in run.cases.values():
-        hedged = list(primaries(case))
-        for target, latency_s, censored in hedged or items(case):
+        for target, latency_s, censored in list(primaries(case)) or [*calls(run, case), *items(case)]:
             by_target.setdefault(target, Latencies(target)).seen.append((latency_s, censored))
     if not by_target:
         raise SuitecaseError(
-            f"{run.experiment}/{run.name} has recorded no latencies: its cases have neither items.jsonl "
-            "nor hedged calls in tracking.jsonl (give HedgePolicy observe=tracking.observe)."
+            f"{run.experiment}/{run.name} has recorded no latencies: its cases have neither items.jsonl, nor "
+            "logs of Inspect, nor hedged calls in tracking.jsonl (give HedgePolicy observe=tracking.observe)."
         )
     return sorted(by_target.values(), key=lambda each: -len(each.seen))
 
@@ -56,6 +56,12 @@ def primaries(case: CaseRun) -> Iterator[tuple[str, float, bool]]:
         primary = cast("Mapping[str, Any]", calls[0])
         if is_time(primary.get("latency_s")):
             yield str(primary.get("target")), float(primary["latency_s"]), bool(primary.get("censored"))
+
+
+def calls(run: Run, case: CaseRun) -> Iterator[tuple[str, float, bool]]:
+    for path in run.eval_logs(case.variant):
+        for call in read_calls(path):
+            yield call.model, call.latency_s, False
 
 
 def items(case: CaseRun) -> Iterator[tuple[str, float, bool]]:

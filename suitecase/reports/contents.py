@@ -36,7 +36,7 @@ def make_document(study: Study, runs: Sequence[Run] = ()) -> Document:
         *evaluations(study, runs),
         *learning(study, runs),
         costs(study),
-        limitations(study),
+        limitations(study, runs),
         methods(study),
         provenance.code_and_environment(study, runs),
         provenance.reproduction(study),

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Final
 
 from suitecase.compare.model import Study
+from suitecase.queries.served import changes_between, served_models, several_served
 from suitecase.reports.document import Points, Prose, Section
 from suitecase.reports.words import counted, grouped
+from suitecase.rundir import Run
 from suitecase.stats.comparisons import Comparison
 from suitecase.stats.wording import number_text
 
@@ -20,9 +23,9 @@ choice; coverage for skewed data is in docs/statistics.md."""
 MOST_NAMES: Final = 4
 
 
-def limitations(study: Study) -> Section:
+def limitations(study: Study, runs: Sequence[Run] = ()) -> Section:
     """A sentence for each limit."""
-    found = list(dict.fromkeys(text for check in CHECKS for text in check(study)))
+    found = list(dict.fromkeys([*(text for check in CHECKS for text in check(study)), *other_models(runs)]))
     if not found:
         words = "none was found for size, pairing, code, missing data, failures, interim runs or fragile verdicts"
         return Section("limitations", "Limitations", (Prose(f"A program looked for limitations, and {words}."),))
@@ -100,6 +103,14 @@ def told(study: Study) -> list[str]:
     """What was found when the runs were read and compared: failures, mixed code, missing values, runs that go on."""
     said = [(each.first, warning) for each in study.comparisons for warning in each.warnings]
     return [*study.warnings, *grouped(said, len(study.comparisons))]
+
+
+def other_models(runs: Sequence[Run]) -> list[str]:
+    """Names of models behind which the provider has put another one meanwhile."""
+    served = [(run.name, served_models(run)) for run in runs]
+    within = [text for name, each in served for text in several_served(each, name)]
+    between = [text for (_, before), (_, after) in pairwise(served) for text in changes_between(before, after)]
+    return [*within, *between]
 
 
 CHECKS: Final[tuple[Callable[[Study], list[str]], ...]] = (

@@ -8,6 +8,7 @@ from typing import Any, Final, cast
 
 from suitecase.compare.model import Study
 from suitecase.queries.comparison import compare_environments, environment_of
+from suitecase.queries.served import served_models
 from suitecase.reports.document import Block, Check, Checklist, Code, Points, Prose, Section, TableBlock
 from suitecase.reports.words import counted, duration_text, listed
 from suitecase.rundir import Run
@@ -119,6 +120,14 @@ def code_and_environment(study: Study, runs: Sequence[Run]) -> Section:
             tuple(rows),
         )
     ]
+    served = [
+        (run.name, asked, ", ".join(f"{name} ({counted(n, 'call')})" for name, n in ids.items()))
+        for run in runs
+        for asked, ids in served_models(run).items()
+    ]
+    if served:
+        caption = "Models: the name that was asked for, and what the provider says it served."
+        blocks.append(TableBlock(caption, ("run", "asked for", "served"), tuple(served)))
     found = [(run, environment) for run in runs if (environment := environment_of(run)) is not None]
     if found:
         blocks.append(TableBlock("Environment.", ("", "value"), tuple(environment_rows(found[0][1]))))

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final, cast
 
-from suitecase.inspect_bridge import read_eval_log, read_samples
+from suitecase.inspect_bridge import labels_of, read_eval_log, read_samples
 from suitecase.rundir import CaseRun, Run, layout
 from suitecase.rundir.files import read_lines
 
@@ -96,20 +96,16 @@ def case_results(run: Run, case: CaseRun) -> tuple[dict[str, Any], list[str]]:
     """What came out of a case, and what is wrong with its files.
 
     In Inspect mode the scores of its logs count as well: by metric where there is one scorer, else by scorer and
-    metric, and by task before that where there are several logs.
+    metric, and by task before that where there are several logs (by its arguments or model, too, if it comes again).
     """
     results, problem = case.results()
     problems = [problem] if problem else []
-    logs = run.eval_logs(case.variant)
-    for path in logs:
-        found, problem = read_eval_log(path)
-        if found is None:
-            problems.append(problem)
-            continue
-        scorers = {name.rpartition(".")[0] for name in found.scores}
-        for name, value in found.scores.items():
-            short = name.rpartition(".")[2] if len(scorers) == 1 else name
-            results[short if len(logs) == 1 else f"{found.task}.{short}"] = value
+    read = [read_eval_log(path) for path in run.eval_logs(case.variant)]
+    problems += [problem for log, problem in read if log is None]
+    logs = [log for log, _ in read if log is not None]
+    for log, label in zip(logs, labels_of(logs), strict=True):
+        scores = log.named_scores(alone=log.is_alone)
+        results |= scores if len(read) == 1 else {f"{label}.{name}": value for name, value in scores.items()}
     return results, problems
 
 
@@ -173,8 +169,9 @@ def log_rows(runs: Iterable[Run]) -> Iterator[Row]:
             if log is None:
                 yield {**start, "status": "unknown", "error": problem}
                 continue
-            facts = {name: value for name, value in asdict(log).items() if name not in ("path", "scores", "metadata")}
-            yield {**start, **facts, **flatten(log.scores, "score.")}
+            apart = ("path", "sources", "metadata", "task_args")
+            facts = {name: value for name, value in asdict(log).items() if name not in apart}
+            yield {**start, **facts, **flatten(log.task_args, "task_args."), **flatten(log.scores, "score.")}
 
 
 def identity(run: Run) -> Row:
