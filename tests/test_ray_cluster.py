@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -219,6 +219,27 @@ def test_what_stays_pending_is_given_up(project: Project) -> None:
     run = read_run(project.run_dir)
     assert dict(run.statuses) == {"a": "succeeded", "never": "failed"}
     assert "PENDING for 8 s" in run.cases["never"].cause
+
+
+@pytest.mark.parametrize("how", [SHARED, ALONE], ids=["shared", "alone"])
+def test_a_job_that_somebody_stops_is_told(project: Project, how: Sequence[str]) -> None:
+    """By Ray's own command: the case gets TERM, and may end in good order."""
+    last = "lambda *_: (print('bye', flush=True), sys.exit(0))"
+    project.suite(
+        {"a": f"import signal; signal.signal(signal.SIGTERM, {last}); print('up', flush=True); time.sleep(600)"}
+    )
+    runner = project.start(*how, "--grace", "3")
+    project.wait_for_started("a")
+    (started,) = project.events("attempt_started")
+    log = project.run_dir / "a" / "attempt-1.log"
+    wait_for(lambda: log.exists() and log.read_text() == "up\n", "its handler")
+    command = [sys.executable, "-m", "ray.scripts.scripts", "job", "stop", "--address", URL, started["job"]]
+    subprocess.run(command, check=True, capture_output=True)
+    assert project.finish(runner).code == 1
+    case = read_run(project.run_dir).cases["a"]
+    assert case.status == "failed"
+    assert "ray asked it to end" in case.cause
+    assert log.read_text().startswith("up\nbye\n")
 
 
 def test_a_lost_node_is_told_and_retried(project: Project, cluster: Cluster) -> None:
