@@ -37,6 +37,7 @@ import gc
 import hashlib
 import heapq
 import inspect
+import io
 import json
 import logging
 import math
@@ -1145,6 +1146,7 @@ def read_run(path: Path, suite: Suite) -> Record:
     cases = declared_cases(run, journal.events)
     if not sealed:
         cases = dict.fromkeys(cases, "")
+    run.pop("cases", None)  # a hundred thousand of them are 50 MB, and nobody asks again
     return Record(path, run, journal, cases, read_configs(path, cases))
 
 
@@ -2291,7 +2293,9 @@ def parsed(content: bytes, path: Path) -> dict[str, Any]:
 
 
 def to_json(value: Any) -> str:
-    return json.dumps(value, indent=2) + "\n"
+    text = io.StringIO()
+    json.dump(value, text, indent=2)  # `dumps` holds all of its pieces, five times the text
+    return text.getvalue() + "\n"
 
 
 def sha256_of(content: bytes) -> str:
@@ -3901,7 +3905,7 @@ def portable(environment: Mapping[str, str]) -> dict[str, str]:
     return {portable_text(name): portable_text(value) for name, value in environment.items()}
 
 
-def guard_cases(lifeline: int, lock: int) -> None:
+def guard_cases(lifeline: int, lock: int, kind: type[Guard] | None = None) -> None:
     """The guardian's life: serve the runner until it is gone, then end every tree."""
     for descriptor in (lifeline, lock):
         os.set_inheritable(descriptor, False)  # a case that held the lifeline would keep all others alive
@@ -3910,7 +3914,7 @@ def guard_cases(lifeline: int, lock: int) -> None:
             signal.signal(number, signal.SIG_IGN)  # only the lifeline ends it, not Ctrl-C or a service manager
     signal.pthread_sigmask(signal.SIG_SETMASK, ())  # a thread that blocks SIGCHLD may have started us
     become_subreaper()
-    guard = Guard(socket.socket(fileno=lifeline))
+    guard = (kind or Guard)(socket.socket(fileno=lifeline))
     try:
         guard.run()
     finally:
