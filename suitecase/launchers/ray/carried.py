@@ -34,6 +34,7 @@ __all__ = [
     "DamagedError",
     "carried_variable",
     "main",
+    "opening",
     "pack_project",
     "print_packed",
     "project_stamp",

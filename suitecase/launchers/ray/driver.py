@@ -49,6 +49,7 @@ from suitecase.launchers.ray.carried import (
     PROGRAM,
     DamagedError,
     carried_variable,
+    opening,
     pack_project,
     project_stamp,
     unpack,
@@ -419,6 +420,7 @@ class Ray(RayOptions):
             try:
                 unpack(text, job.mark, job.launch.folder)
             except DamagedError as error:
+                job.followed.started |= opening(job.mark) in text  # it may have ended before we saw it run
                 write_printed(job.launch, text)
                 return str(error)
         except OSError as error:
