@@ -4,7 +4,7 @@
     python3 dev.py digits [ARGUMENT ...]    run the suite of experiments/digits; try --help and --dry-run
     python3 dev.py test [ARGUMENT ...]      run the tests, several at once (-n 0: one); arguments go to pytest
     python3 dev.py clusters [--install] [ARGUMENT ...]
-                                            the tests that start clusters of their own, Slurm; --install: by apt-get
+                                            the tests that start clusters of their own; --install: Slurm, by apt-get
     python3 dev.py check                    ruff and pyright
     python3 dev.py docs [ARGUMENT ...]      execute the pages of docs/; arguments go to pytest (-k items: one page)
     python3 dev.py bench [ARGUMENT ...]     what the runner costs, against peers in the same run
@@ -62,7 +62,7 @@ LOG = VENV / "set-up.log"
 EXTRAS_OF_COMMAND = {
     "digits": ["examples"],
     "test": ["dev", "examples", "inspect", "llm", "analysis", "query"],
-    "clusters": ["dev"],
+    "clusters": ["dev", "ray"],
     "check": ["dev", "examples", "inspect", "llm", "analysis", "query"],
     "docs": ["dev", "examples", "inspect", "llm", "analysis", "query"],
     "bench": ["dev"],
