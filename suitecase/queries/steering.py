@@ -67,10 +67,14 @@ def cancel(run: Run, variant: str | None = None, *, timeout_s: float = 60.0) -> 
     Args:
         timeout_s: Seconds to wait; with 0 the request is only made.
 
+    Where attempts outlive their runner, as on a cluster, they look for the file themselves: then it needs none.
+
     Raises:
         CannotCancelError: No runner is alive, or the case has ended.
     """
     name = f"{run.experiment}/{run.name}"
+    if run.status == "interrupted" and outlives_runner(run):
+        return cancel_unattended(run, variant)
     if run.owner is None or not run.owner.lives:
         evidence = f" ({run.owner.evidence})" if run.owner else ""
         raise CannotCancelError(f"{name} has no runner that could end anything; its status is {run.status}{evidence}.")
@@ -88,6 +92,30 @@ def cancel(run: Run, variant: str | None = None, *, timeout_s: float = 60.0) -> 
     if timeout_s <= 0:
         return Cancelled(True, f"{file} is there: the runner looks once a second.", asked_to_end(run, case))
     return wait_for_end(run, case, file, timeout_s)
+
+
+def outlives_runner(run: Run) -> bool:
+    """Whether attempts go on when the runner is gone."""
+    launcher: object = run.asked.get("launcher")
+    return isinstance(launcher, dict) and bool(cast(dict[str, Any], launcher).get("outlives_runner"))
+
+
+def cancel_unattended(run: Run, variant: str | None) -> Cancelled:
+    """Ask attempts that have no runner to end; who resumes the run writes down that they have."""
+    name = f"{run.experiment}/{run.name}"
+    case = run.cases[variant] if variant is not None else None
+    if case is not None and case.status not in ("interrupted", "pending"):
+        raise CannotCancelError(f"case {case.variant!r} of {name} has ended already: {case.status}.")
+    file = (case.path if case else run.path) / layout.CANCEL
+    try:
+        file.touch()
+    except OSError as error:
+        raise CannotCancelError(f"{file} can't be created: {error.strerror}.") from None
+    message = (
+        f"{name} has no runner, and its attempts look for {file} themselves: those that run end within seconds, or are "
+        "killed after their grace; those that wait end when their turn comes."
+    )
+    return Cancelled(True, message, asked_to_end(run, case))
 
 
 def asked_to_end(run: Run, case: CaseRun | None) -> dict[str, str]:
