@@ -17,18 +17,12 @@ PROMISE = (
 CASES = 8
 LATEST_S = 1.5  # a kill after the first case began: about as long as all cases take
 
-SAME = "what it breaks is done by the runner alone, which is the same with every launcher"
+RUNNER = "breaks the runner's own code, which is the same with every launcher"
+BEFORE = "is over before anything is launched"
 LEFT_OUT: Mapping[str, str] = {
-    "F3": f"{SAME}; F2 kills it at any moment",
-    "F4": SAME,
-    "F5": f"{SAME}: it is refused its own calls",
-    "F6": f"{SAME}: the small disk is that of the run directory",
-    "F7": f"{SAME}: what is replayed are its writes",
-    "F8": f"{SAME}: it measures durations",
-    "B1": f"{SAME}: names are checked before anything is launched",
-    "B2": f"{SAME}: so are configs; tests/test_warm.py compares the arguments and files of cold and warm cases",
-    "B3": f"{SAME}: it repairs or refuses before anything is launched",
-    "B4": f"{SAME}: it asks git before anything is launched",
+    **dict.fromkeys(("F3", "F4", "F5", "F6", "F7", "F8"), RUNNER),
+    **dict.fromkeys(("B1", "B3", "B4"), BEFORE),
+    "B2": f"{BEFORE}; tests/test_warm.py compares what warm and cold cases are given",
 }
 """Rows that make no sense with `--launcher warm`, and why."""
 
@@ -50,10 +44,9 @@ class Round:
 
 def killed_server(campaign: Campaign) -> Outcome:
     """Eight cases at `-p 2` write each step of their work to a ledger outside of the run. `kill -9` hits the server
-    once or twice, each time as soon as there is one and up to 1.5 seconds later: while it preloads, forks, or idles, and
-    in half of the rounds it has modules to preload. The run must end by itself with one record for every attempt: no
-    case but one per kill may have failed, as `lost`, none may have worked twice at the same time, no process is left, and
-    `--resume` finishes the rest."""
+    once or twice, each time up to 1.5 seconds after there is one: while it preloads, forks or waits, and in half of the
+    rounds it has modules to preload. The run must end by itself with a record of every case: at most one per kill may
+    have failed, as `lost`; none may have worked twice; no process is left, and `--resume` finishes the rest."""
     started = time.monotonic()
     rounds = 8 if campaign.quick else 60
     names = [f"F10/{number}" for number in range(rounds)]
