@@ -71,6 +71,7 @@ def write_section_of_warm(
     path: Path, outcomes: Mapping[str, Outcome], rows: Mapping[str, Row], seed: int, seconds: float
 ) -> None:
     """Write the section about `--launcher warm` into the page that is there, in front of its end."""
+    own = ("F10", "F11")  # the others are told of above
     tried = {name: outcome for name, outcome in outcomes.items() if not outcome.skipped}
     lines = ["| row | promise | held / tried | fault fired | seconds |", "|---" * 5 + "|"]
     for outcome in tried.values():
@@ -87,8 +88,8 @@ def write_section_of_warm(
         "\n".join(lines) + "\n",
         *(line.replace("## ", "### ", 1) if line.startswith("## ") else line for line in broken(tried)),
         *stimuli(tried),
-        section("F10", tried["F10"], rows["F10"]),
-        "\n".join(f"**{name}.** {'; '.join(figures(outcome))}\n" for name, outcome in tried.items() if name != "F10"),
+        *(section(name, outcome, rows[name]) for name, outcome in tried.items() if name in own),
+        "\n".join(f"**{name}.** {'; '.join(figures(outcome))}\n" for name, outcome in tried.items() if name not in own),
         "Left out:\n",
         "\n".join(f"- {', '.join(names)}: {reason}" for reason, names in reasons.items()) + "\n",
     ]

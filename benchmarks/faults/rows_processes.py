@@ -121,7 +121,8 @@ def killed_at_any_moment(campaign: Campaign) -> Outcome:
     succeeded has run again, none has run twice at the same time, and each has its results."""
     started = time.monotonic()
     rounds, peer_rounds = (12, 4) if campaign.quick else (150, 30)
-    peer_rounds = 0 if campaign.launcher else peer_rounds
+    if campaign.launcher:
+        rounds, peer_rounds = min(rounds, 60), 0
     with fresh(campaign, "undisturbed") as home:
         start_s = undisturbed(home)
     names = [f"F2/{number}" for number in range(rounds)]

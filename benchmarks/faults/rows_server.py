@@ -1,7 +1,9 @@
-"""The row about the fork server of `--launcher warm`, and the rows that this launcher leaves out."""
+"""The rows about the fork server of `--launcher warm`, and the rows that this launcher leaves out."""
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -97,14 +99,20 @@ def kill_a_server(runner: int, after_s: float) -> bool:
 
 
 def look_and_resume(home: Project, killed: int, words: str) -> tuple[int, list[str]]:
-    """How many attempts are recorded as lost; and what is wrong with what a run left, or with its resume."""
-    failed = [event for event in home.events("attempt_ended") if event["status"] != "succeeded"]
-    lost = [event for event in failed if "fork server" in str(event.get("cause"))]
-    bad = [f"{event['variant']} failed: {event}" for event in failed if event not in lost]
+    """How many attempts are recorded as lost, and what is wrong."""
+    failed = [event for event in home.events("case_ended") if event["status"] != "succeeded"]
+    lost = [event for event in failed if "fork server" in event["cause"]]
+    bad = [f"{event['variant']}: {event['cause']}" for event in failed if event not in lost]
     if len(lost) > killed:
         bad.append(f"{len(lost)} attempts lost by {killed} kills")
     if len(home.events("case_ended")) != CASES:
         bad.append(f"{len(home.events('case_ended'))} of {CASES} cases have a record: {words}")
+    return len(lost), bad + resume(home)
+
+
+def resume(home: Project) -> list[str]:
+    """What is wrong with what a run left, and with the resume that finishes it."""
+    bad: list[str] = []
     succeeded = recorded_as_succeeded(home, seed_shaped=False)
     length = len(home.outside.ledger)
     if alive := home.outside.alive():
@@ -118,7 +126,65 @@ def look_and_resume(home: Project, killed: int, words: str) -> tuple[int, list[s
     doubled = (succeeded & again) | overlapping(home.outside.ledger)
     unfinished = [n for n in range(CASES) if not is_whole(home, f"case-{n}", seed_shaped=False)]
     bad += [f"{what}: {found}" for what, found in (("doubled", doubled), ("not whole", unfinished)) if found]
-    return len(lost), bad
+    return bad
+
+
+# --- F11: calls of a launch are refused -------------------------------------------------------------------------------
+
+REFUSED = "A call of a launch is refused: recorded on the case or tried again, the run goes on, and --resume completes"
+REFUSALS = (
+    ("server", "clone", "EAGAIN"),
+    ("server", "clone", "ENOMEM"),
+    ("server", "openat", "ENOSPC"),
+    ("server", "openat", "EMFILE"),
+    ("server", "openat", "EACCES"),
+    ("guardian", "pidfd_open", "EMFILE"),
+    ("guardian", "pidfd_open", "ENOMEM"),
+)
+"""Whose call, and its error: the fork, the open of a case's log, and what the guardian follows a case with."""
+
+
+def refused_launches(campaign: Campaign) -> Outcome:
+    """Eight cases at `-p 2`. Once the first has begun, `strace` refuses one fork of the server, the open of one case's
+    log, or one `pidfd_open` of the guardian. No case but one may fail, none may work on after its record, and
+    `--resume` finishes the rest."""
+    if shutil.which("strace") is None:
+        return skipped("F11", REFUSED, "strace is not installed: NO CALL OF A LAUNCH WAS REFUSED")
+    started = time.monotonic()
+    times = (1,) if campaign.quick else (1, 2, 3)
+    tasks = [(*refusal, when) for refusal in REFUSALS for when in times]
+    found = in_parallel(campaign, tasks, lambda task: one_refusal(campaign, *task), "F11")
+    return Outcome(
+        "F11", REFUSED, tried=len(found), held=sum(not one.bad for one in found),
+        survivors_or_bad=[f"{one.name}: {'; '.join(one.bad)}" for one in found if one.bad],
+        fired=sum(one.killed for one in found), seconds=time.monotonic() - started,
+        detail={"cases_failed": sum(one.lost for one in found)},
+    )  # fmt: skip
+
+
+def one_refusal(campaign: Campaign, who: str, call: str, error: str, when: int) -> Round:
+    name = f"F11/{call}-{error}-{when}"
+    try:
+        with project(campaign, name, "work.py", CASES, {"work.py": WORK_IN_PYTHON}, CAMPAIGN_LINGERING="") as home:
+            runner = home.start("-p", "2", "--launcher-option", "preload=json")
+            wait_for(lambda: home.outside.recorded() or runner.poll() is not None, "the first case begins")
+            guardian = guardian_of(runner.pid)
+            target = server_of(guardian) if guardian and who == "server" else guardian
+            traces = home.outside.folder / "traces"
+            log = home.runs[-1] / f"case-{2 + when}" / "attempt-1.log"
+            where = ["-P", str(log), "-e", f"inject={call}:error={error}:when=1"]
+            where = where if call == "openat" else ["-e", f"inject={call}:error={error}:when={when}"]
+            command = ["strace", "-f", "-qq", "-o", str(traces), "-p", str(target), "-e", f"trace={call}", *where]
+            with subprocess.Popen(command, stderr=subprocess.DEVNULL) as tracer:
+                wait_for(lambda: runner.poll() is not None, "the run ended by itself")
+                tracer.terminate()
+            fired = traces.read_bytes().count(b"(INJECTED)")
+            failed = [event["variant"] for event in home.events("case_ended") if event["status"] != "succeeded"]
+            bad = [f"failed: {failed}"] if len(failed) > fired else []
+            bad += [] if fired else ["the call was not refused"]
+            return Round(name, int(fired > 0), len(failed), bad + resume(home))
+    except (TooLateError, ValueError) as problem:
+        return Round(name, 0, 0, [str(problem)])
 
 
 def left_out(name: str, reason: str) -> Row:
@@ -128,5 +194,6 @@ def left_out(name: str, reason: str) -> Row:
 
 ROWS: Mapping[str, Row] = {
     "F10": killed_server,
+    "F11": refused_launches,
     **{name: left_out(name, reason) for name, reason in LEFT_OUT.items()},
 }

@@ -151,8 +151,8 @@ class WarmGuard(runner.Guard):
             server.close()
         self.ready, self.due = False, float("inf")
         self.reap()
-        for pid in list(self.forked):
-            os.close(self.forget(pid))
+        for pid in [*self.forked, *self.reaping.keys() - self.forked.keys()]:
+            self.forget(pid)
             if pid in self.by_pid and not os.path.exists(f"/proc/{pid}"):
                 self.lose(self.by_pid.pop(pid))  # it was reaped, and the server ended before it said so
 
@@ -269,8 +269,11 @@ class WarmGuard(runner.Guard):
         tree = self.trees[mark] = self.by_pid[pid] = runner.Tree(mark, pid, False)
         try:
             descriptor = os.pidfd_open(pid)
-        except OSError:  # the server died, and it with it
+        except ProcessLookupError:  # the server died, and it with it
             self.lose(self.by_pid.pop(pid))
+        except OSError:  # it can't be followed, and must not work on unseen
+            runner.kill(pid, runner.signal.SIGKILL)
+            self.have_reaped(pid)
         else:
             self.forked[pid] = descriptor
             self.selector.register(descriptor, selectors.EVENT_READ, partial(self.case_ended, pid))
@@ -295,7 +298,7 @@ class WarmGuard(runner.Guard):
         self.unprepared[mark] = errno
 
     def hear_ended(self, pid: int, status: int, user_s: float, system_s: float, rss: int) -> None:
-        os.close(self.forget(pid))
+        self.forget(pid)
         tree = self.by_pid.pop(pid)
         self.ending[tree.mark] = tree
         tree.ended = {
@@ -308,17 +311,22 @@ class WarmGuard(runner.Guard):
         """Have the server reap a case that has ended."""
         if pid in self.forked and self.server is not None:
             self.selector.unregister(self.forked[pid])
+            self.have_reaped(pid)
+
+    def have_reaped(self, pid: int) -> None:
+        if self.server is not None:
             self.reaping[pid] = time.monotonic()
             self.server.send("reap", pid)
             self.wait_for_answer()
 
-    def forget(self, pid: int) -> int:
-        """Watch a case no longer; its pidfd."""
-        descriptor = self.forked.pop(pid)
+    def forget(self, pid: int) -> None:
+        """Watch a case no longer."""
         self.reaping.pop(pid, None)
-        with suppress(KeyError):
-            self.selector.unregister(descriptor)
-        return descriptor
+        descriptor = self.forked.pop(pid, None)
+        if descriptor is not None:
+            with suppress(KeyError):
+                self.selector.unregister(descriptor)
+            os.close(descriptor)
 
     # --- launching
 
