@@ -625,20 +625,24 @@ def test_the_server_is_killed(project: Project, tmp_path: Path) -> None:
     assert "the fork server ended, and is started again" in done.stderr
 
 
-def test_a_server_that_hangs_is_left_by_its_cases(project: Project, tmp_path: Path) -> None:
-    """A stopped server neither keeps the run from being cancelled nor anything alive."""
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_a_server_that_hangs_is_ended(project: Project, tmp_path: Path, number: signal.Signals) -> None:
+    """A stopped server neither keeps the run from ending nor anything alive, and the cases are recorded as ever."""
     env = installed(project, tmp_path)
-    project.suite({"a": WAIT, "b": "", "c": ""})
-    runner = project.start("-p", "2", "--launcher", "warm", "--launcher-option", "preload=json", env=env)
+    project.suite({"a": WAIT, "b": WAIT})
+    options = ("-p", "2", "--grace", "0.2", "--launcher", "warm", "--launcher-option", "preload=json")
+    runner = project.start(*options, env=env)
     server = server_of(project, "a")
-    pids = project.wait_for_started("a")
+    pids = project.wait_for_started("a", "b")
+    guardian = int(Path(f"/proc/{server}/stat").read_text().rpartition(")")[2].split()[1])
     os.kill(server, signal.SIGSTOP)
-    runner.send_signal(signal.SIGINT)
-    runner.send_signal(signal.SIGINT)
-    os.kill(server, signal.SIGCONT)
-    assert project.finish(runner).code == 130
-    assert not alive(server)
-    assert not alive(pids["a"])
+    runner.send_signal(number)
+    done = project.finish(runner)
+    wait_for(lambda: not any(map(alive, [server, guardian, *pids.values()])), "the end of all processes", 10)
+    if number == signal.SIGINT:
+        assert done.code == 130
+        assert project.statuses() == {"a": "cancelled", "b": "cancelled"}
+        assert {event["signal"] for event in project.events("attempt_ended")} == {signal.SIGTERM}
 
 
 @pytest.mark.parametrize("victim", ["runner", "guardian"])
