@@ -8,6 +8,7 @@ import pytest
 from conftest import Project, wait_for
 
 from suitecase.launchers.conformance import Conformance
+from suitecase.queries.overview import run_commands
 from suitecase.rundir import read_run
 
 
@@ -106,5 +107,7 @@ def test_what_goes_on_without_a_runner_is_running(project: Project) -> None:
     wait_for(lambda: read_run(project.run_dir).statuses["b"] == "interrupted", "the end of the guardian")
     run = read_run(project.run_dir)
     assert (run.status, dict(run.statuses)) == ("running", {"a": "running", "b": "interrupted"})
+    assert not run.is_owned
+    assert run_commands(run).keys() == {"watch", "stop", "go on"}
     claim.write_text(json.dumps({"attempt": 1, "host": "elsewhere", "ended_at": "2026-01-01T00:00:00.000Z"}))
     assert read_run(project.run_dir).status == "interrupted"

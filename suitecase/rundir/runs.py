@@ -175,6 +175,11 @@ class Run:
         return self.path.name
 
     @property
+    def is_owned(self) -> bool:
+        """Whether its runner lives. Attempts of some launchers go on without one: the run is running then, too."""
+        return self.owner is not None and self.owner.lives
+
+    @property
     def statuses(self) -> Mapping[str, Status]:
         """The status of each case, by variant."""
         if isinstance(self.cases, LazyCases):
