@@ -176,8 +176,10 @@ def one_refusal(campaign: Campaign, who: str, call: str, error: str, when: int) 
             where = where if call == "openat" else ["-e", f"inject={call}:error={error}:when={when}"]
             command = ["strace", "-f", "-qq", "-o", str(traces), "-p", str(target), "-e", f"trace={call}", *where]
             with subprocess.Popen(command, stderr=subprocess.DEVNULL) as tracer:
-                wait_for(lambda: runner.poll() is not None, "the run ended by itself")
-                tracer.terminate()
+                try:
+                    wait_for(lambda: runner.poll() is not None, "the run ended by itself")
+                finally:
+                    tracer.terminate()
             fired = traces.read_bytes().count(b"(INJECTED)")
             failed = [event["variant"] for event in home.events("case_ended") if event["status"] != "succeeded"]
             bad = [f"failed: {failed}"] if len(failed) > fired else []
