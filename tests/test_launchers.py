@@ -42,7 +42,11 @@ def test_a_launcher_that_is_not_there_is_told(project: Project, arguments: list[
     [
         ("broken", "x = (", "launcher 'broken' can't be imported: SyntaxError: "),
         ("nothing", "", "launcher 'nothing' can't be imported: AttributeError: "),
-        ("number", "def Mine(n='x'): int(n)", "launcher 'number' doesn't take these options: invalid literal for int()"),
+        (
+            "number",
+            "def Mine(n='x'): int(n)",
+            "launcher 'number' doesn't take these options: invalid literal for int()",
+        ),
         ("needs", "def Mine(n): pass", "launcher 'needs' doesn't take these options: "),
     ],
 )
