@@ -2616,10 +2616,19 @@ def find_launcher(name: str, options: Mapping[str, str]) -> Launcher:
         there = ", ".join(sorted(["local", *plugins]))
         raise SuiteError([f"no launcher is named {name!r}; there are: {there}. The package suitecase brings some."])
     try:
-        return plugins[name].load()(**options)
-    except (ImportError, AttributeError) as error:
-        raise SuiteError([f"launcher {name!r} can't be imported: {error}."]) from error
-    except TypeError as error:
+        make = plugins[name].load()
+        known = inspect.signature(make).parameters
+    except Exception as error:  # whatever another's package raises
+        raise SuiteError([f"launcher {name!r} can't be imported: {type(error).__name__}: {error}."]) from error
+    takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values())
+    if unknown := [option for option in options if option not in known and not takes_all]:
+        there = f"it has {', '.join(known)}." if known else "it has none."
+        raise SuiteError([f"launcher {name!r} has no option {option!r}; {there}" for option in unknown])
+    try:
+        return make(**options)
+    except SuiteError:
+        raise
+    except Exception as error:
         raise SuiteError([f"launcher {name!r} doesn't take these options: {error}."]) from error
 
 

@@ -97,15 +97,21 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--parallelism", type=int, default=2)
     given = parser.parse_args()
+    scripts: list[str] = given.scripts.split(",")
+    counts: list[str] = given.cases.split(",")
+    if wrong := [script for script in scripts if script not in SCRIPTS]:
+        parser.error(f"no such script: {', '.join(wrong)}. There are {', '.join(SCRIPTS)}.")
+    if wrong := [count for count in counts if not count.isdecimal() or int(count) < 1]:
+        parser.error(f"--cases: {', '.join(wrong)}: give whole numbers from 1, with commas between them.")
     print(
         f"Python {sys.version.split()[0]}, {os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}, -p {given.parallelism}"
     )
     print("script      cases    xargs s    CPU s     warm s    CPU s    wall ×  CPU ×")
     with tempfile.TemporaryDirectory() as folder:
-        for script in given.scripts.split(","):
+        for script in scripts:
             bench = Bench(Path(folder, script), script, given.parallelism)
             bench.learn()
-            for count in map(int, given.cases.split(",")):
+            for count in map(int, counts):
                 bench.row(count, given.pairs)
             print(f"{script:10} a live warm case has {bench.private_mb():.1f} MB of its own")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from conftest import Project, wait_for
@@ -23,6 +24,10 @@ class TestLocal(Conformance):
         (["--launcher-option", "x=1"], ["launcher 'local' has no options", "x"]),
         (["--launcher-option", "x"], ["--launcher-option x: write it KEY=VALUE."]),
         (["--launcher-option", "x=1", "--launcher-option", "x=2"], ["--launcher-option x is given twice."]),
+        (
+            ["--launcher", "warm", "--launcher-option", "prelod=json", "--launcher-option", "x=1"],
+            ["launcher 'warm' has no option 'prelod'; it has preload, no_preload.", "no option 'x'"],
+        ),
     ],
 )
 def test_a_launcher_that_is_not_there_is_told(project: Project, arguments: list[str], told: list[str]) -> None:
@@ -30,6 +35,33 @@ def test_a_launcher_that_is_not_there_is_told(project: Project, arguments: list[
     assert done.code == 2
     assert all(part in done.stderr for part in told), done.stderr
     assert not (project.root / "results").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "told"),
+    [
+        ("broken", "x = (", "launcher 'broken' can't be imported: SyntaxError: "),
+        ("nothing", "", "launcher 'nothing' can't be imported: AttributeError: "),
+        (
+            "number",
+            "def Mine(n='x'): int(n)",
+            "launcher 'number' doesn't take these options: invalid literal for int()",
+        ),
+        ("needs", "def Mine(n): pass", "launcher 'needs' doesn't take these options: "),
+    ],
+)
+def test_a_launcher_of_another_package_that_fails_is_told(
+    project: Project, tmp_path: Path, name: str, code: str, told: str
+) -> None:
+    metadata = tmp_path / "mine-1.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: mine\nVersion: 1\n")
+    (metadata / "entry_points.txt").write_text(f"[experiment_runner.launchers]\n{name} = mine:Mine\n")
+    (tmp_path / "mine.py").write_text(code)
+    done = project.run("--launcher", name, env={"PYTHONPATH": str(tmp_path)})
+    assert done.code == 2
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 THIRD_PARTY = """

@@ -358,6 +358,22 @@ def objects_at_the_end():
     weakref.finalize(held, print, "finalised")
 
 
+class Leaving:
+    def __del__(self):
+        print("deleted", os.getpid() > 0)
+
+
+def globals_at_the_end():
+    global leaving
+    leaving = Leaving()
+
+
+def main_module():
+    import __main__
+
+    return sys.modules["__main__"] is __main__, __main__.square is square, [*vars(__main__)][:9]
+
+
 def held_by_a_library():
     import logging
 
@@ -576,6 +592,34 @@ def test_a_cache_that_cant_be_written(project: Project, tmp_path: Path) -> None:
     starts, said = warm(project, env)
     assert starts == {"a": "warm"}
     assert said.startswith("warm: nothing is preloaded, since what a case tells can't be kept: [Errno ")
+
+
+def test_what_a_case_cant_tell_stays_out_of_its_log(project: Project, tmp_path: Path) -> None:
+    """A case that can't write which modules it had is a case like any other, and the next one tells."""
+    env = installed(project, tmp_path)
+    code = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (3, 100))"
+    project.suite({"a": code, "b": "", "c": LOOK})
+    starts, said = warm(project, env)
+    assert set(starts.values()) == {"warm"}, said
+    assert (project.run_dir / "a" / "attempt-1.log").read_text() == ""
+    assert [*Path(env["XDG_CACHE_HOME"], "suitecase", "warm").glob("*.json")]
+
+
+def test_a_cache_folder_that_is_no_full_path_counts_for_nothing(project: Project, tmp_path: Path) -> None:
+    project.suite({"a": "os.chdir('/')"})
+    warm(project, {"XDG_CACHE_HOME": "relative", "HOME": str(tmp_path)})
+    assert not (project.root / "relative").exists()
+    assert (project.run_dir / "a" / "attempt-1.log").read_text() == ""
+    assert [*Path(tmp_path, ".cache", "suitecase", "warm").glob("*.json")]
+
+
+def test_modules_that_count_their_leaks_find_none(project: Project, tmp_path: Path) -> None:
+    """duckdb is made with nanobind, which writes at the end what of it is still there."""
+    pytest.importorskip("duckdb")
+    project.suite({"a": "import duckdb; print(duckdb.sql('select 3').fetchall())"})
+    starts, said = warm(project, installed(project, tmp_path), "--launcher-option", "preload=duckdb")
+    assert (starts, said) == ({"a": "warm"}, "")
+    assert (project.run_dir / "a" / "attempt-1.log").read_text() == "[(3,)]\n"
 
 
 def test_an_edit_between_two_cases_is_seen(project: Project, tmp_path: Path) -> None:

@@ -51,7 +51,8 @@ def cache_file(entry_point: Path, environment: Mapping[str, str]) -> Path:
         OSError: The entry point can't be read.
         RuntimeError: There is no home.
     """
-    folder = Path(environment.get("XDG_CACHE_HOME") or Path.home() / ".cache", "suitecase", "warm")
+    named = environment.get("XDG_CACHE_HOME", "")
+    folder = Path(named if os.path.isabs(named) else Path.home() / ".cache", "suitecase", "warm")  # as XDG demands
     known = hashlib.sha256(entry_point.read_bytes())
     python = {name: value for name, value in environment.items() if name.startswith("PYTHON")}
     facts = [str(entry_point), sys.executable, sys.version, sorted(python.items()), packages()]

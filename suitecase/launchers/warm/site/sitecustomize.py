@@ -197,10 +197,23 @@ def preload(modules: "Sequence[str]", folders: "Sequence[str]", blocked: "Sequen
     for path in [path for path in sys.path_importer_cache if not (path + "/").startswith(watch.folders)]:
         del sys.path_importer_cache[path]  # cases look into the project's folders anew
     loaded = [name for name in sys.modules if name not in before]
-    keep([name for name in loaded if type(sys.modules[name]) is type(sys)])
+    if not any(map(counts_leaks, loaded)):
+        keep([name for name in loaded if type(sys.modules[name]) is type(sys)])
     gc.collect()
     gc.freeze()  # or the collector would write to every object, and copy its page
+    renew_main()
     answer("ready", loaded, watch.left_out, sorted(watch.variables))
+
+
+def renew_main() -> None:
+    """Have another `__main__`, one that is not frozen: the collector would never find unused what a script holds."""
+    frozen = sys.modules["__main__"]
+    sys.modules["__main__"] = renewed = type(sys)("__main__")
+    renewed.__dict__.update(frozen.__dict__)
+    for module in [*sys.modules.values()]:
+        if type(module) is type(sys):
+            for name in [name for name, value in vars(module).items() if value is frozen]:
+                setattr(module, name, renewed)
 
 
 # --- Forking ---------------------------------------------------------------------------------------------------------
@@ -303,6 +316,12 @@ class StandIn:
 kept: "dict[str, Any]" = {}
 
 
+def counts_leaks(name: str) -> bool:
+    """Whether a module was made with nanobind, which writes to the log what of it is still there at the end."""
+    module = sys.modules[name]
+    return type(module) is type(sys) and any(type(value).__module__ == "nanobind" for value in vars(module).values())
+
+
 def keep(names: "Sequence[str]") -> None:
     """Have preloaded modules left as they are when a case ends: taking them apart copies every page they lie on."""
     for name in names:
@@ -314,6 +333,9 @@ def keep(names: "Sequence[str]") -> None:
 
 def leave_kept() -> None:
     """Have what the kept modules hold written; it would have been when they were taken apart."""
+    if not kept:
+        gc.unfreeze()
+        return
     io: Any = sys.modules["io"]
     files = (io.BufferedWriter, io.BufferedRandom, io.TextIOWrapper)
     for each in gc.get_objects():  # since the fork
@@ -336,8 +358,11 @@ def report_modules(path: bytes, folders: "Sequence[str]") -> None:
             origin = getattr(spec, "origin", None)
             if isinstance(origin, str) and origin.startswith(installed) and getattr(spec, "name", "") == name:
                 found.append(name)
-        with open(path, "wb") as file:
-            marshal.dump(found, file)
+        try:
+            with open(path, "wb") as file:
+                marshal.dump(found, file)
+        except Exception:  # no space, no descriptor, no memory: another case will tell
+            pass
 
     atexit: Any = hidden("atexit")
     atexit.register(report)
