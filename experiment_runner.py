@@ -533,10 +533,10 @@ def make_plan(suite: Suite, options: Options) -> Plan:
     wrong_policy = policy_problems(suite.policy)
     sound = replace(suite, policy=ExecutionPolicy()) if wrong_policy else suite  # or each case would tell of it again
     problems += hook_problems(suite.hooks) + wrong_policy
-    parent = runs_folder(results_dir / str(suite.experiment), suite.mode)  # what is no text is told with the rest
     record = None
     if options.resume is not None and not problems:
-        record = read_run(find_run(str(options.resume), parent), suite)
+        runs = runs_folder(results_dir / suite.experiment, suite.mode)
+        record = read_run(find_run(str(options.resume), runs), suite)
     launcher: Launcher = Local()
     with gathered(problems):
         launcher = choose_launcher(sound, options, record)
@@ -546,6 +546,7 @@ def make_plan(suite: Suite, options: Options) -> Plan:
     if problems:
         raise SuiteError(problems + problems_of_values(suite, options))
     code = read_code(root, results_dir)
+    parent = runs_folder(results_dir / suite.experiment, suite.mode)
     run_dir = record.path if record else parent / f"{datetime.now():%Y%m%d_%H%M%S}_{code.label}"
     prepared = prepare(set_fields(suite, options, record), run_dir)
     resumed = plan_resume(record, prepared, code, options) if record else None

@@ -164,7 +164,8 @@ def resumed(lab: Lab, new_project: Callable[[str], Project]) -> Resumed:
         staged = sorted((run_dir(project) / "killed").glob("*.eval"))
         task_ids += [log.task_id for path in staged if (log := read_eval_log(path)[0])]
     process = lab.start(project, "--resume", "latest")
-    wait_for(lambda: len(calls_of(project, "stopped")) == N and len(project.statuses(run_dir(project))) == 3, "the end")
+    others = {"killed": "succeeded", "failing": "failed", "whole": "succeeded"}  # each killed pass had an end as well
+    wait_for(lambda: len(calls_of(project, "stopped")) == N and project.statuses(run_dir(project)) == others, "the end")
     process.send_signal(signal.SIGINT)
     stopped = lab.finish(process)
     failed, cancelled = (copied(log_of(project, variant)) for variant in ("failing", "stopped"))
