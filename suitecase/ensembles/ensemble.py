@@ -251,7 +251,7 @@ def unknown_options(options: Options) -> list[str]:
 
 def nearest(name: str, known: Iterable[str]) -> str:
     near = get_close_matches(name, known, n=1)
-    return f", but {near[0]!r}" if near else ""
+    return f", but {near[0]!r}" if near else f": there are {', '.join(known)}"
 
 
 def described(part: Strategy | Execution) -> dict[str, object]:
