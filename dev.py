@@ -3,6 +3,8 @@
 
     python3 dev.py digits [ARGUMENT ...]    run the suite of experiments/digits; try --help and --dry-run
     python3 dev.py test [ARGUMENT ...]      run the tests, several at once (-n 0: one); arguments go to pytest
+    python3 dev.py clusters [--install] [ARGUMENT ...]
+                                            the tests that start clusters of their own; --install: Slurm, by apt-get
     python3 dev.py check                    ruff and pyright
     python3 dev.py docs [ARGUMENT ...]      execute the pages of docs/; arguments go to pytest (-k items: one page)
     python3 dev.py bench [ARGUMENT ...]     what the runner costs, against peers in the same run
@@ -60,6 +62,7 @@ LOG = VENV / "set-up.log"
 EXTRAS_OF_COMMAND = {
     "digits": ["examples"],
     "test": ["dev", "examples", "inspect", "llm", "analysis", "query"],
+    "clusters": ["dev", "ray"],
     "check": ["dev", "examples", "inspect", "llm", "analysis", "query"],
     "docs": ["dev", "examples", "inspect", "llm", "analysis", "query"],
     "bench": ["dev"],
@@ -89,6 +92,11 @@ def main(arguments: Sequence[str]) -> int:
         become(["-m", "pytest", "-n", "auto", "--dist", "loadfile", "--no-loadscope-reorder", *rest])
     if command == "docs":
         become(["-m", "pytest", "-n", "auto", "--dist", "worksteal", "tests/check_documents.py", *rest])
+    if command == "clusters":
+        if rest[:1] == ["--install"]:
+            rest = rest[1:]
+            install_clusters()
+        become(["-m", "pytest", "-n", "0", "-m", "cluster", *(rest or ["tests"])])
     if command == "bench":
         become(["benchmarks/run.py", *rest])
     if command == "compare":
@@ -103,6 +111,19 @@ def main(arguments: Sequence[str]) -> int:
 def become(arguments: Sequence[str]) -> NoReturn:
     """Replace this process by the environment's Python, so that signals and exit codes are the command's own."""
     os.execv(PYTHON, [str(PYTHON), *arguments])
+
+
+CLUSTER_PACKAGES = ("slurm-wlm", "munge")
+"""Debian's and Ubuntu's names. Their services aren't started: the tests start daemons of their own."""
+
+
+def install_clusters() -> None:
+    """Install what the tests of clusters need; asked for by name only, since it changes the system."""
+    if not hasattr(os, "geteuid") or os.geteuid() != 0 or shutil.which("apt-get") is None:
+        fail(f"--install needs root, and apt-get. By hand: apt-get install {' '.join(CLUSTER_PACKAGES)}")
+    command = ["apt-get", "install", "-y", "--no-install-recommends", *CLUSTER_PACKAGES]
+    if subprocess.call(command) != 0:
+        fail(f"failed: {' '.join(command)}")
 
 
 def check() -> int:

@@ -292,6 +292,7 @@ class Options:
     confirm_above: float | None = None
     launcher: str | None = None
     launcher_options: Sequence[str] = ()
+    describe: bool = False
     policy: Mapping[str, object] = field(default_factory=dict[str, object])  # what differs from the suite's
     as_command: bool = False  # by `run_experiments_cli`, so that there is a command to repeat
 
@@ -540,7 +541,8 @@ def make_plan(suite: Suite, options: Options) -> Plan:
     with gathered(problems):
         launcher = choose_launcher(sound, options, record)
     capacity = launcher.capacity(sound)
-    problems += resource_problems(sound, capacity)
+    # A description may be for a bigger machine than this.
+    problems += resource_problems(sound, Capacity(math.inf, math.inf, None) if options.describe else capacity)
     if problems:
         raise SuiteError(problems + problems_of_values(suite, options))
     code = read_code(root, results_dir)
@@ -739,7 +741,7 @@ def number_problem(
     return f"is {value!r}: it must be {kind}{bound}."
 
 
-FAILURES = ("any", "exit_code", "signal", "timeout", "oom", "lost")
+FAILURES = ("any", "exit_code", "signal", "timeout", "oom", "lost", "preempted")
 
 
 def failure_problems(names: object) -> list[str]:
@@ -4593,7 +4595,7 @@ class Console:
             names = ", ".join(str(entry["path"]) for entry in code.left_out[:5])
             more = f" and {len(code.left_out) - 5} more" if len(code.left_out) > 5 else ""
             self.note(f"uncommitted.patch is not complete (patch_complete: false): without {names}{more}.")
-        if self.options.parallelism is None and len(plan.to_run) > PARALLELISM_LIMIT:
+        if self.options.parallelism is None and len(plan.to_run) > plan.parallelism:
             self.note(f"{PARALLELISM_LIMIT} cases at a time; -p N or -p all changes that.")
         if resumed is None:
             return
@@ -4963,7 +4965,7 @@ Examples: --dry-run (look first), -p 4 (four at a time), --only 'gpt-4*' (some o
 
 def description_of(suite: Suite, options: Options) -> dict[str, Any]:
     """A suite as data: what it would run, and the JSON Schema of its configs."""
-    plan = make_plan(suite, options)
+    plan = make_plan(suite, replace(options, describe=True))
     suite = plan.suite
     classes = {type(case.config) for case in suite.cases}
     return {
@@ -4980,6 +4982,7 @@ def description_of(suite: Suite, options: Options) -> dict[str, Any]:
                 "variant": variant,
                 "config_class": type(plan.prepared[variant].case.config).__qualname__,
                 "config": {k: v for k, v in plan.prepared[variant].config.items() if k != "output_dir"},
+                "resources": asdict(needs_of(plan.prepared[variant].case, suite.policy)),
             }
             for variant in plan.to_run
         ],

@@ -14,7 +14,11 @@ from transcripts import run_blocks
 
 COMPUTED = ["docs/statistics.md", "docs/which-test.md"]
 """Their Python blocks only compute, so this process runs them; what they print is the `text` block after each."""
-DOCUMENTS = sorted(name for p in HERE.glob("docs/*.md") if (name := str(p.relative_to(HERE))) not in COMPUTED)
+ON_A_CLUSTER = ["docs/ray.md", "docs/slurm.md"]
+"""Executed by `python3 dev.py clusters`."""
+DOCUMENTS = sorted(
+    name for p in HERE.glob("docs/*.md") if (name := str(p.relative_to(HERE))) not in [*COMPUTED, *ON_A_CLUSTER]
+)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

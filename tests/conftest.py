@@ -256,8 +256,15 @@ SLOW_FILES = (
 )
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files that take long come first, so that no process is left alone with one of them at the end."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Files that take long come first, so that no process is left alone with one of them at the end.
+
+    What needs a cluster is left out, unless `-m` asks for it.
+    """
+    if not config.getoption("markexpr"):
+        left_out = [item for item in items if item.get_closest_marker("cluster")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
     place = {name: at for at, name in enumerate(SLOW_FILES)}
     items.sort(key=lambda item: place.get(item.path.stem, len(place)))
 

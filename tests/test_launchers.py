@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
-from conftest import Project
+from conftest import Project, wait_for
 
 from suitecase.launchers.conformance import Conformance
+from suitecase.queries.overview import run_commands
+from suitecase.rundir import read_run
 
 
 class TestLocal(Conformance):
@@ -90,3 +92,22 @@ def test_a_launcher_is_recorded_and_used_again(project: Project) -> None:
     assert project.run("--resume", "latest", "--launcher", "mine").code == 1
     used = [event["launcher"]["name"] for event in project.events("run_resumed")]
     assert used == ["local", "mine"]
+
+
+def test_what_goes_on_without_a_runner_is_running(project: Project) -> None:
+    """Until it has told its end; then a resume is needed, to write that into the journal."""
+    lasting = THIRD_PARTY.replace("outlives_runner = False", "outlives_runner = True")
+    project.suite({"a": "time.sleep(60)", "b": "time.sleep(60)"}, before=lasting, more="launcher=Mine()")
+    runner = project.start()
+    project.wait_for_started("a", "b")
+    claim = project.run_dir / "a" / "attempt-1.json"
+    claim.write_text(json.dumps({"attempt": 1, "host": "elsewhere"}))
+    runner.kill()
+    runner.communicate()
+    wait_for(lambda: read_run(project.run_dir).statuses["b"] == "interrupted", "the end of the guardian")
+    run = read_run(project.run_dir)
+    assert (run.status, dict(run.statuses)) == ("running", {"a": "running", "b": "interrupted"})
+    assert not run.is_owned
+    assert run_commands(run).keys() == {"watch", "stop", "go on"}
+    claim.write_text(json.dumps({"attempt": 1, "host": "elsewhere", "ended_at": "2026-01-01T00:00:00.000Z"}))
+    assert read_run(project.run_dir).status == "interrupted"

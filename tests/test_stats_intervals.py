@@ -225,6 +225,23 @@ def test_a_difference_of_quantiles_says_what_it_stands_on():
     assert (tied.p, *ends(tied.interval)) == (1, 0, 0)
 
 
+def test_clusters_of_quantiles_are_drawn_whole():
+    """Clusters of one value are the plain bootstrap; copies of a value in a cluster tell nothing new."""
+    a, b = skewed(600) * 1.5, skewed(600, 1)
+    for paired in (False, True):
+        plain = quantile_difference(a, b, 0.9, paired=paired, draws=4_000)
+        single = quantile_difference(a, b, 0.9, paired=paired, clusters=(range(600), range(600)), draws=4_000)
+        assert single.estimate == plain.estimate
+        assert ends(single.interval) == pytest.approx(ends(plain.interval), rel=0.05)
+        copies = [np.repeat(each, 5) for each in (a, b)]
+        labels = np.repeat(range(600), 5)
+        clustered = quantile_difference(
+            copies[0], copies[1], 0.9, paired=paired, clusters=(labels, labels), draws=4_000
+        )
+        assert ends(clustered.interval) == pytest.approx(ends(plain.interval), rel=0.05)
+        assert clustered.details["clusters"] == 600
+
+
 @pytest.mark.parametrize(
     ("call", "problem"),
     [
@@ -248,6 +265,10 @@ def test_a_difference_of_quantiles_says_what_it_stands_on():
         (lambda: bootstrap_means([1, 2, 3]), "a matrix of at least 2 items"),
         (lambda: bootstrap_means([[1, math.inf], [2, 3]]), "1 values are NaN or infinite"),
         (lambda: quantile_difference(range(900), range(2_000), 0.99), "have 9 beyond .* 1000 values"),
+        (
+            lambda: quantile_difference(range(90), range(90), 0.5, clusters=([1] * 90, range(90))),
+            "1 clusters .* needs 10",
+        ),
     ],
 )
 def test_what_has_no_interval_is_refused(call: Callable[[], object], problem: str):

@@ -13,6 +13,7 @@ from typer.core import TyperCommand, TyperGroup
 from suitecase import __version__
 from suitecase.cli import (
     comparing,
+    exporting,
     following,
     hedging,
     judging,
@@ -99,7 +100,7 @@ app = typer.Typer(
 )
 
 PANELS = {
-    "Start": {"init": starting.init, "estimate": starting.estimate},
+    "Start": {"init": starting.init, "estimate": starting.estimate, "export-job": exporting.export_job},
     "Look": {
         "ls": listing.list_,
         "show": listing.show,

@@ -14,6 +14,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "suitecase estimate experiments/digits/suite_digits.py -p 8",
         "suitecase estimate experiments/digits/suite_digits.py --pilot 5 --confirm-above 20",
     ),
+    "export-job": (
+        "suitecase export-job suite_digits.py --to kubernetes --image IMAGE --results CLAIM -o job.yaml",
+        "suitecase export-job suite_digits.py --to skypilot --setup 'pip install -e .' --results s3://x",
+    ),
     "ls": (
         "suitecase ls",
         "suitecase ls digits --status failed --since 2d",

@@ -96,7 +96,7 @@ def resume(
 
 def refuse_running(run: Run, meaning: str) -> None:
     """Say that a run goes on, and exit as the runner does."""
-    if run.status == "running":
+    if run.is_owned:
         evidence = f" ({run.owner.evidence})" if run.owner else ""
         fail([f"{run.experiment}/{run.name} is running{evidence}: {meaning}."], exit_code=EXIT_LOCKED)
 

@@ -94,12 +94,22 @@ def ask_quantile(pair: Pair, seed: int) -> Asked:
     assert fraction is not None
     first, second = sides_of(pair)
     paired = pair.aligned.paired
-    drawn = cache(lambda: quantile_draws(pair.aligned.first, pair.aligned.second, fraction, paired=paired, seed=seed))
+    clusters = None if first.clusters is None or second.clusters is None else (first.clusters, second.clusters)
+    drawn = cache(
+        lambda: quantile_draws(
+            pair.aligned.first, pair.aligned.second, fraction, paired=paired, clusters=clusters, seed=seed
+        )
+    )
     return asked_with(
         Choice(
             lambda level: drawn().at(level),
             None,
-            ("Quantiles: the percentile bootstrap of their difference" + ", pairs drawn together" * paired + ".",),
+            (
+                "Quantiles: the percentile bootstrap of their difference"
+                + ", pairs drawn together" * paired
+                + ", whole clusters" * (clusters is not None)
+                + ".",
+            ),
         ),
         (first, second, pair.first.metric.name, pair.first.metric.note.better, paired),
     )

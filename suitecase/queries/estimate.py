@@ -30,10 +30,12 @@ from suitecase.scaffold import project_python
 from suitecase.tables.rows import case_results
 
 __all__ = [
+    "Described",
     "Estimate",
     "NoBasisError",
     "PlannedCase",
     "PlannedSuite",
+    "ask_suite",
     "describe_suite",
     "estimate_from_runs",
     "recorded_cost_usd",
@@ -61,6 +63,21 @@ class PlannedCase:
     def condition(self) -> str:
         """What all repeats of it have in common: the config without its seed."""
         return condition_of(self.config)
+
+
+@dataclass(frozen=True)
+class Described:
+    """What a suite says of itself.
+
+    Attributes:
+        root: Its project.
+        command: How it is called: interpreter and file.
+        document: What `--describe` prints.
+    """
+
+    root: Path
+    command: tuple[str, str]
+    document: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -123,6 +140,27 @@ def describe_suite(
     Raises:
         SuitecaseError: There is no such suite, or it has problems of its own.
     """
+    asked = ask_suite(suite, flags)
+    described = asked.document
+    declared = cast(list[dict[str, Any]], described["cases"])
+    cases = tuple(PlannedCase(str(case["variant"]), cast(dict[str, Any], case["config"])) for case in declared)
+    policy = cast(dict[str, Any], described.get("policy") or {})
+    at_once = places or cast(int | None, described.get("parallelism")) or min(len(cases), DEFAULT_PLACES)
+    notes: list[str] = []
+    if policy.get("gpus_per_case") and places is None:
+        notes.append("The suite gives GPUs to its cases: say with -p how many fit at a time.")
+    in_git = (asked.root / ".git").exists()  # else the runner takes the current folder for the project
+    folder = find_results_dir(suite.resolve().parent if in_git else None, results_dir)
+    at_once = max(1, min(at_once, places_by_cpus(policy)))
+    return PlannedSuite(str(described["experiment"]), asked.command, cases, at_once, folder, tuple(notes))
+
+
+def ask_suite(suite: Path, flags: Sequence[str] = ()) -> Described:
+    """Have a suite describe itself, by `--describe`; it runs nothing.
+
+    Raises:
+        SuitecaseError: There is no such suite, or it has problems of its own.
+    """
     if not suite.is_file():
         raise SuitecaseError(f"{suite} is no suite file: there is no such file.")
     suite = suite.resolve()
@@ -133,18 +171,7 @@ def describe_suite(
     if done.returncode != 0 or described is None:
         lines = [line for line in done.stderr.splitlines() if line.strip()][-5:]
         raise SuitecaseError([f"{suite} --describe: {line}" for line in lines] or [f"{suite} described nothing."])
-    declared = cast(list[dict[str, Any]], described["cases"])
-    cases = tuple(PlannedCase(str(case["variant"]), cast(dict[str, Any], case["config"])) for case in declared)
-    policy = cast(dict[str, Any], described.get("policy") or {})
-    asked = places or cast(int | None, described.get("parallelism")) or min(len(cases), DEFAULT_PLACES)
-    notes: list[str] = []
-    if policy.get("gpus_per_case") and places is None:
-        notes.append("The suite gives GPUs to its cases: say with -p how many fit at a time.")
-    in_git = (root / ".git").exists()  # else the runner takes the current folder for the project
-    folder = find_results_dir(suite.parent if in_git else None, results_dir)
-    return PlannedSuite(
-        str(described["experiment"]), command, cases, max(1, min(asked, places_by_cpus(policy))), folder, tuple(notes)
-    )
+    return Described(root, command, described)
 
 
 def described_in(output: str) -> dict[str, Any] | None:

@@ -186,7 +186,7 @@ def run_commands(run: Run) -> dict[str, str]:
     if run.status == "running":
         commands["watch"] = f"suitecase watch {name}"
         commands["stop"] = f"suitecase cancel {name}"
-    elif run.asked and any(case.status != "succeeded" for case in run.cases.values()):
+    if not run.is_owned and run.asked and any(case.status != "succeeded" for case in run.cases.values()):
         commands["go on"] = f"suitecase resume {name}"
     if run.status != "running" and any(os.path.exists(case.path / layout.DEAD_LETTERS) for case in run.cases.values()):
         commands["ask failed items again"] = f"suitecase replay {name}"

@@ -67,27 +67,57 @@ def cancel(run: Run, variant: str | None = None, *, timeout_s: float = 60.0) -> 
     Args:
         timeout_s: Seconds to wait; with 0 the request is only made.
 
+    Where attempts outlive their runner, as on a cluster, they look for the file themselves: then it needs none.
+
     Raises:
         CannotCancelError: No runner is alive, or the case has ended.
     """
     name = f"{run.experiment}/{run.name}"
-    if run.owner is None or not run.owner.lives:
+    if not run.is_owned and run.status in ("interrupted", "running") and outlives_runner(run):
+        return cancel_unattended(run, variant)
+    if not run.is_owned:
         evidence = f" ({run.owner.evidence})" if run.owner else ""
         raise CannotCancelError(f"{name} has no runner that could end anything; its status is {run.status}{evidence}.")
     case = run.cases[variant] if variant is not None else None
     if case is not None and case.status not in ("running", "pending"):
         raise CannotCancelError(f"case {case.variant!r} of {name} has ended already: {case.status}.")
-    file = (case.path if case else run.path) / layout.CANCEL
-    try:
-        file.touch()
-    except OSError as error:
-        raise CannotCancelError(f"{file} can't be created: {error.strerror}.") from None
+    file = cancel_file(run, case)
     if case is not None and case.status == "pending":
         message = f"case {case.variant!r} of {name} has not begun: it ends as cancelled when its turn comes."
         return Cancelled(True, message, {case.variant: "pending"})
     if timeout_s <= 0:
         return Cancelled(True, f"{file} is there: the runner looks once a second.", asked_to_end(run, case))
     return wait_for_end(run, case, file, timeout_s)
+
+
+def cancel_file(run: Run, case: CaseRun | None) -> Path:
+    """The file by which anybody may ask a case or a run to end, made."""
+    file = (case.path if case else run.path) / layout.CANCEL
+    try:
+        file.touch()
+    except OSError as error:
+        raise CannotCancelError(f"{file} can't be created: {error.strerror}.") from None
+    return file
+
+
+def outlives_runner(run: Run) -> bool:
+    """Whether attempts go on when the runner is gone."""
+    launcher: object = run.asked.get("launcher")
+    return isinstance(launcher, dict) and bool(cast(dict[str, Any], launcher).get("outlives_runner"))
+
+
+def cancel_unattended(run: Run, variant: str | None) -> Cancelled:
+    """Ask attempts that have no runner to end; who resumes the run writes down that they have."""
+    name = f"{run.experiment}/{run.name}"
+    case = run.cases[variant] if variant is not None else None
+    if case is not None and case.status not in ("interrupted", "running", "pending"):
+        raise CannotCancelError(f"case {case.variant!r} of {name} has ended already: {case.status}.")
+    file = cancel_file(run, case)
+    message = (
+        f"{name} has no runner, and its attempts look for {file} themselves: those that run end within seconds, or are "
+        "killed after their grace; those that wait end when their turn comes."
+    )
+    return Cancelled(True, message, asked_to_end(run, case))
 
 
 def asked_to_end(run: Run, case: CaseRun | None) -> dict[str, str]:
@@ -104,7 +134,7 @@ def wait_for_end(before: Run, case: CaseRun | None, file: Path, timeout_s: float
     end = time.monotonic() + timeout_s
     while True:
         run = reader.refresh()
-        lives = run.owner is not None and run.owner.lives
+        lives = run.is_owned
         if not lives or (case is not None and run.cases[case.variant].status not in ("running", "pending")):
             break
         if time.monotonic() >= end:

@@ -73,7 +73,7 @@ class Check:
     @property
     def lives(self) -> bool:
         """Whether its runner still writes."""
-        return bool(self.run.owner and self.run.owner.lives)
+        return self.run.is_owned
 
     def journal(self) -> None:
         """Each line by its checksum. What is damaged the run's own problems name already."""

@@ -38,7 +38,7 @@ def main() -> int:
 def ended_run(path: Path) -> Run:
     """The run once its end is recorded, or its runner gone."""
     reader = RunReader(path)
-    while (run := reader.refresh()).owner is not None and run.owner.lives:
+    while (run := reader.refresh()).is_owned:
         time.sleep(POLL_S)
     return run
 

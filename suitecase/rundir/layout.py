@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 __all__ = [
+    "ATTEMPTS",
     "ATTEMPT_LOG",
     "CANCEL",
     "CONFIG",
@@ -24,6 +25,7 @@ __all__ = [
     "TRACKING",
     "Status",
     "attempt_log",
+    "attempt_record",
     "experiment_folder",
 ]
 
@@ -47,6 +49,9 @@ INSPECT_RUNS = ".runs"
 """Where the run directories of an experiment in Inspect mode lie, beside its logs."""
 
 RUN_NAME = re.compile(r"(?P<moment>\d{8}_\d{6})_(?P<code>[^/]+)")
+ATTEMPTS = ".attempts"
+"""Where a launcher whose attempts outlive the runner, and these attempts, tell each other what they have to."""
+
 ATTEMPT_LOG = re.compile(r"attempt-(?P<number>\d+)\.log")
 
 Status = Literal[
@@ -63,6 +68,11 @@ STATUSES: tuple[Status, ...] = (
 def attempt_log(number: int) -> str:
     """The name of an attempt's log."""
     return f"attempt-{number}.log"
+
+
+def attempt_record(number: int) -> str:
+    """The name of the file in which an attempt that outlives the runner tells of itself."""
+    return f"attempt-{number}.json"
 
 
 def experiment_folder(run_dir: Path) -> Path:

@@ -175,6 +175,11 @@ class Run:
         return self.path.name
 
     @property
+    def is_owned(self) -> bool:
+        """Whether its runner lives. Attempts of some launchers go on without one: the run is running then, too."""
+        return self.owner is not None and self.owner.lives
+
+    @property
     def statuses(self) -> Mapping[str, Status]:
         """The status of each case, by variant."""
         if isinstance(self.cases, LazyCases):
@@ -377,10 +382,10 @@ class RunReader:
         self.pass_event, self.ended, self.stopped = event, None, ""
         self.started_at = self.started_at or event.get("time")
         for variant, status in self.statuses.items():
-            if status == "running":
+            if status == "running" and not self.attempts[variant][-1].get("outlives_runner"):
                 self.statuses[variant] = "interrupted"
         for variant, events in self.attempts.items():
-            if events[-1]["event"] == "attempt_started":
+            if events[-1]["event"] == "attempt_started" and not events[-1].get("outlives_runner"):
                 events.append({"event": "attempt_ended", "attempt": events[-1].get("attempt"), "status": "interrupted"})
                 self.made.pop(variant, None)
         sha256s = event.get("cases_added_sha256", {})
@@ -393,8 +398,16 @@ class RunReader:
         running: Status = "running" if owner is not None and owner.lives else "interrupted"
         statuses: dict[str, Status] = {variant: self.statuses.get(variant, untold) for variant in self.known}
         for variant in [variant for variant, status in statuses.items() if status == "running"]:
-            statuses[variant] = running
+            statuses[variant] = "running" if running != "running" and self.goes_on(variant) else running
         return statuses
+
+    def goes_on(self, variant: str) -> bool:
+        """Whether the last attempt needs no runner, has begun, and has not told its end."""
+        start = self.attempts[variant][-1]
+        if not start.get("outlives_runner"):
+            return False
+        record, _ = read_object(self.path / variant / layout.attempt_record(start.get("attempt", 0)))
+        return record is not None and "ended_at" not in record
 
     def case(self, variant: str, status: Status) -> CaseRun:
         """A case as it is now."""
@@ -448,10 +461,11 @@ class RunReader:
 
 
 def run_status(statuses: Mapping[str, Status], owner: Owner | None, ended: Mapping[str, Any] | None) -> Status:
-    """`running` while its runner lives, `interrupted` if that died; else the worst that became of a case."""
-    if owner is not None:
-        return "running" if owner.lives else "interrupted"
+    """`running` while its runner lives, or attempts go on without it, `interrupted` if it died; else the worst that
+    became of a case."""
     found = set(statuses.values())
+    if owner is not None:
+        return "running" if owner.lives or "running" in found else "interrupted"
     if not found or ended is None:
         return "unknown"
     return next(status for status in WORST_FIRST if status in found)

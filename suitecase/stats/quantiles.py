@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import betaincinv
 
 from suitecase.stats.intervals import check_quantile
-from suitecase.stats.resampling import BLOCK, check_draws, percentile_ends, percentile_p
+from suitecase.stats.resampling import BLOCK, check_draws, item_counts, percentile_ends, percentile_p
 from suitecase.stats.results import Interval, TestResult
-from suitecase.stats.samples import Array, DataError, Values, check_level, pairs_of, sample_of
+from suitecase.stats.samples import Array, DataError, Values, check_level, codes_of, pairs_of, sample_of
 
 __all__ = ["QuantileDraws", "quantile_difference", "quantile_draws"]
 
@@ -19,6 +22,10 @@ FEWEST_BEYOND = 10
 """Below so many values beyond the quantile the bootstrap says little about it, and is refused."""
 FEW_BEYOND = 30
 """Below so many there is a warning."""
+FEWEST_CLUSTERS, FEW_CLUSTERS = 10, 30
+"""The same for clusters, which are what is drawn where there are some."""
+
+Labels: TypeAlias = Sequence[Hashable] | NDArray[Any]
 
 
 def quantile_difference(
@@ -28,6 +35,7 @@ def quantile_difference(
     *,
     paired: bool = False,
     level: float = 0.95,
+    clusters: tuple[Labels, Labels] | None = None,
     draws: int = 10_000,
     seed: int = 0,
 ) -> TestResult:
@@ -42,15 +50,17 @@ def quantile_difference(
         q: Which quantile, in (0, 1).
         paired: Whether a and b are measurements of the same items, which are then resampled together.
         level: The interval's level, in (0, 1).
+        clusters: For each value of a and of b the label of its cluster. Whole clusters are drawn then (Davison &
+            Hinkley 1997, 3.8): of pairs those of a, for both; else those of each group by themselves.
         draws: How many resamples.
         seed: What they are drawn from.
 
     Raises:
-        DataError: For q out of range, unequal lengths of pairs, or fewer than 10 values beyond the quantile
-            on its thinner side; below 30 there is a warning.
+        DataError: For q out of range, unequal lengths of pairs, labels that don't fit, or fewer than 10 values beyond
+            the quantile on its thinner side, or 10 clusters; below 30 of either there is a warning.
     """
     check_level(level)
-    return quantile_draws(a, b, q, paired=paired, draws=draws, seed=seed).at(level)
+    return quantile_draws(a, b, q, paired=paired, clusters=clusters, draws=draws, seed=seed).at(level)
 
 
 @dataclass(frozen=True)
@@ -64,25 +74,41 @@ class QuantileDraws:
     estimate: float
     drawn: Array
     seed: int
+    clusters: int | None = None
 
     def at(self, level: float) -> TestResult:
         """The result with an interval of that level."""
         few = f"Only {self.beyond} values lie beyond the {self.quantile:g} quantile, so its interval is rough."
+        kind = "clustered " * (self.clusters is not None) + "paired " * self.paired
+        warnings = (few,) * (self.beyond < FEW_BEYOND)
+        details = {"quantile": self.quantile, "beyond": self.beyond, "draws": len(self.drawn), "seed": self.seed}
+        if self.clusters is not None:
+            details["clusters"] = self.clusters
+            warnings += (f"Only {self.clusters} clusters are drawn, so its interval is rough.",) * (
+                self.clusters < FEW_CLUSTERS
+            )
         return TestResult(
-            test=f"{'paired ' * self.paired}bootstrap comparison of {self.quantile:g} quantiles",
+            test=f"{kind}bootstrap comparison of {self.quantile:g} quantiles",
             p=percentile_p(self.drawn),
             n=self.n,
             estimate_name=f"difference of {self.quantile:g} quantiles",
             estimate=self.estimate,
             interval=Interval(*percentile_ends(self.drawn, level), level, "percentile bootstrap"),
             references=("Davison & Hinkley 1997", "Hyndman & Fan 1996"),
-            warnings=(few,) * (self.beyond < FEW_BEYOND),
-            details={"quantile": self.quantile, "beyond": self.beyond, "draws": len(self.drawn), "seed": self.seed},
+            warnings=warnings,
+            details=details,
         )
 
 
 def quantile_draws(
-    a: Values, b: Values, q: float, *, paired: bool = False, draws: int = 10_000, seed: int = 0
+    a: Values,
+    b: Values,
+    q: float,
+    *,
+    paired: bool = False,
+    clusters: tuple[Labels, Labels] | None = None,
+    draws: int = 10_000,
+    seed: int = 0,
 ) -> QuantileDraws:
     """The draws behind `quantile_difference`, with its arguments and errors."""
     check_quantile(q)
@@ -95,12 +121,22 @@ def quantile_draws(
             f"{FEWEST_BEYOND}: {math.ceil(FEWEST_BEYOND / min(q, 1 - q) - 1e-9)} values, or a more central quantile."
         )
     rng = np.random.default_rng(seed)
-    x_drawn, y_drawn = (
-        paired_quantiles(x, y, q, draws, rng) if paired else (quantiles(x, q, draws, rng), quantiles(y, q, draws, rng))
-    )
+    fewest: int | None = None
+    if clusters is not None:
+        codes = codes_of(clusters[0], len(x), "clusters of a"), codes_of(clusters[1], len(y), "clusters of b")
+        fewest = min(int(each.max()) + 1 for each in codes)
+        if fewest < FEWEST_CLUSTERS:
+            raise DataError(
+                f"{fewest} clusters can't be drawn from: a comparison of quantiles needs {FEWEST_CLUSTERS}."
+            )
+        x_drawn, y_drawn = clustered_quantiles((x, y), codes, q, paired, draws, rng)
+    elif paired:
+        x_drawn, y_drawn = paired_quantiles(x, y, q, draws, rng)
+    else:
+        x_drawn, y_drawn = quantiles(x, q, draws, rng), quantiles(y, q, draws, rng)
     n = (len(x),) if paired else (len(x), len(y))
     estimate = float(np.quantile(x, q) - np.quantile(y, q))
-    return QuantileDraws(q, paired, n, beyond, estimate, x_drawn - y_drawn, seed)
+    return QuantileDraws(q, paired, n, beyond, estimate, x_drawn - y_drawn, seed, fewest)
 
 
 def quantiles(x: Array, q: float, draws: int, rng: np.random.Generator) -> Array:
@@ -139,6 +175,39 @@ def paired_quantiles(x: Array, y: Array, q: float, draws: int, rng: np.random.Ge
             reached = np.cumsum(drawn[:, order], axis=1)
             low, high = (values[cells[order[(reached <= rank).sum(axis=1)], i]] for rank in (k, k + 1))
             found[i, start : start + len(drawn)] = low + share * (high - low)
+    return found[0], found[1]
+
+
+def clustered_quantiles(
+    groups: tuple[Array, Array],
+    codes: tuple[NDArray[np.intp], NDArray[np.intp]],
+    q: float,
+    paired: bool,
+    draws: int,
+    rng: np.random.Generator,
+) -> tuple[Array, Array]:
+    """Both quantiles in each resample of whole clusters, shape (draws,) each; pairs are drawn together."""
+    if paired:
+        seeds = [int(rng.integers(2**63))] * 2
+        codes = (codes[0], codes[0])
+    else:
+        seeds = [int(each) for each in rng.integers(2**63, size=2)]
+    found: list[Array] = []
+    for values, of_value, seed in zip(groups, codes, seeds, strict=True):
+        order = np.argsort(values, kind="stable")
+        ordered, sorted_codes = values[order], of_value[order]
+        parts: list[Array] = []
+        for counts in item_counts(int(of_value.max()) + 1, draws, np.random.default_rng(seed)):
+            rows = max(BLOCK // len(values), 1)
+            for start in range(0, len(counts), rows):
+                reached = np.cumsum(counts[start : start + rows][:, sorted_codes], axis=1)
+                place = (reached[:, -1] - 1) * q
+                k = np.floor(place)
+                low, high = (
+                    ordered[np.minimum((reached <= rank[:, None]).sum(axis=1), len(values) - 1)] for rank in (k, k + 1)
+                )
+                parts.append(low + (place - k) * (high - low))
+        found.append(np.concatenate(parts))
     return found[0], found[1]
 
 

@@ -1,0 +1,117 @@
+"""The launcher `slurm`: attempts become tasks of arrays, and outlive the runner."""
+
+from __future__ import annotations
+
+import math
+import os
+import select
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from experiment_runner import Capacity, Event, Launch, Resources, Session
+from suitecase.launchers.slurm import commands
+from suitecase.launchers.slurm.commands import SchedulerError
+from suitecase.launchers.slurm.follower import Follower
+from suitecase.launchers.slurm.options import SlurmOptions, described, parse_options, problems_of
+from suitecase.launchers.slurm.scripts import Request, request_for, script
+from suitecase.launchers.slurm.submitting import array_sizes, largest_array
+
+__all__ = ["Slurm", "from_options"]
+
+
+def from_options(**texts: str) -> Slurm:
+    """The launcher with the options of a command line (the plugin's entry point).
+
+    Raises:
+        SuiteError: With every option that is unknown or wrong.
+    """
+    values: dict[str, Any] = parse_options(texts)
+    return Slurm(**values)
+
+
+@dataclass(kw_only=True, eq=False)
+class Slurm(SlurmOptions):
+    """Runs attempts on a Slurm cluster whose nodes see the run directory, the project and Python at the same paths."""
+
+    name = "slurm"
+    outlives_runner = True
+
+    @property
+    def lacks(self) -> frozenset[str]:
+        """Beside the terminal: with a launch line, the case's processes are not bwrap's children."""
+        return frozenset({"debug", "pause", "gpu_fractions", *(["isolate"] if self.launch else [])})
+
+    def problems(self) -> list[str]:
+        problems = problems_of(self)
+        if missing := commands.missing_commands():
+            problems.append(
+                f"launcher 'slurm' needs {', '.join(missing)}: start the suite on a login node of a cluster."
+            )
+            return problems
+        try:
+            self.settings: Mapping[str, str] = commands.configuration()
+        except SchedulerError as error:
+            problems.append(f"Slurm doesn't answer ({error}): try `scontrol ping`, and again when it is up.")
+        return problems
+
+    def capacity(self, suite: object) -> Capacity:
+        return Capacity(math.inf, math.inf, gpus=None)
+
+    def describe(self) -> dict[str, str]:
+        return described(self)
+
+    def preview(self, session: Session, needs: Mapping[str, Resources]) -> str:
+        requests: Counter[Request] = Counter(request_for(each, self, session) for each in needs.values())
+        texts: list[str] = []
+        for request, count in requests.items():
+            for size, times in Counter(array_sizes(count, largest_array(self.settings))).items():
+                again = f" ({times} times)" if times > 1 else ""
+                text = script("BATCH", size, request, self, session)
+                texts.append(f"sbatch, with an array of {size}{again}:\n\n{text}")
+        return "\n".join(texts)
+
+    def open(self, session: Session, lock: int, wakeup: int) -> None:
+        self.wakeup = wakeup
+        self.bell, ringer = os.pipe()
+        os.set_blocking(self.bell, False)
+        os.set_blocking(ringer, False)
+        self.follower = Follower(self, self.settings, session, ringer)
+        self.follower.start()
+
+    def adopt(self, ended: Collection[int]) -> Sequence[Launch]:
+        return self.follower.adopt(ended)
+
+    def start(self, launches: Sequence[Launch]) -> None:
+        self.follower.submit(tuple(launches))
+
+    def end(self, mark: int, signal: int, grace_s: float) -> None:
+        self.follower.ask_to_end(mark, signal, grace_s)
+
+    def wait(self, timeout_s: float) -> list[Event]:
+        follower = self.follower
+        if not follower.events:
+            select.select([self.wakeup, self.bell], [], [], timeout_s)
+        for descriptor in (self.wakeup, self.bell):
+            with suppress(BlockingIOError):
+                while os.read(descriptor, 4096):
+                    pass
+        events: list[Event] = []
+        while follower.events:
+            events.append(follower.events.popleft())
+        if follower.failure is not None and not events:
+            raise follower.failure
+        return events
+
+    def stop(self) -> None:
+        """Attempts elsewhere go on while the runner stands still."""
+
+    def go_on(self) -> None:
+        """They have never stopped."""
+
+    def close(self) -> None:
+        self.follower.close()
+        os.close(self.bell)
+        os.close(self.follower.ringer)
