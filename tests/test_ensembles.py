@@ -608,20 +608,22 @@ def test_what_is_of_another_kind_is_refused_by_name() -> None:
     def twice(question: str) -> str:
         return question
 
+    text: Any = "x"
+    weights: Any = [1, 2]
     for options, told in (
-        ({"timeout_s": "3"}, "timeout_s is '3'"), ({"strategy": Plurality("x")}, "threshold is 'x'"),
-        ({"strategy": Weighted([1, 2])}, r"weights is \[1, 2\]"), ({"alike": 0.8}, "alike is 0.8"),
-        ({"execution": Cascade(agreement="x")}, "agreement is 'x'"), ({"observe": 3}, "observe is 3"),
+        ({"timeout_s": "3"}, "timeout_s is '3'"), ({"strategy": Plurality(text)}, "threshold is 'x'"),
+        ({"strategy": Weighted(weights)}, r"weights is \[1, 2\]"), ({"alike": 0.8}, "alike is 0.8"),
+        ({"execution": Cascade(agreement=text)}, "agreement is 'x'"), ({"observe": 3}, "observe is 3"),
     ):  # fmt: skip
         with pytest.raises(EnsembleError, match=told):
-            ask([twice], **options)
+            ask([Member("twice", twice)], **options)
     with pytest.raises(EnsembleError, match=r"'openai/gpt' can't be called.*`predict` of suitecase.inspect_bridge"):
-        ask(["openai/gpt"])
+        ask(["openai/gpt"])  # type: ignore[list-item]
     with pytest.raises(EnsembleError) as caught:
         ask([])
     assert caught.value.problems == ("there are no members.",)
     with pytest.raises(EnsembleError, match="members is <function"):
-        ask(twice)
+        ask(twice)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"'a': 0\.9"):
         Weighted.learned({"a": 0.9})  # type: ignore[dict-item]
 

@@ -554,9 +554,9 @@ def test_what_is_of_another_kind_is_refused_by_name() -> None:
         (lambda: Fixed("1"), "delay_s is '1'"),  # type: ignore[arg-type]
         (lambda: Backoff("1"), "initial_s is '1'"),  # type: ignore[arg-type]
         (
-            lambda: asyncio.run(hedged(at_once, policy=Fixed(1))),
+            lambda: asyncio.run(hedged(at_once, policy=Fixed(1))),  # type: ignore[arg-type]
             r"policy is Fixed\(delay_s=1\)\. Give HedgePolicy\(Fixed",
-        ),  # type: ignore[arg-type]
+        ),
         (lambda: race(at_once, HedgePolicy(), targets="ab"), "targets is 'ab'"),
         (lambda: hedged_sync(at_once, policy=HedgePolicy()), "the call is async"),
         (lambda: simulate(HedgePolicy(Fixed(1)), [(2.0,)]), "has 1 latencies, and makes one call more"),
