@@ -122,7 +122,7 @@ def test_what_is_of_another_kind_is_refused_by_name(bench: Bench) -> None:
     )  # fmt: skip
     for models, options, told in wrong:
         with pytest.raises(EnsembleError, match=told):
-            asyncio.run(predict("q", models, **options))
+            asyncio.run(predict("q", models, **options))  # type: ignore[arg-type]
     assert not bench.calls()
 
 
