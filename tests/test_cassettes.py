@@ -140,6 +140,21 @@ def test_processes_record_into_one_file(tmp_path: Path) -> None:
             assert len(played.play([str(writer), number], lambda: "")) == 5000
 
 
+def test_request_that_was_edited_is_refused(tmp_path: Path) -> None:
+    """Nobody gave that answer to it; an error that is none is a line that isn't whole."""
+    tape = tmp_path / "tape.jsonl"
+    asked = Cassette(tape, "record").wrap(str.upper)
+    asked("a")
+    asked("b")
+    text = tape.read_text()
+    tape.write_text(text.replace('"a"', '"c"'))
+    with pytest.raises(CassetteError, match=r"tape\.jsonl, line 1: its request isn't the one that was recorded"):
+        Cassette(tape, "replay")
+    tape.write_text(text.replace('"answer": "A"', '"error": "x"'))
+    with pytest.raises(NotRecordedError):
+        Cassette(tape, "replay").wrap(str.upper)("a")
+
+
 def test_what_can_not_be_is_told_first(tmp_path: Path) -> None:
     """A tape that isn't there, is empty, of another version, of another mode, in no folder; what is no JSON."""
     empty, other = tmp_path / "empty.jsonl", tmp_path / "other.jsonl"

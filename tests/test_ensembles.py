@@ -598,8 +598,34 @@ def test_learned_weights_are_shrunk() -> None:
     assert len(set(alike.values())) == 1  # they differ no more than by chance
     with pytest.raises(ValueError, match="no member is better than guessing"):
         Weighted.learned({"a": (10, 100), "b": (12, 100)})
-    with pytest.raises(ValueError, match="'a': 3 right of 2"):
+    with pytest.raises(ValueError, match=r"'a': \(3, 2\)"):
         Weighted.learned({"a": (3, 2)})
+
+
+def test_what_is_of_another_kind_is_refused_by_name() -> None:
+    """A text for a number, a list for weights, a model's name for a function: a sentence, not a TypeError."""
+
+    def twice(question: str) -> str:
+        return question
+
+    text: Any = "x"
+    weights: Any = [1, 2]
+    for options, told in (
+        ({"timeout_s": "3"}, "timeout_s is '3'"), ({"strategy": Plurality(text)}, "threshold is 'x'"),
+        ({"strategy": Weighted(weights)}, r"weights is \[1, 2\]"), ({"alike": 0.8}, "alike is 0.8"),
+        ({"execution": Cascade(agreement=text)}, "agreement is 'x'"), ({"observe": 3}, "observe is 3"),
+    ):  # fmt: skip
+        with pytest.raises(EnsembleError, match=told):
+            ask([Member("twice", twice)], **options)
+    with pytest.raises(EnsembleError, match=r"'openai/gpt' can't be called.*`predict` of suitecase.inspect_bridge"):
+        ask(["openai/gpt"])  # type: ignore[list-item]
+    with pytest.raises(EnsembleError) as caught:
+        ask([])
+    assert caught.value.problems == ("there are no members.",)
+    with pytest.raises(EnsembleError, match="members is <function"):
+        ask(twice)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"'a': 0\.9"):
+        Weighted.learned({"a": 0.9})  # type: ignore[dict-item]
 
 
 def test_what_happened_is_told() -> None:

@@ -20,6 +20,7 @@ from suitecase import tracking
 from suitecase.hedging import (
     NEVER,
     AllCallsFailedError,
+    Backoff,
     Breaker,
     Budget,
     Call,
@@ -523,11 +524,11 @@ def test_settings_that_cannot_be_are_refused_all_at_once() -> None:
         HedgePolicy(max_backups=-1, timeout_s=0, budget=Budget(1.5, -1), breaker=Breaker(2), max_threads=0)
     named = [problem.split()[1] for problem in caught.value.problems]
     assert named == [
-        "budget.fraction", "breaker.max_failure_rate", "max_backups", "max_threads", "budget.burst", "timeout_s",
+        "max_backups", "max_threads", "budget.fraction", "breaker.max_failure_rate", "budget.burst", "timeout_s",
     ]  # fmt: skip
     with pytest.raises(HedgingError, match="Percentile: percentile is 100"):
         Percentile(100)
-    with pytest.raises(HedgingError, match="targets is empty"):
+    with pytest.raises(HedgingError, match=r"targets is \[\]"):
         race(at_once, HedgePolicy(), targets=[])
 
 
@@ -539,6 +540,30 @@ policy = HedgePolicy(Percentile(50, window=2000), state_file=Path(sys.argv[1]))
 simulate(policy, [(float(sys.argv[2]), 100.0)] * 100, target="model")
 policy.save()
 """
+
+
+def test_what_is_of_another_kind_is_refused_by_name() -> None:
+    """A text for a number, a rule for a policy, a fraction for a percentage: a sentence, before a request is sent."""
+    with pytest.raises(HedgingError) as caught:
+        HedgePolicy(0.5, max_backups="2", budget=Budget(burst="x"), breaker=3, state_file=Path(), observe=3)  # type: ignore[arg-type]
+    named = {problem.split()[1] for problem in caught.value.problems}
+    assert named == {"delay", "max_backups", "budget.burst", "breaker", "state_file", "observe"}
+    for rule, told in (
+        (lambda: Percentile(0.95), r"percentile is 0\.95: give 1 to 99\.9 percent"),
+        (lambda: Percentile(window="9", min_samples="x"), r"(?s)window is '9'.*min_samples is 'x'"),  # type: ignore[arg-type]
+        (lambda: Fixed("1"), "delay_s is '1'"),  # type: ignore[arg-type]
+        (lambda: Backoff("1"), "initial_s is '1'"),  # type: ignore[arg-type]
+        (
+            lambda: asyncio.run(hedged(at_once, policy=Fixed(1))),  # type: ignore[arg-type]
+            r"policy is Fixed\(delay_s=1\)\. Give HedgePolicy\(Fixed",
+        ),
+        (lambda: race(at_once, HedgePolicy(), targets="ab"), "targets is 'ab'"),
+        (lambda: hedged_sync(at_once, policy=HedgePolicy()), "the call is async"),
+        (lambda: simulate(HedgePolicy(Fixed(1)), [(2.0,)]), "has 1 latencies, and makes one call more"),
+        (lambda: Call(0, "a").charge(-1), "-1 is no cost"),
+    ):
+        with pytest.raises(HedgingError, match=told):
+            rule()
 
 
 NAMES = {"hedging.json", "hedging.json.lock", "hedging.json.tokens"}

@@ -112,6 +112,20 @@ def test_all_that_is_wrong_is_told_before_anything_is_asked(bench: Bench, monkey
     assert not bench.calls()
 
 
+def test_what_is_of_another_kind_is_refused_by_name(bench: Bench) -> None:
+    """A name where a list belongs, a mapping as config, votes by a confidence that nobody asks for."""
+    known = bench.model("a")
+    wrong: tuple[tuple[Any, dict[str, Any], str], ...] = (
+        (known, {}, "models is 'scripted/"), (None, {}, "models is None"), ([known, 3], {}, "3 is no model"),
+        ([known], {"config": {"temperature": 0}}, "config is {'temperature': 0}"),
+        ([known], {"strategy": "weighted"}, r"strategy is 'weighted'.*logprobs=True"),
+    )  # fmt: skip
+    for models, options, told in wrong:
+        with pytest.raises(EnsembleError, match=told):
+            asyncio.run(predict("q", models, **options))  # type: ignore[arg-type]
+    assert not bench.calls()
+
+
 def test_budget_without_prices_is_refused(bench: Bench) -> None:
     """Models tell tokens: a budget could never be kept."""
     with pytest.raises(EnsembleError, match="budget and no prices"):

@@ -250,6 +250,15 @@ def test_registered_providers_are_those_of_the_entry_point() -> None:
     }
 
 
+@pytest.mark.parametrize("provider", ["fallback", "hedged", "ensemble", "cascade"])
+def test_arguments_that_there_are_not_are_told_with_all_else(provider: str) -> None:
+    with pytest.raises(SuitecaseError) as caught:
+        get_model(f"{provider}/scripted/a+nobody/x", quorums=1)
+    told = str(caught.value)
+    assert f"{provider}/scripted/a+nobody/x takes no argument quorums" in told
+    assert "nobody/x: Model API nobody" in told
+
+
 def test_only_public_names_of_inspect_are_used() -> None:
     """A private name changes without notice, and there are two releases a week."""
     private = re.compile(r"^\s*(?:from|import) inspect_ai[\w.]*\._|^\s*from inspect_ai[\w.]* import .*\b_\w", re.M)

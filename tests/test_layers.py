@@ -14,7 +14,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "suitecase"
 
 LAYERS = (
-    {"errors"},
+    {"errors", "ranges"},
     {"rundir", "stats", "design", "sandbox", "scaffold"},
     {"limits"},
     {"hedging"},

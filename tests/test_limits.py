@@ -320,6 +320,14 @@ def test_prices_come_from_a_dated_file(tmp_path: Path) -> None:
         assert wrong in text
 
 
+def test_what_is_of_another_kind_is_refused_by_name() -> None:
+    with pytest.raises(LimitsError) as error:
+        Limits(3, budget=25, prices="prices.toml", observe=3)  # type: ignore[arg-type]
+    assert [problem.split()[0] for problem in error.value.problems] == ["rates", "budget", "prices", "observe"]
+    with pytest.raises(LimitsError, match="model is None"):
+        Limits(prices=Prices(())).acquire(None)  # type: ignore[arg-type]
+
+
 OVERSPEND = """
 limits = Limits(Rates(max_concurrent=4), budget=Budget(run_usd=0.5), observe=tracking.observe)
 say("ready"); sys.stdin.readline()

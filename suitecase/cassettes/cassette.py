@@ -200,10 +200,15 @@ class Cassette:
         offset = 0
         try:
             with self.path.open("rb") as file:
-                for text in file:
+                for number, text in enumerate(file, start=1):
                     if (line := line_of(text)) is not None:
                         if line["v"] != VERSION:
                             raise CassetteError(f"{self.path} is of version {line['v']!r}, and this reads {VERSION}.")
+                        if hash_of(line["request"]) != line["request_sha256"]:
+                            raise CassetteError(
+                                f"{self.path}, line {number}: its request isn't the one that was recorded, by its "
+                                "request_sha256: somebody edited it. Undo that, or remove the line and record again."
+                            )
                         yield line, offset, len(text)
                     offset += len(text)
         except OSError as error:
@@ -262,7 +267,9 @@ def line_of(text: bytes) -> dict[str, Any] | None:
     except ValueError:
         return None
     told = cast("dict[str, Any]", line) if isinstance(line, dict) else {}
-    whole = {"v", "request_sha256", "request"} <= told.keys() and ("answer" in told or "error" in told)
+    whole = {"v", "request_sha256", "request"} <= told.keys() and (
+        "answer" in told or isinstance(told.get("error"), dict)
+    )
     return told if whole else None
 
 
@@ -273,6 +280,6 @@ def scope_of_case(scope: str) -> str:
 
 def error_of(told: Mapping[str, Any]) -> RecordedError:
     """A recorded error, to be raised."""
-    error = type(str(told["type"]), (RecordedError,), {})(told["message"])
+    error = type(str(told.get("type")), (RecordedError,), {})(told.get("message"))
     error.status_code = told.get("status_code")
     return error

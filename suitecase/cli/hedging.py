@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 __all__ = ["app", "plan"]
 
+ENOUGH = 100
+"""Of so many latencies one is beyond the 99th percentile."""
+
 app = typer.Typer(no_args_is_help=True, help="Requests that are made again when they are slow.")
 
 
@@ -68,7 +71,8 @@ def show(planned: list[dict[str, Any]], budget: float) -> None:
     columns = ["delay", "extra requests", "p50", "p99", "p99 change"]
     for each in planned:
         cut_off = f", {each['censored']} of them cut off" if each["censored"] else ""
-        out.print(f"{each['target']}: {each['calls']} latencies{cut_off}", style="bold")
+        few = f"; of fewer than {ENOUGH} the p99 is the longest, and says little" if each["calls"] < ENOUGH else ""
+        out.print(f"{each['target']}: {each['calls']} latencies{cut_off}{few}", style="bold")
         without = each["front"][0]["p99_s"]
         rows = [
             (

@@ -165,5 +165,8 @@ def strata_of(readings: Sequence[Reading], by: str, by_config: bool, asked: str)
         return tuple(found), name
     if by:
         fields = sorted({field for reading in readings for field in reading.case.fields})
-        raise NotFoundError(f"--by {by}: neither a config nor an item has this field. Configs have {listed(fields)}.")
+        where = "neither a config nor an item has this field"
+        if not any(reading.items.labels for reading in readings):
+            where = "no config has this field, and no case has recorded items that might have it"
+        raise NotFoundError(f"--by {by}: {where}. Configs have {listed(fields)}.")
     return ("",), ""

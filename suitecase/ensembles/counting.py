@@ -15,6 +15,7 @@ from typing import cast
 
 from suitecase.ensembles.records import Vote
 from suitecase.ensembles.strategy import Decision, Strategy, Ties
+from suitecase.ranges import is_above
 
 __all__ = ["Majority", "Plurality", "Tally", "Unanimous", "Weighted", "shrunk_accuracies"]
 
@@ -107,7 +108,11 @@ class Plurality(Tally):
         return self.threshold
 
     def problems(self, members: Sequence[str]) -> list[str]:
-        return [] if 0 < self.threshold <= 1 else [f"threshold is {self.threshold!r}: a share, above 0 and up to 1."]
+        return (
+            []
+            if is_above(self.threshold, 0) and self.threshold <= 1
+            else [f"threshold is {self.threshold!r}: a share, above 0 and up to 1."]
+        )
 
 
 @dataclass(frozen=True)
@@ -134,10 +139,12 @@ class Weighted(Tally):
 
     def problems(self, members: Sequence[str]) -> list[str]:
         default = self.default_confidence
-        if default is not None and not 0 < default <= 1:
+        if default is not None and not (is_above(default, 0) and default <= 1):
             return [f"default_confidence is {default!r}: above 0 and up to 1."]
         if self.weights is None:
             return []
+        if not isinstance(cast(object, self.weights), Mapping):
+            return [f"weights is {self.weights!r:.80}: give a weight by name, {{'a': 2, 'b': 1}}."]
         wrong = [
             f"the weight of {name!r} is {weight!r}: give a number of at least 0."
             for name, weight in self.weights.items()
@@ -189,6 +196,15 @@ class Weighted(Tally):
         return cls(weights)
 
 
+def is_count(pair: object) -> bool:
+    """Whether this is (right, answered)."""
+    match pair:
+        case (int(right), int(answered)):
+            return 0 <= right <= answered
+        case _:
+            return False
+
+
 def shrunk_accuracies(counts: Mapping[str, tuple[int, int]]) -> dict[str, float]:
     """Accuracies drawn towards their mean: posterior means of a beta-binomial, in (0, 1).
 
@@ -199,9 +215,11 @@ def shrunk_accuracies(counts: Mapping[str, tuple[int, int]]) -> dict[str, float]
     Raises:
         ValueError: For counts that can't be.
     """
-    wrong = [f"{name!r}: {right} right of {of}" for name, (right, of) in counts.items() if not 0 <= right <= of]
+    wrong = [f"{name!r}: {pair!r}" for name, pair in counts.items() if not is_count(pair)]
     if wrong or not any(of for _, of in counts.values()):
-        raise ValueError(f"counts are (right, answered), and some answered: {'; '.join(wrong) or 'nobody answered'}.")
+        raise ValueError(
+            f"counts are (right, answered) by member, and somebody answered: {'; '.join(wrong) or 'nobody answered'}."
+        )
     heard = [(right, of) for right, of in counts.values() if of]
     total = sum(of for _, of in heard)
     mean = (sum(right for right, _ in heard) + 1) / (total + 2)

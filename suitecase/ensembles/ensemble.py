@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import math
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from difflib import get_close_matches
@@ -17,6 +17,7 @@ from suitecase.ensembles.normalisers import NORMALISERS, Normaliser
 from suitecase.ensembles.records import EnsembleError, EnsembleResult, Member, Observe, UnansweredError, Vote
 from suitecase.ensembles.strategies import STRATEGIES
 from suitecase.ensembles.strategy import Strategy
+from suitecase.ranges import is_above, is_within
 
 __all__ = ["Ensemble", "Options", "predict"]
 
@@ -79,6 +80,8 @@ class Ensemble:
             EnsembleError: With every problem.
         """
         problems = unknown_options(options)
+        if not isinstance(cast(object, members), Iterable) or isinstance(cast(object, members), str):
+            raise EnsembleError([*problems, f"members is {members!r:.80}: give a list of them."])
         self.members = tuple(member_of(each) for each in members)
         escalate_to = options.get("escalate_to")
         self.escalate_to = None if escalate_to is None else member_of(escalate_to)
@@ -109,25 +112,30 @@ class Ensemble:
     def problems(self) -> list[str]:
         """What is wrong, a sentence each."""
         names = [member.name for member in self.members]
-        found = [] if names else ["there are no members."]
-        found += [
+        if not names:
+            return ["there are no members."]
+        found = [
             f"{name!r} is a member {names.count(name)} times: give each a name of its own, Member(name, function)."
             for name in dict.fromkeys(names)
             if names.count(name) > 1
         ]
         found += [problem for member in self.everybody for problem in member_problems(member)]
-        if not isinstance(cast(object, self.quorum), int) or not 1 <= self.quorum <= max(len(names), 1):
+        if not isinstance(cast(object, self.quorum), int) or not 1 <= self.quorum <= len(names):
             found.append(f"quorum is {self.quorum!r}: from 1 to {len(names)}, the number of members.")
-        if self.timeout_s is not None and not 0 < self.timeout_s < math.inf:
+        if self.timeout_s is not None and not is_above(self.timeout_s, 0):
             found.append(f"timeout_s is {self.timeout_s!r}: give a number above 0.")
         found += self.strategy.problems(names) + self.execution.problems(len(names), self.quorum)
-        if self.alike is not None:
+        if not isinstance(cast(object, self.alike), Alike | None):
+            found.append(f"alike is {self.alike!r:.80}: give Alike(similarity, threshold).")
+        elif self.alike is not None:
             found += self.alike.problems()
             found += ["alike: ranked lists can't be grouped; normalise their entries."] * self.strategy.ranks
         if self.escalate_to and self.escalate_to.name in names:
             found.append(f"escalate_to is {self.escalate_to.name!r}, a member: it would be asked the same again.")
         if not isinstance(cast(object, self.seed), int):
             found.append(f"seed is {self.seed!r}: give a whole number.")
+        if self.observe is not None and not callable(cast(object, self.observe)):
+            found.append(f"observe is {self.observe!r:.80}: give a function of an event, such as tracking.observe.")
         return found
 
     @property
@@ -199,7 +207,11 @@ class Ensemble:
 
 def member_of(given: Member | Callable[..., Any]) -> Member:
     """A member, or a function that is to be one."""
-    return given if isinstance(given, Member) else Member(getattr(given, "__name__", type(given).__name__), given)
+    if isinstance(given, Member):
+        return given
+    if isinstance(cast(object, given), str):  # the name of a model, often: the error says which
+        return Member(str(given), given)
+    return Member(getattr(given, "__name__", type(given).__name__), given)
 
 
 def member_problems(member: Member) -> list[str]:
@@ -209,10 +221,11 @@ def member_problems(member: Member) -> list[str]:
     if member.name == "<lambda>":
         found.append("a lambda has no name: give Member(name, function).")
     if not callable(cast(object, member.call)):
-        found.append(f"{member.name!r} can't be called: give a function of the question.")
-    if member.timeout_s is not None and not 0 < member.timeout_s < math.inf:
+        by_name = " `predict` of suitecase.inspect_bridge takes models by their names." * ("/" in str(member.call))
+        found.append(f"{member.name!r} can't be called: give a function of the question.{by_name}")
+    if member.timeout_s is not None and not is_above(member.timeout_s, 0):
         found.append(f"timeout_s of {member.name!r} is {member.timeout_s!r}: give a number above 0.")
-    if member.cost_usd is not None and not 0 <= member.cost_usd < math.inf:
+    if member.cost_usd is not None and not is_within(member.cost_usd, 0, sys.float_info.max):
         found.append(f"cost_usd of {member.name!r} is {member.cost_usd!r}: give a number of at least 0.")
     return found
 
@@ -238,7 +251,7 @@ def unknown_options(options: Options) -> list[str]:
 
 def nearest(name: str, known: Iterable[str]) -> str:
     near = get_close_matches(name, known, n=1)
-    return f", but {near[0]!r}" if near else ""
+    return f", but {near[0]!r}" if near else f": there are {', '.join(known)}"
 
 
 def described(part: Strategy | Execution) -> dict[str, object]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from suitecase.ensembles.records import Member, Status, Vote
+from suitecase.ranges import is_within
 
 if TYPE_CHECKING:
     from suitecase.hedging import Call, HedgePolicy
@@ -141,11 +142,13 @@ class Cascade(Execution):
     def problems(self, members: int, quorum: int) -> list[str]:
         given = {"confidence": self.confidence, "agreement": self.agreement}
         wrong = [
-            f"cascade: {name} is {x!r}: from 0 to 1." for name, x in given.items() if not (x is None or 0 <= x <= 1)
+            f"cascade: {name} is {x!r}: from 0 to 1."
+            for name, x in given.items()
+            if not (x is None or is_within(x, 0, 1))
         ]
         if self.confidence is None and self.agreement is None:
             wrong.append("cascade: say when it ends: Cascade(confidence=0.9), or Cascade(agreement=0.7).")
-        if not 1 <= self.min_members <= members:
+        if not is_within(self.min_members, 1, members):
             wrong.append(f"cascade: min_members is {self.min_members!r}: from 1 to all {members} members.")
         return wrong
 

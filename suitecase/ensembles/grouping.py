@@ -10,6 +10,7 @@ from typing import Any
 
 from suitecase.ensembles.records import Vote
 from suitecase.ensembles.strategy import Ties
+from suitecase.ranges import is_within
 
 __all__ = ["Alike", "edit_similarity"]
 
@@ -34,7 +35,7 @@ class Alike:
     def problems(self) -> list[str]:
         """What is wrong with it, a sentence each."""
         wrong = [] if callable(self.similarity) else [f"similarity is {self.similarity!r:.80}: give a function."]
-        return wrong + [f"threshold is {self.threshold!r}: from 0 to 1."] * (not 0 <= self.threshold <= 1)
+        return wrong + [f"threshold is {self.threshold!r}: from 0 to 1."] * (not is_within(self.threshold, 0, 1))
 
     def group(self, votes: Sequence[Vote], ties: Ties, known: dict[tuple[str, str], bool]) -> list[Vote]:
         """The votes, each with its group's answer as its choice; `known` keeps what was found similar."""

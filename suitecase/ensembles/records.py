@@ -228,7 +228,7 @@ def plain(value: object) -> object:
         return plain(item())
     if isinstance(value, int):
         return int(value)
-    raise ValueError(f"a {type(value).__name__} is no JSON value")
+    raise ValueError(f"{value!r:.80}, of type {type(value).__name__}, is no JSON value")
 
 
 def key_of(value: object) -> str:

@@ -18,6 +18,7 @@ from typing import ClassVar, Literal, cast
 from suitecase.ensembles.counting import Majority, Unanimous, Weighted
 from suitecase.ensembles.records import Vote, key_of, plain
 from suitecase.ensembles.strategy import Decision, Strategy, Ties
+from suitecase.ranges import is_within
 
 __all__ = ["STRATEGIES", "BestConfidence", "Custom", "Mean", "Median", "Ranked"]
 
@@ -108,7 +109,11 @@ class OfNumbers(Strategy):
     normaliser: ClassVar[str] = "number"
 
     def problems(self, members: Sequence[str]) -> list[str]:
-        return [] if 0 <= self.tolerance < math.inf else [f"tolerance is {self.tolerance!r}: a number of at least 0."]
+        return (
+            []
+            if is_within(self.tolerance, 0) and self.tolerance < math.inf
+            else [f"tolerance is {self.tolerance!r}: a number of at least 0."]
+        )
 
     def unusable(self, vote: Vote) -> str | None:
         is_number = isinstance(vote.answer, int | float) and not isinstance(vote.answer, bool)

@@ -14,6 +14,7 @@ from typing import Any, Protocol, cast
 
 from suitecase.hedging.records import HedgingError, Workload
 from suitecase.hedging.survival import LatencyWindow
+from suitecase.ranges import is_above, is_within
 
 __all__ = [
     "NEVER",
@@ -115,7 +116,7 @@ class Fixed(Stateless):
     delay_s: float
 
     def __post_init__(self) -> None:
-        require(self, ("delay_s", self.delay_s >= 0, "at least 0"))
+        require(self, ("delay_s", is_within(self.delay_s, 0), "at least 0"))
 
     def begin(self, seed: int) -> Fixed:
         """Itself."""
@@ -135,7 +136,7 @@ class Percentile:
     is a little lower while the budget's burst is unspent, and a little higher once it is gone.
 
     Attributes:
-        percentile: 0 to 100, while the budget's burst is unspent.
+        percentile: 1 to 99.9 (95, not 0.95), while the budget's burst is unspent.
         thrift: What is added to it by the time that the burst is gone.
         window: How many of the latest latencies count.
         min_samples: Before so many are known, `initial_delay_s` is used.
@@ -148,13 +149,14 @@ class Percentile:
     initial_delay_s: float = 1.0
 
     def __post_init__(self) -> None:
+        most = self.window if is_within(self.window, 1) else math.inf
         require(
             self,
-            ("percentile", 0 < self.percentile < 100, "between 0 and 100"),
-            ("thrift", self.thrift >= 0, "at least 0"),
-            ("window", self.window >= 1, "at least 1"),
-            ("min_samples", 1 <= self.min_samples <= self.window, "at least 1, and no more than the window"),
-            ("initial_delay_s", self.initial_delay_s >= 0, "at least 0"),
+            ("percentile", is_within(self.percentile, 1, 100) and self.percentile < 100, "1 to 99.9 percent, 95 say"),
+            ("thrift", is_within(self.thrift, 0), "at least 0"),
+            ("window", is_within(self.window, 1), "at least 1"),
+            ("min_samples", is_within(self.min_samples, 1, most), "at least 1, and no more than the window"),
+            ("initial_delay_s", is_within(self.initial_delay_s, 0), "at least 0"),
         )
 
     def begin(self, seed: int) -> PercentileLearner:
@@ -223,10 +225,14 @@ class Adaptive:
     def __post_init__(self) -> None:
         require(
             self,
-            ("arms_s", bool(self.arms_s) and all(arm >= 0 for arm in self.arms_s), "one or more delays, at least 0"),
+            (
+                "arms_s",
+                bool(self.arms_s) and all(is_within(arm, 0) for arm in self.arms_s),
+                "one or more delays, at least 0",
+            ),
             ("arms_s", len(set(self.arms_s)) == len(self.arms_s), "delays that differ"),
-            ("backup_price_s", 0 <= self.backup_price_s < math.inf, "at least 0"),
-            ("memory", self.memory >= 10, "at least 10"),
+            ("backup_price_s", is_within(self.backup_price_s, 0) and self.backup_price_s < math.inf, "at least 0"),
+            ("memory", is_within(self.memory, 10), "at least 10"),
         )
 
     def begin(self, seed: int) -> AdaptiveLearner:
@@ -301,13 +307,14 @@ class Backoff:
     on_failure: float = 2.0
 
     def __post_init__(self) -> None:
-        ordered = 0 < self.min_s <= self.initial_s <= self.max_s
+        bounds = (self.min_s, self.initial_s, self.max_s)
+        ordered = all(is_within(each, 0) for each in bounds) and 0 < self.min_s <= self.initial_s <= self.max_s
         require(
             self,
             ("initial_s", ordered, "between min_s and max_s, all above 0"),
-            ("on_win", 0 < self.on_win <= 1, "above 0, at most 1"),
-            ("on_loss", self.on_loss >= 1, "at least 1"),
-            ("on_failure", self.on_failure >= 1, "at least 1"),
+            ("on_win", is_above(self.on_win, 0) and self.on_win <= 1, "above 0, at most 1"),
+            ("on_loss", is_within(self.on_loss, 1), "at least 1"),
+            ("on_failure", is_within(self.on_failure, 1), "at least 1"),
         )
 
     def begin(self, seed: int) -> BackoffLearner:
@@ -373,9 +380,10 @@ class WorkloadAware:
         characters = [length for length, _ in self.longer]
         require(
             self,
+            ("base", is_rule(self.base), "a rule, such as Percentile()"),
             ("longer", characters == sorted(characters), "pairs in the order of their lengths"),
-            ("factors", all(factor > 0 for factor in factors), "above 0"),
-            ("peak_hours", all(0 <= hour <= 23 for hour in self.peak_hours), "hours from 0 to 23"),
+            ("factors", all(is_above(factor, 0) for factor in factors), "above 0"),
+            ("peak_hours", all(is_within(hour, 0, 23) for hour in self.peak_hours), "hours from 0 to 23"),
         )
 
     def begin(self, seed: int) -> WorkloadAwareLearner:
@@ -403,6 +411,11 @@ class WorkloadAwareLearner:
         delay, multiplier = self.base.next(workload, spare), self.rule.multiplier(workload)
         delay_s = max(self.rule.floor_s, delay.delay_s * multiplier)
         return Delay(delay_s, f"{delay.why}, × {multiplier:g} for the workload", delay.arm_s)
+
+
+def is_rule(given: object) -> bool:
+    """Whether this is a `DelayRule`."""
+    return callable(getattr(given, "begin", None))
 
 
 def require(rule: object, *conditions: tuple[str, bool, str]) -> None:

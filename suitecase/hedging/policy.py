@@ -8,16 +8,17 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from suitecase.hedging.coalescing import Flights
-from suitecase.hedging.delays import DelayRule, Observation, Percentile
+from suitecase.hedging.delays import DelayRule, Observation, Percentile, is_rule
 from suitecase.hedging.guards import Benefit, Breaker, Budget, Circuit, Health, TokenBucket
 from suitecase.hedging.losers import Losers
 from suitecase.hedging.race import Race, Stage
 from suitecase.hedging.records import Call, CircuitOpenError, HedgingError, Workload
 from suitecase.hedging.sharing import SharedState
 from suitecase.hedging.slots import Slots
+from suitecase.ranges import is_within
 
 __all__ = ["HedgePolicy", "Target", "is_throttled"]
 
@@ -109,22 +110,40 @@ class HedgePolicy:
         Raises:
             HedgingError: With all of them.
         """
-        fractions = {"budget.fraction": self.budget.fraction, "max_error_rate": self.max_error_rate}
+        fractions: dict[str, object] = {"max_error_rate": self.max_error_rate}
         fractions["max_throttle_rate"] = self.max_throttle_rate
-        if self.breaker is not None:
+        least: dict[str, tuple[object, int]] = {"reap_s": (self.reap_s, 0)}
+        problems = self.parts_problems()
+        for name, count, low in (("max_backups", self.max_backups, 0), ("max_threads", self.max_threads, 1)):
+            if not isinstance(cast(object, count), int) or not is_within(count, low):
+                problems.append(f"{name} is {count!r}: give a whole number of at least {low}.")
+        if isinstance(cast(object, self.budget), Budget):
+            fractions["budget.fraction"] = self.budget.fraction
+            least["budget.burst"] = (self.budget.burst, 0)
+        if isinstance(cast(object, self.breaker), Breaker) and self.breaker is not None:
             fractions["breaker.max_failure_rate"] = self.breaker.max_failure_rate
-        least = {"max_backups": (self.max_backups, 0), "max_threads": (self.max_threads, 1)}
-        least |= {"reap_s": (self.reap_s, 0), "budget.burst": (self.budget.burst, 0)}
-        if self.breaker is not None:
             least["breaker.window"] = (self.breaker.window, 1)
-        problems = [
-            *(f"{name} is {value!r}: give 0 to 1." for name, value in fractions.items() if not 0 <= value <= 1),
-            *(f"{name} is {value!r}: give at least {low}." for name, (value, low) in least.items() if not value >= low),
-        ]
-        if self.timeout_s is not None and not self.timeout_s > 0:
+        problems += [
+            *(f"{name} is {value!r}: give 0 to 1." for name, value in fractions.items() if not is_within(value, 0, 1)),
+            *(f"{name} is {value!r}: give at least {low}." for name, (value, low) in least.items()
+              if not is_within(value, low)),
+        ]  # fmt: skip
+        if self.timeout_s is not None and (not is_within(self.timeout_s, 0) or self.timeout_s == 0):
             problems.append(f"timeout_s is {self.timeout_s!r}: give more than 0, or None.")
         if problems:
             raise HedgingError([f"HedgePolicy: {problem}" for problem in problems])
+
+    def parts_problems(self) -> list[str]:
+        """Which parts are of another kind than they should be."""
+        kinds = (
+            ("delay", is_rule(self.delay), "a rule, such as Percentile() or Fixed(2.0)"),
+            ("budget", isinstance(cast(object, self.budget), Budget), "a suitecase.hedging.Budget"),
+            ("breaker", isinstance(cast(object, self.breaker), Breaker | None), "a suitecase.hedging.Breaker"),
+            ("throttled", callable(cast(object, self.throttled)), "a function of an error"),
+            ("observe", self.observe is None or callable(cast(object, self.observe)), "a function of an event"),
+            ("state_file", self.state_file is None or is_file_name(self.state_file), "the path of a file"),
+        )
+        return [f"{name} is {getattr(self, name)!r:.80}: give {wanted}." for name, fits, wanted in kinds if not fits]
 
     def target(self, name: str) -> Target:
         """What is known of a target."""
@@ -140,10 +159,10 @@ class HedgePolicy:
 
         Raises:
             CircuitOpenError: No target takes requests.
-            HedgingError: There are no targets.
+            HedgingError: There are no targets, or they are no names.
         """
-        if not targets:
-            raise HedgingError("no request was sent: targets is empty. Name one or more.")
+        if isinstance(targets, str) or not targets or not all(isinstance(cast(object, each), str) for each in targets):
+            raise HedgingError(f"no request was sent: targets is {targets!r:.80}. Give a list of one or more names.")
         with self.lock:
             admitted = self.admitted(targets, now_s)
             target = self.target(admitted[0])
@@ -236,6 +255,22 @@ class HedgePolicy:
         if self.state is not None:
             with self.lock:
                 self.state.sync(self.targets.values())
+
+
+def checked(policy: HedgePolicy) -> HedgePolicy:
+    """A policy, and not a rule for delays, say.
+
+    Raises:
+        HedgingError: It is none.
+    """
+    if isinstance(cast(object, policy), HedgePolicy):
+        return policy
+    hint = f"HedgePolicy({policy!r:.60})" if is_rule(policy) else "a HedgePolicy"
+    raise HedgingError(f"no request was sent: policy is {policy!r:.60}. Give {hint}.")
+
+
+def is_file_name(path: object) -> bool:
+    return isinstance(path, str | Path) and bool(Path(path).name) and not Path(path).is_dir()
 
 
 class Permit:

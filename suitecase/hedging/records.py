@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Generic, Literal, TypeVar
 
 from suitecase.errors import SuitecaseError
+from suitecase.ranges import is_within
 
 __all__ = [
     "AllCallsFailedError",
@@ -64,6 +65,8 @@ class Call:
 
     def charge(self, usd: float) -> None:
         """Tell what the request costs, in US dollars, as soon as that is known: losers are paid for, too."""
+        if not is_within(usd, 0):
+            raise HedgingError(f"charge: {usd!r} is no cost. Give US dollars, at least 0.")
         self.cost_usd = (self.cost_usd or 0.0) + usd
 
 

@@ -34,6 +34,9 @@ def simulate(policy: HedgePolicy, draws: Iterable[Sequence[float]], *, target: s
     Args:
         policy: What it knows already counts, and it learns.
         draws: For each request the latencies of its attempts: the primary's, the first backup's, and so on.
+
+    Raises:
+        HedgingError: A request has too few of them.
     """
     latencies: list[float] = []
     backups: list[int] = []
@@ -51,6 +54,11 @@ def simulate(policy: HedgePolicy, draws: Iterable[Sequence[float]], *, target: s
                 running.remove((now_s, call))
                 following = race.end_call(call, now_s, None, None)
             if following is not None:
+                if following.number >= len(attempts):
+                    raise HedgingError(
+                        f"request {len(latencies)} has {len(attempts)} latencies, and makes one call more: "
+                        f"give {policy.max_backups + 1}, of the primary and each backup."
+                    )
                 running.append((now_s + attempts[following.number], following))
         policy.settled(race)
         latencies.append(race.ended_s - race.began_s)

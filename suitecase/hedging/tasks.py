@@ -8,7 +8,7 @@ from functools import partial
 from typing import Generic, TypeVar, cast
 
 from suitecase.hedging.losers import Losers
-from suitecase.hedging.policy import HedgePolicy
+from suitecase.hedging.policy import HedgePolicy, checked
 from suitecase.hedging.race import Race
 from suitecase.hedging.records import Call, Outcome, Workload
 
@@ -42,7 +42,9 @@ async def hedged(
         AllCallsFailedError: No call succeeded; it holds what each of them raised.
         HedgeTimeoutError: There was no answer within the policy's `timeout_s`.
         CircuitOpenError: No target takes requests at the moment.
+        HedgingError: `policy` is no policy, or `targets` no names.
     """
+    checked(policy)
     if key is not None:
         again = partial(hedged, call, policy=policy, targets=targets, idempotent=idempotent, workload=workload)
         return await policy.flights.join(key, again)

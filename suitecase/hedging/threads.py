@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -9,9 +10,9 @@ from queue import Empty, SimpleQueue
 from typing import Any, TypeVar, cast
 
 from suitecase.hedging.losers import Losers
-from suitecase.hedging.policy import HedgePolicy
+from suitecase.hedging.policy import HedgePolicy, checked
 from suitecase.hedging.race import Race, Stage
-from suitecase.hedging.records import Call, Outcome, Workload
+from suitecase.hedging.records import Call, HedgingError, Outcome, Workload
 from suitecase.hedging.slots import Slots
 
 __all__ = ["hedged_sync", "run_threads"]
@@ -33,7 +34,13 @@ def hedged_sync(
 
     Nothing can end a thread from outside. A loser's `Call.cancel` is set; one that doesn't look at it keeps its slot,
     of the policy's `max_threads`, until it ends. Without a free slot a primary waits, and a backup does not start.
+
+    Raises:
+        HedgingError: The call is async; and what `hedged` raises.
     """
+    checked(policy)
+    if inspect.iscoroutinefunction(call):
+        raise HedgingError("no request was sent: the call is async. `await hedged(…)` makes it, hedged_sync can't.")
     if key is not None:
         return policy.flights.join_sync(
             key,

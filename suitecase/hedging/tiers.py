@@ -7,11 +7,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from suitecase.hedging.policy import HedgePolicy
+from suitecase.hedging.policy import HedgePolicy, checked
 from suitecase.hedging.race import Race, Stage
 from suitecase.hedging.records import Call, HedgingError, Outcome
 from suitecase.hedging.tasks import TaskRace
 from suitecase.hedging.threads import run_threads
+from suitecase.ranges import is_within
 
 __all__ = ["Tier", "tiered", "tiered_sync"]
 
@@ -83,15 +84,16 @@ def charged(call: Callable[[Call], T], tiers: Sequence[Tier]) -> Callable[[Call]
 
 def race_of(tiers: Sequence[Tier], quality: Callable[[T], float], policy: HedgePolicy) -> Race[T]:
     """A race in which each tier is a stage."""
+    checked(policy)
     problems = [
         f"tier {tier.target!r}: delay_s is {tier.delay_s!r}: give at least 0."
         for tier in tiers
-        if not tier.delay_s >= 0
+        if not is_within(tier.delay_s, 0)
     ]
     problems += [
         f"tier {tier.target!r}: cost_usd is {tier.cost_usd!r}: give at least 0."
         for tier in tiers
-        if not tier.cost_usd >= 0
+        if not is_within(tier.cost_usd, 0)
     ]
     if not tiers or problems:
         raise HedgingError(problems or "tiered: there are no tiers.")

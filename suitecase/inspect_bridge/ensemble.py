@@ -75,8 +75,9 @@ class EnsembleAPI(MemberModels):
         quorum: int | None = None,
         timeout_s: float | None = None,
         seed: int = 0,
+        **unknown: object,
     ) -> None:
-        super().__init__(model_name, base_url, api_key, config, self.provider)
+        super().__init__(model_name, base_url, api_key, config, self.provider, unknown=unknown)
         self.set_up(execution, strategy, normaliser, quorum, timeout_s, seed)
 
     def set_up(
@@ -148,8 +149,9 @@ class CascadeAPI(EnsembleAPI):
         normaliser: str | None = None,
         timeout_s: float | None = None,
         seed: int = 0,
+        **unknown: object,
     ) -> None:
-        MemberModels.__init__(self, model_name, base_url, api_key, config, self.provider)
+        MemberModels.__init__(self, model_name, base_url, api_key, config, self.provider, unknown=unknown)
         if confidence is None and agreement is None:
             agreement = 1.0
         self.set_up(Cascade(confidence, agreement, min_members), strategy, normaliser, None, timeout_s, seed)

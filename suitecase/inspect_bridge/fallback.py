@@ -11,7 +11,9 @@ from inspect_ai.tool import ToolChoice, ToolInfo
 from tenacity import RetryError
 
 from suitecase.ensembles.calls import STUCK_AFTER_S, Ending, call
+from suitecase.errors import SuitecaseError
 from suitecase.inspect_bridge.members import ENDS_ALL, MemberModels, answered_by, is_refusal, says_nothing
+from suitecase.ranges import is_above
 
 __all__ = ["AllFailedError", "FallbackAPI"]
 
@@ -40,8 +42,11 @@ class FallbackAPI(MemberModels):
         config: GenerateConfig | None = None,
         timeout_s: float | None = None,
         on_refusal: bool = True,
+        **unknown: object,
     ) -> None:
-        super().__init__(model_name, base_url, api_key, config, "fallback")
+        super().__init__(model_name, base_url, api_key, config, "fallback", unknown=unknown)
+        if timeout_s is not None and not is_above(timeout_s, 0):
+            raise SuitecaseError(f"{self.where}: timeout_s is {timeout_s!r}: give a number above 0.")
         self.timeout_s, self.on_refusal = timeout_s, on_refusal
 
     async def generate(

@@ -48,8 +48,9 @@ class HedgedAPI(MemberModels):
         max_backups: int = 1,
         timeout_s: float | None = None,
         state_file: str | None = None,
+        **unknown: object,
     ) -> None:
-        super().__init__(model_name, base_url, api_key, config, "hedged", least=1)
+        super().__init__(model_name, base_url, api_key, config, "hedged", least=1, unknown=unknown)
         self.policy = HedgePolicy(
             delay=Percentile(percentile) if delay_s is None else Fixed(delay_s),
             budget=Budget(budget),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 from inspect_ai.model import GenerateConfig, Model, ModelAPI, ModelOutput, get_model
@@ -33,6 +34,7 @@ class MemberModels(ModelAPI):
         model_name: The models, with + or a comma between them.
         provider: What stands before the names.
         least: How many there must be.
+        unknown: Model arguments that there aren't.
 
     Raises:
         SuitecaseError: With all that is wrong with the names.
@@ -49,11 +51,15 @@ class MemberModels(ModelAPI):
         config: GenerateConfig | None,
         provider: str,
         least: int = 2,
+        unknown: Iterable[str] = (),
     ) -> None:
         super().__init__(model_name, base_url, api_key, [], config or GenerateConfig())
         names = names_in(model_name)
         where = f"{provider}/{model_name}"
-        problems = [f"{where}: a model's name is missing between two others."] * (not all(names))
+        problems = [
+            f"{where} takes no argument {name}: docs/providers.md lists those of {provider}/." for name in unknown
+        ]
+        problems += [f"{where}: a model's name is missing between two others."] * (not all(names))
         if len(names) < least:
             problems.append(
                 f"{where} has {len(names)} model, and needs {least}. Write them a+b: where a text is a model's name, "

@@ -55,9 +55,9 @@ async def predict(
         NotRecordedError: The cassette doesn't have what is asked.
     """
     everything = None if limits is None and cassette is None else Around(limits, cassette)
-    ensemble = checked(prompt, list(models), everything, options)
+    config = GenerateConfig() if config is None else config
+    ensemble = checked(prompt, models, config, everything, options)
     messages: list[ChatMessage] = [ChatMessageUser(content=prompt)] if isinstance(prompt, str) else list(prompt)
-    config = config or GenerateConfig()
     if config.max_retries is None:
         config = config.model_copy(update={"max_retries": MEMBER_RETRIES})
     request = Request(messages, [], "auto", config)
@@ -70,13 +70,19 @@ async def predict(
                 raise request.limit
 
 
-def checked(prompt: object, models: Sequence[str | Model], everything: Around | None, options: Options) -> Ensemble:
+def checked(
+    prompt: object, given: Iterable[str | Model], config: GenerateConfig, everything: Around | None, options: Options
+) -> Ensemble:
     """The ensemble that is to be asked.
 
     Raises:
         EnsembleError: With every problem.
     """
     problems = [] if is_prompt(prompt) else [f"prompt is {prompt!r:.80}: give a text, or messages of Inspect."]
+    if not isinstance(cast(object, config), GenerateConfig):
+        problems.append(f"config is {config!r:.80}: give inspect_ai.model.GenerateConfig(…).")
+    models, wrong = models_in(given)
+    problems += wrong
     counts = Counter(map(str, models))
     problems += [f"{name!r} is among the models {n} times." for name, n in counts.items() if n > 1]
     found: list[Model] = []
@@ -87,8 +93,13 @@ def checked(prompt: object, models: Sequence[str | Model], everything: Around | 
             problems.append(f"{model}: {text_of(error)}")
     if everything is not None:
         problems += everything.problems(counts)
+    if options.get("strategy") in ("weighted", "best_confidence") and not tell_confidence(found, config):
+        problems.append(
+            f"strategy is {options.get('strategy')!r}, and models tell how sure they are by the probabilities of their "
+            "tokens alone: give config=GenerateConfig(logprobs=True)."
+        )
     # Of the options, what is wrong is told even where models are missing.
-    members = [Member(name, partial(asyncio.sleep, 0)) for name in counts]
+    members = [Member(name, partial(asyncio.sleep, 0)) for name in counts or ("nobody",) * bool(wrong)]
     try:
         Ensemble(members, **options)
     except EnsembleError as error:
@@ -96,6 +107,22 @@ def checked(prompt: object, models: Sequence[str | Model], everything: Around | 
     if problems:
         raise EnsembleError(problems)
     return Ensemble([Member(str(model), partial(ask, str(model), model)) for model in found], **options)
+
+
+def models_in(given: object) -> tuple[list[str | Model], list[str]]:
+    """The models, and what is none."""
+    if isinstance(given, str | Model) or not isinstance(given, Iterable):
+        return [], [f"models is {given!r:.80}: give a list of names, or of what get_model gives."]
+    each_given = list(cast("Iterable[object]", given))
+    models = [each for each in each_given if isinstance(each, str | Model)]
+    wrong = [f"{each!r:.80} is no model: give a name, or what get_model gives." for each in each_given
+             if not isinstance(each, str | Model)]  # fmt: skip
+    return models, wrong
+
+
+def tell_confidence(models: Iterable[Model], config: GenerateConfig) -> bool:
+    """Whether the probabilities of tokens are asked for."""
+    return bool(getattr(config, "logprobs", None)) or all(model.config.logprobs for model in models)
 
 
 def is_prompt(prompt: object) -> bool:

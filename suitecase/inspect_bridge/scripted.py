@@ -224,6 +224,8 @@ def read_script(given: dict[str, Any] | str | None, where: str) -> Script:
     except re.error as error:
         raise SuitecaseError(f"{where}: {error.pattern!r} is no regular expression: {error}.") from None
     except ValidationError as error:
-        found = [f"{where}: {'.'.join(map(str, e['loc']))}: {e['msg']}." for e in error.errors()]
+        found = [
+            ": ".join((where, *[".".join(map(str, e["loc"]))] * bool(e["loc"]), f"{e['msg']}.")) for e in error.errors()
+        ]
         raise SuitecaseError(found) from None
     return script if script.calls is None else script.model_copy(update={"calls": str(folder / script.calls)})

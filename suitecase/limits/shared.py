@@ -14,8 +14,8 @@ from difflib import get_close_matches
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
-from types import TracebackType
-from typing import TypeAlias
+from types import NoneType, TracebackType
+from typing import TypeAlias, cast
 
 from suitecase.limits.errors import LimitsError
 from suitecase.limits.file import LimitsFile
@@ -107,6 +107,19 @@ class Limits:
 
     def problems(self) -> list[str]:
         """What is wrong with the arguments."""
+        wrong = [
+            f"{name} is {getattr(self, name)!r:.80}: give {wanted}."
+            for name, kind, wanted in (
+                ("rates", (Rates, Mapping), "Rates, or Rates by model"),
+                ("budget", (Budget, NoneType), "a suitecase.limits.Budget"),
+                ("prices", (Prices, NoneType), "Prices.read(path)"),
+            )
+            if not isinstance(getattr(self, name), kind)
+        ]
+        if self.observe is not None and not callable(cast(object, self.observe)):
+            wrong.append(f"observe is {self.observe!r:.80}: give a function of an event, such as tracking.observe.")
+        if wrong:
+            return wrong
         named = {"": self.rates} if isinstance(self.rates, Rates) else self.rates
         found = [] if named else ["rates is empty: give Rates, or Rates by model."]
         for name, rates in named.items():
@@ -151,6 +164,8 @@ class Limits:
             UnknownPriceError: There are prices, and none of this model.
             LimitsError: There are rates by model, and none of this one.
         """
+        if not isinstance(cast(object, model), str):
+            raise LimitsError(f"model is {model!r:.80}: give its name.")
         if self.prices is not None:
             self.prices.of(model)
         if isinstance(self.rates, Mapping) and model not in self.rates:
