@@ -928,7 +928,7 @@ def test_the_package_is_light_and_knows_no_runner() -> None:
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     loaded = set(done.stdout.split())
     ours = {name for name in loaded if name.startswith("suitecase.")}
-    below = {"errors", "rundir", "limits", "hedging", "ensembles", "items"}
+    below = {"errors", "ranges", "rundir", "limits", "hedging", "ensembles", "items"}
     assert {name.split(".")[1] for name in ours} <= below
     assert not {"scipy", "numpy", "tenacity", "aiolimiter", "experiment_runner", "experiment_config"} & loaded
     assert set(suitecase.items.__all__) <= set(dir(suitecase.items))
