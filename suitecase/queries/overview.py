@@ -43,16 +43,7 @@ def run_overview(run: Run, at_most: int | None = None) -> dict[str, Any]:
     served = served_models(run) if whole else {}
     numbers = dict.fromkeys(name for told in results.values() for name, value in told.items() if is_scalar(value))
     rows = [
-        {
-            "variant": variant,
-            "status": case.status,
-            "cause": case.cause,
-            "attempts": len(case.attempts),
-            "duration_s": took_s(case),
-            "max_rss_bytes": case.last.max_rss_bytes if case.last else None,
-            "config": {name: configs[variant].get(name) for name in varying},
-            "results": results[variant],
-        }
+        case_row(case, {name: configs[variant].get(name) for name in varying}, results[variant])
         for variant, case in cases.items()
     ]
     return {
@@ -78,6 +69,20 @@ def run_overview(run: Run, at_most: int | None = None) -> dict[str, Any]:
         "spending": spending(run, [name for name in varying if name != "seed"], configs) if whole else [],
         "commands": run_commands(run),
         "problems": [*problems, *several_served(served, run.name)],
+    }
+
+
+def case_row(case: CaseRun, config: Mapping[str, Any], results: Mapping[str, Any]) -> dict[str, Any]:
+    """A case among others: what became of it, the part of its config that differs, its results."""
+    return {
+        "variant": case.variant,
+        "status": case.status,
+        "cause": case.cause,
+        "attempts": len(case.attempts),
+        "duration_s": took_s(case),
+        "max_rss_bytes": case.last.max_rss_bytes if case.last else None,
+        "config": dict(config),
+        "results": dict(results),
     }
 
 
