@@ -8,10 +8,13 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from asking import suitecase
 from conftest import Project, wait_for
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from suitecase.cli.listing import SHOWN_CASES
+from suitecase.queries.overview import run_overview
 from suitecase.rundir import Run, RunReader, read_run
 from suitecase.rundir.journal import Journal
 
@@ -73,3 +76,40 @@ def test_of_a_damaged_journal_nothing_is_shown_that_was_not_written(project: Pro
             assert short == [{k: v for k, v in event.items() if k != "files"} for event in written]
 
     law()
+
+
+INSTANT = """
+from experiment_runner import Ended, Local, Started
+
+class Instant(Local):
+    name = "instant"
+
+    def open(self, session, lock, wakeup):
+        self.told = []
+
+    def start(self, launches):
+        for launch in launches:
+            self.told += [Started(launch.mark, 1, "nowhere"), Ended(launch.mark, int(launch.variant == "c1001"))]
+
+    def wait(self, timeout_s):
+        told, self.told = self.told, []
+        return told
+
+    def close(self):
+        pass
+"""
+"""A launcher that starts nothing: every attempt has ended at once, one of them with exit code 1."""
+
+
+def test_of_very_many_cases_those_that_did_not_succeed_come_first(project: Project) -> None:
+    """`show` reads no more than it prints, and says what it leaves out; `--all` leaves out nothing."""
+    cases = f"[ExperimentCase(f'c{{n}}', Config(x=n)) for n in range({SHOWN_CASES + 3})]"
+    project.suite(cases, before=INSTANT, more="launcher=Instant()")
+    assert project.run("-q").code == 1
+    overview = run_overview(read_run(project.run_dir), SHOWN_CASES)
+    shown = [row["variant"] for row in overview["cases"]]
+    assert (len(shown), overview["left_out"], shown[-1]) == (SHOWN_CASES, 3, "c1001")
+    assert shown == sorted(shown, key=lambda variant: int(variant[1:]))
+    assert len(run_overview(read_run(project.run_dir))["cases"]) == SHOWN_CASES + 3
+    assert "… and 3 more: --all shows them" in suitecase("show", "exp", cwd=project.root).stdout
+    assert "--all shows them" not in suitecase("show", "exp", "--all", cwd=project.root).stdout
