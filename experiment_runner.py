@@ -2608,7 +2608,7 @@ def find_launcher(name: str, options: Mapping[str, str]) -> Launcher:
     """The launcher of a name, `local` or a plugin's."""
     if name == Local.name:
         if options:
-            raise SuiteError([f"launcher 'local' has no options, and was given {', '.join(options)}."])
+            raise SuiteError([f"launcher 'local' has no option {option!r}. It has none." for option in options])
         return Local()
     from importlib.metadata import entry_points  # only here, since it reads all installed packages
 
@@ -2623,8 +2623,9 @@ def find_launcher(name: str, options: Mapping[str, str]) -> Launcher:
         raise SuiteError([f"launcher {name!r} can't be imported: {type(error).__name__}: {error}."]) from error
     takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values())
     if unknown := [option for option in options if option not in known and not takes_all]:
-        there = f"it has {', '.join(known)}." if known else "it has none."
-        raise SuiteError([f"launcher {name!r} has no option {option!r}; {there}" for option in unknown])
+        there = f" It has {', '.join(known)}." if known else " It has none."
+        said = {option: nearest(option, known) or there for option in unknown}
+        raise SuiteError([f"launcher {name!r} has no option {option!r}.{hint}" for option, hint in said.items()])
     try:
         return make(**options)
     except SuiteError:

@@ -21,12 +21,12 @@ class TestLocal(Conformance):
     ("arguments", "told"),
     [
         (["--launcher", "lokal"], ["no launcher is named 'lokal'", "local"]),
-        (["--launcher-option", "x=1"], ["launcher 'local' has no options", "x"]),
+        (["--launcher-option", "x=1"], ["launcher 'local' has no option 'x'. It has none."]),
         (["--launcher-option", "x"], ["--launcher-option x: write it KEY=VALUE."]),
         (["--launcher-option", "x=1", "--launcher-option", "x=2"], ["--launcher-option x is given twice."]),
         (
             ["--launcher", "warm", "--launcher-option", "prelod=json", "--launcher-option", "x=1"],
-            ["launcher 'warm' has no option 'prelod'; it has preload, no_preload.", "no option 'x'"],
+            ["no option 'prelod'. Did you mean 'preload'?", "no option 'x'. It has preload, no_preload."],
         ),
     ],
 )

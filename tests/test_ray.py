@@ -9,12 +9,12 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import HERE, Project, clean_environment
 
-from experiment_runner import SuiteError
-from suitecase.launchers.ray import Ray, RayOptions
+from suitecase.launchers.ray import Ray
 from suitecase.launchers.ray.carried import (
     CARRIED,
     PROGRAM,
@@ -25,29 +25,28 @@ from suitecase.launchers.ray.carried import (
     unpack,
 )
 from suitecase.launchers.ray.driver import HERE_ONLY
-from suitecase.launchers.ray.options import parse_options
 
 MARK = 1 << 41
 
 
 def test_options_are_read_checked_and_told_again() -> None:
     """What `describe` tells gives the same options, so that a resume has them; all that is wrong is told at once."""
-    texts = {"address": "https://ray.example.org", "shared": "no", "cpus": "0.5", "resources": "a:b=0.001,c=2"}
-    options = parse_options(texts)
-    assert options == RayOptions("https://ray.example.org", "no", cpus=0.5, resources={"a:b": 0.001, "c": 2})
-    assert Ray(**vars(options)).describe() == texts
-    assert parse_options({}).as_text() == {}
-    wrong = {"adress": "x", "shared": "perhaps", "cpus": "many", "lost_after_s": "-1", "resources": "gpu"}
-    with pytest.raises(SuiteError) as refused:
-        parse_options({**wrong, "address": "ray://head:10001"})
-    told = (
-        "'adress'. Did you mean 'address'?", "cpus is 'many'", "resources is 'gpu'", "address is 'ray://head:10001'",
-        "shared is 'perhaps'", "lost_after_s is -1",
-    )  # fmt: skip
-    assert len(refused.value.problems) == len(told)
-    assert all(any(words in problem for problem in refused.value.problems) for words in told)
-    with pytest.raises(SuiteError, match="use a token"):
-        parse_options({"address": "http://me:secret@host:8265"})
+    texts: dict[str, Any] = {"address": "https://a.example", "shared": "no", "cpus": "0.5", "resources": "a:b=0.001"}
+    made = Ray(**texts)
+    assert made.convert() == made.problems_of_url() == []
+    assert (made.url, made.cpus, made.resources) == ("https://a.example", 0.5, {"a:b": 0.001})
+    assert made.describe() == texts
+    assert Ray().describe() == {}
+    wrong: dict[str, Any] = {"shared": "perhaps", "cpus": "many", "lost_after_s": "-1", "resources": "gpu"}
+    assert Ray(**wrong, address="ray://head:10001").problems() == [
+        "launcher 'ray': shared is 'perhaps': input should be 'auto', 'yes' or 'no'.",
+        "launcher 'ray': lost_after_s is '-1': input should be greater than 0.",
+        "launcher 'ray': cpus is 'many': input should be a valid number, unable to parse string as a number.",
+        "launcher 'ray': resources is 'gpu': write NAME=AMOUNT,NAME=AMOUNT.",
+        "launcher 'ray': address is 'ray://head:10001': give the dashboard's, such as http://127.0.0.1:8265.",
+    ]
+    assert "resources[gpu] is '0'" in Ray(resources="gpu=0").problems()[0]  # pyright: ignore[reportArgumentType]
+    assert "use a token" in Ray("http://me:secret@host:8265").problems()[0]
 
 
 def test_a_cluster_that_is_not_there_is_told(project: Project) -> None:

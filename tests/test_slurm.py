@@ -10,15 +10,15 @@ import sys
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from conftest import HERE, Project, alive, wait_for
 
-from experiment_runner import Ended, Resources, Session, SuiteError
+from experiment_runner import Ended, Resources, Session
 from suitecase.launchers.attempt import ATTEMPTS, EXIT_FENCED, Spec, batch_file, record_name
 from suitecase.launchers.following import ATTEMPT_PROGRAM, Followed, launch_of, left_behind, read_record
-from suitecase.launchers.slurm import Slurm, commands, from_options
+from suitecase.launchers.slurm import Slurm, commands
 from suitecase.launchers.slurm.commands import limit_seconds, submit_environment
 from suitecase.launchers.slurm.judging import Tracked, explained, verdict
 from suitecase.launchers.slurm.scripts import request_for, script
@@ -290,26 +290,25 @@ def test_a_signal_is_explained_by_what_slurm_says(
 # --- Options and scripts
 
 
-def test_options_that_are_wrong_are_all_told() -> None:
-    with pytest.raises(SuiteError) as raised:
-        from_options(partion="gpu", nodes="two", memory="4G")
-    assert [problem.split(":")[0] for problem in raised.value.problems] == [
-        "launcher 'slurm' has no option 'partion'",
-        "launcher option nodes=two",
-    ]
-    assert "did you mean partition?" in raised.value.problems[0]
+def test_options_that_are_wrong_are_all_told(project: Project) -> None:
+    arguments = ("--launcher", "slurm", "--launcher-option", "partion=gpu", "--launcher-option", "wait=1")
+    done = project.run(*arguments)
+    assert done.code == 2
+    assert "launcher 'slurm' has no option 'partion'. Did you mean 'partition'?" in done.stderr
+    assert "launcher 'slurm' has no option 'wait'. It has partition, account, " in done.stderr
 
 
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        ({"memory": "lots"}, "memory=lots"),
-        ({"time": "an hour"}, "time=an hour"),
-        ({"gpus": "a100"}, "gpus=a100"),
-        ({"cpus": 0}, "cpus must be 1 or more"),
+        ({"memory": "lots"}, "memory is 'lots': write a size"),
+        ({"time": "an hour"}, "time is 'an hour': write minutes"),
+        ({"gpus": "a100"}, "gpus is 'a100': write a number"),
+        ({"nodes": "two"}, "nodes is 'two': input should be a valid integer"),
+        ({"cpus": 0}, "cpus is 0: input should be greater than or equal to 1"),
         ({"extra": "reservation=x"}, "each in one word"),
-        ({"launch": "srun 'x"}, "launch can't be split"),
-        ({"partition": "a\nb"}, "partition has a line break"),
+        ({"launch": "srun 'x"}, "launch is \"srun 'x\": it can't be split into words"),
+        ({"partition": "a\nb"}, "there is a line break"),
     ],
 )
 def test_values_that_are_none_are_told(options: dict[str, Any], problem: str) -> None:
@@ -322,7 +321,9 @@ def test_options_travel_as_text() -> None:
     assert made.describe() == {
         "partition": "gpu", "gpus": "a100:4", "nodes": "2", "setup": "module load x\nmodule load y", "poll_s": "1.5",
     }  # fmt: skip
-    assert from_options(**made.describe()).describe() == made.describe()
+    again = Slurm(**cast(dict[str, Any], made.describe()))
+    assert again.convert() == []
+    assert vars(again) == vars(made)
 
 
 def test_without_slurm_nothing_is_started(project: Project, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """The launcher `ray`: attempts as jobs of a Ray cluster."""
 
-from suitecase.launchers.ray.driver import Ray, from_options
+from suitecase.launchers.ray.driver import Ray
 from suitecase.launchers.ray.options import RayOptions
 
-__all__ = ["Ray", "RayOptions", "from_options"]
+__all__ = ["Ray", "RayOptions"]

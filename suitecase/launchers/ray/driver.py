@@ -63,10 +63,10 @@ from suitecase.launchers.ray.client import (
     connection_problems,
 )
 from suitecase.launchers.ray.jobs import Job, given_up, said_of, write_printed
-from suitecase.launchers.ray.options import RayOptions, parse_options
+from suitecase.launchers.ray.options import RayOptions
 from suitecase.launchers.ray.talk import POLL_S, Talk
 
-__all__ = ["Ray", "from_options"]
+__all__ = ["Ray"]
 
 log = logging.getLogger("suitecase.launchers.ray")
 
@@ -96,15 +96,6 @@ HERE_ONLY = re.compile(
 """Variables that belong to a machine or a terminal: those of the node count. RAY_AUTH_TOKEN is among them."""
 
 
-def from_options(**options: str) -> Ray:
-    """The launcher with options as texts.
-
-    Raises:
-        SuiteError: With every option that is unknown or wrong.
-    """
-    return Ray(**vars(parse_options(options)))
-
-
 class Ray(RayOptions):
     """Attempts become jobs of a Ray cluster. One thread talks to it; the runner's loop only looks at what it heard."""
 
@@ -113,7 +104,7 @@ class Ray(RayOptions):
     lacks = frozenset({"debug", "pause"})
 
     def problems(self) -> list[str]:
-        return self.wrong_values() or connection_problems(self.url)
+        return self.convert() + self.problems_of_url() or connection_problems(self.url)
 
     def capacity(self, suite: Suite) -> Capacity:
         return Capacity(float("inf"), float("inf"), None)

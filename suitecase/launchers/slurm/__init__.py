@@ -1,6 +1,6 @@
 """The launcher `slurm`: `Slurm(partition="gpu", gpus=1)` in Python, `--launcher slurm` on a command line."""
 
-from suitecase.launchers.slurm.driver import Slurm, from_options
+from suitecase.launchers.slurm.driver import Slurm
 from suitecase.launchers.slurm.options import SlurmOptions
 
-__all__ = ["Slurm", "SlurmOptions", "from_options"]
+__all__ = ["Slurm", "SlurmOptions"]

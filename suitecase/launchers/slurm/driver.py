@@ -8,31 +8,18 @@ import select
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any
 
 from experiment_runner import Capacity, Event, Launch, Resources, Session
 from suitecase.launchers.slurm import commands
 from suitecase.launchers.slurm.commands import SchedulerError
 from suitecase.launchers.slurm.follower import Follower
-from suitecase.launchers.slurm.options import SlurmOptions, described, parse_options, problems_of
+from suitecase.launchers.slurm.options import SlurmOptions
 from suitecase.launchers.slurm.scripts import Request, request_for, script
 from suitecase.launchers.slurm.submitting import array_sizes, largest_array
 
-__all__ = ["Slurm", "from_options"]
+__all__ = ["Slurm"]
 
 
-def from_options(**texts: str) -> Slurm:
-    """The launcher with the options of a command line (the plugin's entry point).
-
-    Raises:
-        SuiteError: With every option that is unknown or wrong.
-    """
-    values: dict[str, Any] = parse_options(texts)
-    return Slurm(**values)
-
-
-@dataclass(kw_only=True, eq=False)
 class Slurm(SlurmOptions):
     """Runs attempts on a Slurm cluster whose nodes see the run directory, the project and Python at the same paths."""
 
@@ -45,7 +32,7 @@ class Slurm(SlurmOptions):
         return frozenset({"debug", "pause", "gpu_fractions", *(["isolate"] if self.launch else [])})
 
     def problems(self) -> list[str]:
-        problems = problems_of(self)
+        problems = self.convert()
         if missing := commands.missing_commands():
             problems.append(
                 f"launcher 'slurm' needs {', '.join(missing)}: start the suite on a login node of a cluster."
@@ -61,7 +48,7 @@ class Slurm(SlurmOptions):
         return Capacity(math.inf, math.inf, gpus=None)
 
     def describe(self) -> dict[str, str]:
-        return described(self)
+        return self.as_text()
 
     def preview(self, session: Session, needs: Mapping[str, Resources]) -> str:
         requests: Counter[Request] = Counter(request_for(each, self, session) for each in needs.values())

@@ -2,21 +2,58 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 import shlex
-from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
+from typing import Annotated
 
-from experiment_runner import SuiteError
+from pydantic import AfterValidator, Field
+
+from suitecase.launchers.options import Amount, Count, Line, Options, Seconds
 from suitecase.launchers.slurm.commands import limit_seconds
 
-__all__ = ["SlurmOptions", "described", "parse_options", "problems_of"]
+__all__ = ["SlurmOptions"]
 
 
-@dataclass(kw_only=True)
-class SlurmOptions:
+def check_limit(text: str) -> str:
+    try:
+        limit_seconds(text)
+    except ValueError:
+        raise ValueError("write minutes, H:M:S, D-H or D-H:M") from None
+    return text
+
+
+def check_size(text: str) -> str:
+    if not re.fullmatch(r"\d+(\.\d+)?[KMGT]?B?", text, re.IGNORECASE):
+        raise ValueError("write a size, such as 500M or 16G")
+    return text
+
+
+def check_gpus(given: str | int) -> str | int:
+    if not re.fullmatch(r"([\w.-]+:)?\d+|", str(given)):
+        raise ValueError("write a number, or a type and a number, as a100:2")
+    return given
+
+
+def check_words(text: str) -> str:
+    try:
+        shlex.split(text)
+    except ValueError as error:
+        raise ValueError(f"it can't be split into words: {error}") from None
+    return text
+
+
+def check_flags(text: str) -> str:
+    if any(not word.startswith("-") or word == "--" for word in shlex.split(text)):
+        raise ValueError("write options of sbatch, each in one word: --name=value")
+    return text
+
+
+Words = Annotated[Line, AfterValidator(check_words)]
+
+
+@dataclass(kw_only=True, eq=False)
+class SlurmOptions(Options):
     """How attempts become tasks of Slurm's arrays. What a case needs (`Resources`) goes before what stands here.
 
     Attributes:
@@ -43,94 +80,22 @@ class SlurmOptions:
         poll_s: Seconds between two looks at the queue; what cases themselves write is looked at every two seconds.
     """
 
-    partition: str = ""
-    account: str = ""
-    qos: str = ""
-    constraint: str = ""
-    time: str = ""
-    memory: str = "4G"
-    cpus: int = 1
-    gpus: str | int = ""
-    nodes: int = 1
-    max_parallel: int = 0
+    partition: Line = ""
+    account: Line = ""
+    qos: Line = ""
+    constraint: Line = ""
+    time: Annotated[Line, AfterValidator(check_limit)] = ""
+    memory: Annotated[Line, AfterValidator(check_size)] = "4G"
+    cpus: Annotated[int, Field(ge=1)] = 1
+    gpus: Annotated[str | int, AfterValidator(check_gpus)] = ""
+    nodes: Annotated[int, Field(ge=1)] = 1
+    max_parallel: Count = 0
     setup: str = ""
-    launch: str = ""
-    container: str = ""
-    python: str = ""
-    scratch: str = ""
-    extra: str = ""
-    held_s: float = 600.0
-    patience_s: float = 600.0
-    poll_s: float = 10.0
-
-
-FIELDS = {each.name: each for each in dataclasses.fields(SlurmOptions)}
-
-
-def parse_options(texts: Mapping[str, str]) -> dict[str, str | int | float]:
-    """Options of a command line, as values.
-
-    Raises:
-        SuiteError: With every unknown name and every value that is none.
-    """
-    values: dict[str, str | int | float] = {}
-    problems: list[str] = []
-    for name, text in texts.items():
-        if name not in FIELDS:
-            near = get_close_matches(name, FIELDS, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(FIELDS)}."
-            problems.append(f"launcher 'slurm' has no option {name!r}: {hint}")
-            continue
-        default = FIELDS[name].default
-        try:
-            values[name] = type(default)(text) if isinstance(default, int | float) else text
-        except ValueError:
-            problems.append(f"launcher option {name}={text}: must be a {type(default).__name__}, as {default}.")
-    if problems:
-        raise SuiteError(problems)
-    return values
-
-
-def described(options: SlurmOptions) -> dict[str, str]:
-    """What differs from the defaults, as a command line takes it."""
-    values = {name: getattr(options, name) for name in FIELDS}
-    return {name: f"{value}" for name, value in values.items() if value != FIELDS[name].default}
-
-
-def problems_of(options: SlurmOptions) -> list[str]:
-    """What is wrong with these values, a sentence each."""
-    problems = [
-        f"launcher option {name} has a line break; write it in one line."
-        for name, value in ((name, getattr(options, name)) for name in FIELDS if name != "setup")
-        if isinstance(value, str) and ("\n" in value or "\r" in value)
-    ]
-    for name in ("cpus", "nodes"):
-        if getattr(options, name) < 1:
-            problems.append(f"launcher option {name} must be 1 or more.")
-    for name in ("max_parallel", "held_s", "patience_s"):
-        if getattr(options, name) < 0:
-            problems.append(f"launcher option {name} must not be negative.")
-    if not options.poll_s > 0:
-        problems.append("launcher option poll_s must be above 0.")
-    try:
-        limit_seconds(options.time)
-    except ValueError:
-        problems.append(f"launcher option time={options.time}: write minutes, H:M:S, D-H or D-H:M.")
-    if not re.fullmatch(r"\d+(\.\d+)?[KMGT]?B?", options.memory, re.IGNORECASE):
-        problems.append(f"launcher option memory={options.memory}: write a size, such as 500M or 16G.")
-    if not re.fullmatch(r"([\w.-]+:)?\d+|", str(options.gpus)):
-        problems.append(f"launcher option gpus={options.gpus}: write a number, or a type and a number, as a100:2.")
-    return problems + problems_of_commands(options)
-
-
-def problems_of_commands(options: SlurmOptions) -> list[str]:
-    problems: list[str] = []
-    for name in ("launch", "container", "extra"):
-        try:
-            words = shlex.split(getattr(options, name))
-        except ValueError as error:
-            problems.append(f"launcher option {name} can't be split into words: {error}.")
-            continue
-        if name == "extra" and any(not word.startswith("-") or word == "--" for word in words):
-            problems.append("launcher option extra takes options of sbatch, each in one word: --name=value.")
-    return problems
+    launch: Words = ""
+    container: Words = ""
+    python: Line = ""
+    scratch: Line = ""
+    extra: Annotated[Words, AfterValidator(check_flags)] = ""
+    held_s: Seconds = 600.0
+    patience_s: Seconds = 600.0
+    poll_s: Amount = 10.0
