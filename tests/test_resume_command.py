@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -17,7 +18,7 @@ from conftest import HERE, Project, clean_environment, wait_for
 
 import experiment_runner
 from suitecase.errors import NotFoundError, SuitecaseError
-from suitecase.queries.steering import HOW_TO_RUN, find_resume, how_it_ran
+from suitecase.queries.steering import HOW_TO_RUN, OTHERS_WITH_VALUES, find_resume, how_it_ran
 from suitecase.rundir import Run, read_run
 
 FAILS_ONCE = "ok = Path('ok').exists(); print('x is', config['x']); sys.exit(0 if ok else 3)"
@@ -137,8 +138,12 @@ def test_flags_that_say_how_cases_run_are_those_of_the_runner(project: Project) 
     """Each is one of the runner's, and every field of its policy that has a flag is among them."""
     shown = project.run("--help", env={"COLUMNS": "200"}).stdout
     assert [flag for flag in HOW_TO_RUN if flag not in shown] == []
+    with_values = set(re.findall(r"(--[a-z-]+) [A-Z]", shown))
+    assert with_values == {*(flag for flag, value in HOW_TO_RUN.items() if value), *OTHERS_WITH_VALUES} - {"-p"}
     assert set(experiment_runner.ExecutionPolicy.__dataclass_fields__) >= {"timeout_s", "nice", "isolate"}
     recorded = ["suite.py", "-p4", "--note", "-p 9", "--fail-fast", "--only", "a", "--nice=3", "--retry-on", "7", "-q"]
-    assert how_it_ran(recorded, []) == ["-p4", "--fail-fast", "--nice=3", "--retry-on", "7"]
-    assert how_it_ran(recorded, ["--parallelism", "2", "--nice", "1"]) == ["--fail-fast", "--retry-on", "7"]
+    keys = ["--env-file", "keys"]
+    recorded += [*keys, "--launcher-option", "--fail-fast"]
+    assert how_it_ran(recorded, []) == ["-p4", "--fail-fast", "--nice=3", "--retry-on", "7", *keys]
+    assert how_it_ran(recorded, ["--parallelism", "2", "--nice", "1"]) == ["--fail-fast", "--retry-on", "7", *keys]
     assert os.path.basename(recorded[0]) not in how_it_ran(recorded, [])

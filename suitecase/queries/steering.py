@@ -22,11 +22,14 @@ HOW_TO_RUN = {
     "-p": True, "--parallelism": True, "--timeout": True, "--grace": True, "--max-attempts": True, "--retry-on": True,
     "--backoff": True, "--fail-fast": False, "--max-failure-rate": True, "--cpus-per-case": True,
     "--gpus-per-case": True, "--memory-per-case": True, "--continue-exit-code": True, "--nice": True,
-    "--isolate": False,
+    "--isolate": False, "--env-file": True,
 }  # fmt: skip
 """Flags of a suite that say how its cases are executed, and whether a value follows. A resume keeps them."""
 
-OTHERS_WITH_VALUES = ("--resume", "--only", "--set", "--note", "--results-dir", "--debug")
+OTHERS_WITH_VALUES = (
+    *("--resume", "--only", "--set", "--note", "--results-dir", "--debug", "--confirm-above"),
+    *("--launcher", "--launcher-option"),  # the runner itself finds them in the record
+)
 
 
 # --- Ending ----------------------------------------------------------------------------------------------------------
