@@ -9,7 +9,7 @@ import pytest
 from conftest import Project, wait_for
 
 from suitecase.launchers.conformance import Conformance
-from suitecase.queries.overview import run_commands
+from suitecase.queries.overview import run_commands, run_overview
 from suitecase.rundir import read_run
 
 
@@ -124,6 +124,7 @@ def test_a_launcher_is_recorded_and_used_again(project: Project) -> None:
     assert project.run("--resume", "latest", "--launcher", "mine").code == 1
     used = [event["launcher"]["name"] for event in project.events("run_resumed")]
     assert used == ["local", "mine"]
+    assert run_overview(read_run(project.run_dir))["launcher"] == "mine queue=short"
 
 
 def test_what_goes_on_without_a_runner_is_running(project: Project) -> None:

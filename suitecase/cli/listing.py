@@ -158,7 +158,7 @@ def print_run(run: Run, overview: dict[str, Any]) -> None:
     out.print(f"{run.experiment}  {run.name}", style="bold")
     out.print(status_text(run.status), *([f"({overview['evidence']})"] if overview["evidence"] else []))
     told = {**overview, "started": local_time(overview["started"]), "took": duration(overview["took"])}
-    for name in ("description", "note", "code", "started", "took", "command", "path"):
+    for name in ("description", "note", "code", "launcher", "started", "took", "command", "path"):
         if told[name]:
             out.print(f"  {name + ':':<13}{told[name]}")
     if overview["same_config"]:

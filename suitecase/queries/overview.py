@@ -56,6 +56,7 @@ def run_overview(run: Run, at_most: int | None = None) -> dict[str, Any]:
         "description": str(run.asked.get("description") or "").partition("\n")[0],
         "note": run.asked.get("note") or "",
         "code": code_words(run),
+        "launcher": launcher_words(run),
         "started": run.started_at,
         "took": run.duration_s,
         "passes": run.passes,
@@ -166,6 +167,15 @@ def code_words(run: Run) -> str:
     if code.patch:
         words += f", {code.patch} has what the commit lacks"
     return words + "; its attempts ran different code" * run.mixes_code
+
+
+def launcher_words(run: Run) -> str:
+    """Where its cases last ran, with the launcher's options; empty for processes of this machine."""
+    name, options = str(run.launcher.get("name") or "local"), run.launcher.get("options")
+    if name == "local":
+        return ""
+    pairs = cast(dict[str, Any], options).items() if isinstance(options, dict) else ()
+    return " ".join([name, *(shlex.quote(f"{option}={value}") for option, value in pairs)])
 
 
 def asked_command(run: Run) -> str:

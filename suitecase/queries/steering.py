@@ -76,7 +76,7 @@ def cancel(run: Run, variant: str | None = None, *, timeout_s: float = 60.0) -> 
         CannotCancelError: No runner is alive, or the case has ended.
     """
     name = f"{run.experiment}/{run.name}"
-    if not run.is_owned and run.status in ("interrupted", "running") and outlives_runner(run):
+    if not run.is_owned and run.status in ("interrupted", "running") and run.launcher.get("outlives_runner"):
         return cancel_unattended(run, variant)
     if not run.is_owned:
         evidence = f" ({run.owner.evidence})" if run.owner else ""
@@ -101,12 +101,6 @@ def cancel_file(run: Run, case: CaseRun | None) -> Path:
     except OSError as error:
         raise CannotCancelError(f"{file} can't be created: {error.strerror}.") from None
     return file
-
-
-def outlives_runner(run: Run) -> bool:
-    """Whether attempts go on when the runner is gone."""
-    launcher: object = run.asked.get("launcher")
-    return isinstance(launcher, dict) and bool(cast(dict[str, Any], launcher).get("outlives_runner"))
 
 
 def cancel_unattended(run: Run, variant: str | None) -> Cancelled:

@@ -147,6 +147,7 @@ class Run:
         idle_s: Seconds between the passes, when no runner was there.
         mixes_code: Whether its attempts ran different code.
         asked: `run.json` as it is.
+        launcher: What the last pass recorded of its launcher: `name`, `options`, `outlives_runner`. Empty if nothing.
         owner: The runner of the last pass; None if the run has ended.
         problems: What is damaged or missing, one sentence each.
     """
@@ -165,6 +166,7 @@ class Run:
     idle_s: float = 0.0
     mixes_code: bool = False
     asked: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    launcher: Mapping[str, Any] = field(default_factory=dict[str, Any])
     owner: Owner | None = None
     stopped: str = ""
     problems: tuple[str, ...] = ()
@@ -438,6 +440,7 @@ class RunReader:
         named = layout.RUN_NAME.fullmatch(self.path.name)
         label = str(code.get("label") or (named["code"] if named else ""))
         known = {name: code.get(name) for name in ("commit", "branch", "dirty", "tree", "patch")}
+        launcher: object = self.pass_event.get("launcher", self.asked.get("launcher"))
         return Run(
             path=self.path,
             experiment=str(self.asked.get("experiment") or layout.experiment_folder(self.path).name),
@@ -453,6 +456,7 @@ class RunReader:
             idle_s=self.idle_s,
             mixes_code=len(self.trees) > 1,
             asked=self.asked,
+            launcher=cast(dict[str, Any], launcher) if isinstance(launcher, dict) else {},
             owner=owner,
             stopped=self.stopped,
             problems=tuple(problems),
