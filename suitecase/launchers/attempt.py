@@ -162,7 +162,8 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def complain(message: str, exit_code: int) -> int:
-    print(f"suitecase: {message}", file=sys.stderr, flush=True)
+    with suppress(OSError):  # what the scheduler keeps of its words may lie on the disk that is full
+        print(f"suitecase: {message}", file=sys.stderr, flush=True)
     return exit_code
 
 
@@ -406,7 +407,7 @@ class Claimed:
                 self.runner.write_whole(self.record, content)
                 break
             except OSError as error:
-                complain(f"{error.filename}: {error.strerror}; its end is not recorded yet", 0)
+                complain(f"{error.filename or self.record}: {error.strerror}; its end is not recorded yet", 0)
                 if time.monotonic() >= deadline:
                     return
                 time.sleep(WRITE_AGAIN_S)

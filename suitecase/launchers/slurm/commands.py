@@ -6,7 +6,8 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -151,12 +152,17 @@ def configuration(within_s: float = 30.0) -> dict[str, str]:
     return {name.strip(): value.strip() for name, equals, value in pairs if equals}
 
 
-def submit_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """What sbatch gets, and the jobs from it: no variables of a surrounding job, none that overrule the script."""
+def submit_environment(environment: Mapping[str, str], said: Collection[str] = ()) -> dict[str, str]:
+    """What sbatch gets, and the jobs from it: no variables of a surrounding job, none that overrule the script.
+
+    Args:
+        said: Options of sbatch that the user has chosen, such as `partition`: a variable of that name would win.
+    """
+    overruling = {f"SBATCH_{name.upper().replace('-', '_')}" for name in said}
     return {
         name: value
         for name, value in environment.items()
-        if name in KEPT or not (name.startswith("SLURM_") or OURS.fullmatch(name))
+        if name in KEPT or not (name.startswith("SLURM_") or OURS.fullmatch(name) or name in overruling)
     }
 
 
@@ -205,7 +211,10 @@ def queue(jobs: Iterable[int]) -> dict[tuple[int, int | None], Task]:
 def parse_task(line: str) -> tuple[tuple[int, int | None], Task]:
     job, index, state, reason, node, limit = line.split("|")
     number = int(index) if index.isdigit() else None
-    return (int(job), number), Task(state, "" if reason == "None" else reason, node, limit_seconds(limit))
+    limit_s = None
+    with suppress(ValueError):  # INVALID, NOT_SET
+        limit_s = limit_seconds(limit)
+    return (int(job), number), Task(state, "" if reason == "None" else reason, node, limit_s)
 
 
 def limit_seconds(text: str) -> float | None:
@@ -214,7 +223,7 @@ def limit_seconds(text: str) -> float | None:
     Raises:
         ValueError: It isn't one.
     """
-    if text.strip().upper() in ("", "UNLIMITED", "INVALID", "NOT_SET", "INFINITE"):
+    if text.strip().upper() in ("", "UNLIMITED", "INFINITE"):
         return None
     days, dash, rest = text.strip().rpartition("-")
     parts = [int(part) for part in rest.split(":")]

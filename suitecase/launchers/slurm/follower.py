@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from experiment_runner import Ended, Event, Launch, Session, Started, SuiteError
 from suitecase.launchers.attempt import batch_file
-from suitecase.launchers.following import Followed, left_behind
+from suitecase.launchers.following import Followed, left_behind, read_record
 from suitecase.launchers.slurm import commands
 from suitecase.launchers.slurm.commands import SchedulerError
 from suitecase.launchers.slurm.judging import Tracked, explained, fence, verdict
@@ -51,7 +51,7 @@ class Follower(threading.Thread):
     def __init__(self, options: SlurmOptions, settings: Mapping[str, str], session: Session, ringer: int) -> None:
         super().__init__(name="slurm", daemon=True)
         self.options, self.session, self.ringer = options, session, ringer
-        self.submitter = Submitter(options, settings, session, self.tell, self.warn)
+        self.submitter = Submitter(options, settings, session, self.tell, self.miss)
         self.started: SimpleQueue[Sequence[Launch]] = SimpleQueue()
         self.ends: SimpleQueue[tuple[int, int, float]] = SimpleQueue()
         self.awake = threading.Event()
@@ -60,8 +60,8 @@ class Follower(threading.Thread):
         self.failure: BaseException | None = None
         self.tracked: dict[int, Tracked] = {}
         self.next_queue_s = 0.0  # when Slurm is asked next
-        self.answered_s = self.news_s = time.monotonic()  # when it last did, and when an attempt last told something
-        self.warned = False
+        self.silent_from_s: float | None = None  # since when it has not answered
+        self.news_s = time.monotonic()  # when an attempt last told something
 
     # --- called by the runner's loop
 
@@ -98,10 +98,11 @@ class Follower(threading.Thread):
                 message = f"Slurm doesn't say whether {batch} was submitted ({error}): resume when it answers."
                 raise SuiteError([message], 75) from None
             for followed in members:
-                if job is None:  # the runner died before it submitted them
+                known = job_known(followed) if job is None else job
+                if known is None:  # the runner died before it submitted them
                     fence(followed.spec)
                 else:
-                    adopted[followed.launch.mark] = Tracked(followed, job)
+                    adopted[followed.launch.mark] = Tracked(followed, known)
         self.tracked = adopted
         self.awake.set()
         return [tracked.followed.launch for tracked in adopted.values()]
@@ -137,6 +138,8 @@ class Follower(threading.Thread):
             self.submitter.accept(launches)
         accepted = self.submitter.submit_waiting(others_live=bool(self.tracked))
         self.tracked |= {tracked.mark: tracked for tracked in accepted}
+        if accepted:
+            self.silent_from_s = None
         self.end(taken(self.ends))
 
     def end(self, ends: Iterable[tuple[int, int, float]]) -> None:
@@ -218,17 +221,10 @@ class Follower(threading.Thread):
             said = commands.queue({tracked.job for tracked in self.tracked.values()})
         except SchedulerError as error:
             self.next_queue_s = time.monotonic() + self.options.poll_s
-            self.warn(error)
-            silent_s = time.monotonic() - max(self.answered_s, self.news_s)
-            if silent_s > self.options.patience_s:
-                message = (
-                    f"Slurm has not answered for {silent_s:.0f} s ({error}), and no attempt has told anything. Those "
-                    "that run go on; --resume follows them when Slurm is back."
-                )
-                raise SuiteError([message], 75) from None
+            self.miss(error)
             return
-        now = self.answered_s = time.monotonic()
-        self.warned = False
+        now = time.monotonic()
+        self.silent_from_s = None
         self.next_queue_s = now + self.options.poll_s
         for tracked in self.tracked.values():
             tracked.asked = True
@@ -236,11 +232,23 @@ class Follower(threading.Thread):
             if tracked.unsure is None and (not tracked.is_over or tracked.gone_s is None):
                 tracked.gone_s = now if tracked.is_over else None
 
-    def warn(self, error: SchedulerError) -> None:
-        """Say once that Slurm is away."""
-        if not self.warned:
-            self.warned = True
+    def miss(self, error: SchedulerError) -> None:
+        """Say once that Slurm is away, and wait for it as long as the options allow.
+
+        Raises:
+            SuiteError: It has been silent for too long, and the attempts too.
+        """
+        now = time.monotonic()
+        if self.silent_from_s is None:
+            self.silent_from_s = now
             log.warning("Slurm doesn't answer: %s. What runs goes on, and is followed by its files.", error)
+        silent_s = now - max(self.silent_from_s, self.news_s)
+        if silent_s > self.options.patience_s:
+            message = (
+                f"Slurm has not answered for {silent_s:.0f} s ({error}), and no attempt has told anything. Those "
+                "that run go on; --resume follows them when Slurm is back."
+            )
+            raise SuiteError([message], 75) from None
 
     def decide(self, tracked: Tracked, names: set[str]) -> None:
         """Tell the end of an attempt that Slurm has a word to say about; see to it that one asked to end does."""
@@ -263,6 +271,13 @@ class Follower(threading.Thread):
                 commands.cancel(tracked.job, [tracked.index])
         if event is not None:
             self.finish(tracked, event)
+
+
+def job_known(followed: Followed) -> int | None:
+    """The job that an attempt says it is, where Slurm has forgotten it; None if the attempt never began."""
+    record = read_record(followed.launch.folder, followed.launch.attempt)
+    job = str(record.get("job", ""))
+    return int(job) if record.get("mark") == followed.launch.mark and job.isdigit() else None
 
 
 def taken(queue: SimpleQueue[TakenT]) -> list[TakenT]:

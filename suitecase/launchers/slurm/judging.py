@@ -9,6 +9,7 @@ machines are never compared; how long something is silent is measured by the run
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -29,11 +30,13 @@ VISIBLE_S = 15.0
 SILENT_S = 35.0
 """After how long without a sign an attempt on a lost node counts as dead: three beats, and some."""
 
-HELD = (
-    "jobheld", "badconstraints", "invalidaccount", "invalidqos", "partitionnodelimit", "partitiontimelimit",
-    "partitionconfig", "launch failed requeued held", "requeued in held state", "dependencyneversatisfied",
-)  # fmt: skip
-"""Reasons of squeue(1) that don't pass by themselves, in lower case."""
+HELD = re.compile(
+    r"jobhe?o?ld|badconstraints|invalidaccount|invalidqos|partitionnodelimit|partitiontimelimit|partitionconfig"
+    r"|launch failed requeued held|requeued in held state|dependencyneversatisfied|reservationdeleted|maxmemperlimit"
+    r"|(assoc|qos)max\w+per(job|node)|qosmin|qosnotallowed",
+    re.IGNORECASE,
+)
+"""How reasons of squeue(1) begin that don't pass by themselves: held, or more than any job there may have."""
 
 Status = Literal["", "timed_out", "cancelled"]
 Fault = Literal["", "lost", "preempted", "oom"]
@@ -148,7 +151,8 @@ def of_the_silent(tracked: Tracked, now: float) -> Ended | None:
         return None
     fault, status, why = EXPLAINED.get(said.state, ("lost", "", "its processes on the node vanished"))
     node = f" on {said.node}" if said.node else ""
-    cause = f"{why}{node} (Slurm: {in_words(tracked.said)}), no record of its end"
+    words = last_line(batch_file(tracked.followed.spec, "out"))
+    cause = f"{why}{node} (Slurm: {in_words(tracked.said)}), no record of its end" + f": {words}" * bool(words)
     return Ended(tracked.mark, None, fault=fault, status=status, cause=cause)
 
 
@@ -175,7 +179,7 @@ def of_the_unclaimed(tracked: Tracked, names: set[str], now: float) -> Ended | R
 def of_the_held(tracked: Tracked, now: float, held_s: float) -> Refused | None:
     """It waits for something that doesn't pass by itself."""
     reason = tracked.said.reason if tracked.said else ""
-    if not reason.lower().startswith(HELD):
+    if not HELD.match(reason):
         tracked.held_s = None
         return None
     if tracked.held_s is None:

@@ -19,13 +19,13 @@ def check_limit(text: str) -> str:
     try:
         limit_seconds(text)
     except ValueError:
-        raise ValueError("write minutes, H:M:S, D-H or D-H:M") from None
+        raise ValueError("write minutes, H:M:S, D-H or D-H:M; or UNLIMITED") from None
     return text
 
 
 def check_size(text: str) -> str:
-    if not re.fullmatch(r"\d+(\.\d+)?[KMGT]?B?", text, re.IGNORECASE):
-        raise ValueError("write a size, such as 500M or 16G")
+    if not re.fullmatch(r"\d+[KMGT]?", text, re.IGNORECASE):
+        raise ValueError("write a size without a point, such as 1500M or 16G")
     return text
 
 
@@ -44,9 +44,32 @@ def check_words(text: str) -> str:
 
 
 def check_flags(text: str) -> str:
-    if any(not word.startswith("-") or word == "--" for word in shlex.split(text)):
+    words = shlex.split(text)
+    if any(not re.match(r"--?[a-zA-Z]", word) for word in words):
         raise ValueError("write options of sbatch, each in one word: --name=value")
+    for word in words:
+        name = word.partition("=")[0] if word.startswith("--") else word[:2]
+        if name in OURS:
+            raise ValueError(f"{name} is the launcher's own: without it no attempt would be found again")
+        if name in INSTEAD:
+            raise ValueError(f"in place of {name} say {INSTEAD[name]}")
     return text
+
+
+OURS = (
+    *("--array", "--chdir", "--clusters", "--error", "--export", "--export-file", "--get-user-env"),
+    *("--input", "--job-name", "--no-requeue", "--open-mode", "--output", "--parsable", "--requeue", "--signal"),
+    *("--test-only", "--wait", "--wrap", "-a", "-D", "-e", "-i", "-J", "-M", "-o", "-W"),
+)
+"""Options of sbatch on which it rests that attempts are submitted, found, and followed."""
+
+INSTEAD = {
+    "--account": "account", "-A": "account", "--constraint": "constraint", "-C": "constraint", "--cpus-per-task": "cpus",
+    "-c": "cpus", "--mem": "memory", "--mem-per-cpu": "memory", "--mem-per-gpu": "memory", "--nodes": "nodes",
+    "-N": "nodes", "--partition": "partition", "-p": "partition", "--qos": "qos", "-q": "qos", "--time": "time",
+    "-t": "time",
+}  # fmt: skip
+"""Options of sbatch by the name under which they are options here."""
 
 
 Words = Annotated[Line, AfterValidator(check_words)]
@@ -99,3 +122,8 @@ class SlurmOptions(Options):
     held_s: Seconds = 600.0
     patience_s: Seconds = 600.0
     poll_s: Amount = 10.0
+
+    def said(self) -> list[str]:
+        """Names of the options of sbatch that were chosen, rather than left to Slurm or to the user's variables."""
+        named = [name for name in ("partition", "account", "qos", "constraint") if getattr(self, name)]
+        return named + [word.lstrip("-").partition("=")[0] for word in shlex.split(self.extra)]
