@@ -167,6 +167,29 @@ def test_what_slurm_refuses_is_recorded_and_the_run_goes_on(project: Project) ->
     assert "not available" in causes(project)["huge"]
 
 
+@pytest.mark.parametrize(
+    ("option", "words"), [("partition=nope", "invalid partition"), ("constraint=nope", "nvalid feature")]
+)
+def test_a_name_that_the_cluster_lacks_is_told_before_anything_starts(
+    project: Project, option: str, words: str
+) -> None:
+    project.suite({"a": ""})
+    done = project.run(*QUICK, "--launcher-option", option, env={**os.environ, "SBATCH_PARTITION": "debug"})
+    assert done.code == 2
+    assert f"sbatch refuses --{option}" in done.stderr
+    assert words in done.stderr
+    assert not (project.root / "results").exists()
+
+
+def test_a_dry_run_tells_what_slurm_would_refuse(project: Project) -> None:
+    cases = "[ExperimentCase('huge', Config(), resources=Resources(memory_gb=999)), ExperimentCase('small', Config())]"
+    project.suite(cases, before="from experiment_runner import Resources")
+    done = project.run(*QUICK, "--dry-run", env=os.environ)
+    assert done.code == 0, done.stderr
+    assert "an array of 1, which it refuses: " in done.stdout
+    assert "an array of 1:" in done.stdout
+
+
 def test_a_quota_is_filled_and_kept(project: Project, tmp_path_factory: pytest.TempPathFactory) -> None:
     """What the queue has no room for is submitted in smaller parts, and when there is room again."""
     small = Cluster(tmp_path_factory.mktemp("small"), more="MaxJobCount=10\nMinJobAge=2\n")
@@ -320,8 +343,12 @@ def test_what_ended_while_the_runner_was_away_is_adopted(project: Project, clust
     assert len(project.events("attempt_started")) == len(project.events("attempt_ended")) == 3
 
 
-def test_a_resume_needs_no_memory_of_slurms(project: Project, cluster: Cluster) -> None:
-    """Slurm has forgotten the jobs, and there is no accounting: the attempts' own records are enough."""
+@pytest.mark.parametrize("noted", [True, False], ids=["noted", "not noted"])
+def test_a_resume_needs_no_memory_of_slurms(project: Project, cluster: Cluster, noted: bool) -> None:
+    """Slurm has forgotten the jobs, and there is no accounting: the attempts' own records are enough.
+
+    So they are if the runner died before it noted the jobs' numbers.
+    """
     project.suite({"good": UNTIL_GO, "bad": UNTIL_GO + "sys.exit(3)"})
     runner = project.start(*QUICK, env=os.environ)
     wait_for(project.runs, "a run")
@@ -333,6 +360,9 @@ def test_a_resume_needs_no_memory_of_slurms(project: Project, cluster: Cluster) 
     for variant in ("good", "bad"):
         record = project.run_dir / variant / "attempt-1.json"
         wait_for(lambda record=record: "ended_at" in record.read_text(), f"the end of {variant}")
+    for note in project.run_dir.glob(".attempts/*/job"):
+        if not noted:
+            note.unlink()
     cluster.stop_controller()
     shutil.rmtree(cluster.folder / "state")
     (cluster.folder / "state").mkdir()
@@ -343,6 +373,7 @@ def test_a_resume_needs_no_memory_of_slurms(project: Project, cluster: Cluster) 
     assert done.code == 1, done.stdout + done.stderr
     assert project.statuses() == {"good": "succeeded", "bad": "failed"}
     assert [end.get("exit_code") for end in ends(project, "bad")] == [3]
+    assert all(len(begun(project, variant)) == 1 for variant in ("good", "bad"))
 
 
 def test_a_cluster_that_vanishes_is_waited_for_then_named(project: Project, cluster: Cluster) -> None:
@@ -365,6 +396,26 @@ def test_a_cluster_that_vanishes_is_waited_for_then_named(project: Project, clus
     resumed = project.run("--resume", "latest", env=os.environ)
     assert resumed.code == 0, resumed.stdout + resumed.stderr
     assert project.statuses() == {"runs": "succeeded", "waits": "succeeded"}
+
+
+def test_what_could_not_be_submitted_stays_pending(project: Project, cluster: Cluster) -> None:
+    """The cluster is away when the next case's turn comes: that is no failure of the case."""
+    project.suite({"first": UNTIL_GO, "second": "pass"})
+    runner = project.start(*QUICK, "-p", "1", "--launcher-option", "patience_s=5", env=os.environ)
+    wait_for(project.runs, "a run")
+    begun(project, "first")
+    project.wait_for_started("first")
+    cluster.stop_controller()
+    let_go(project, "first")
+    done = project.finish(runner)
+    assert done.code == 75, done.stdout + done.stderr
+    assert "Slurm has not answered for" in done.stderr
+    assert project.statuses() == {"first": "succeeded"}
+    cluster.daemon("slurmctld", "slurmctld", "-D")
+    wait_for(lambda: "UP" in cluster.ask("scontrol", "ping"), "the controller")
+    resumed = project.run("--resume", "latest", env=os.environ)
+    assert resumed.code == 0, resumed.stdout + resumed.stderr
+    assert len(project.events("attempt_ended")) == 2
 
 
 def test_ctrl_c_ends_what_runs_and_what_waits(project: Project, cluster: Cluster) -> None:

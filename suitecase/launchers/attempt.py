@@ -162,8 +162,8 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def complain(message: str, exit_code: int) -> int:
-    with suppress(OSError):  # what the scheduler keeps of its words may lie on the disk that is full
-        print(f"suitecase: {message}", file=sys.stderr, flush=True)
+    with suppress(OSError):  # the file that a scheduler keeps of its words may lie on the disk that is full
+        os.write(2, f"suitecase: {message}\n".encode(errors="backslashreplace"))
     return exit_code
 
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 __all__ = [
     "PENDING",
     "TERMINAL",
+    "UNKNOWN_NAME",
     "SchedulerError",
     "SubmitError",
     "Task",
@@ -24,6 +27,7 @@ __all__ = [
     "limit_seconds",
     "missing_commands",
     "queue",
+    "refusal",
     "signal_batch",
     "submit",
     "submit_environment",
@@ -45,6 +49,11 @@ AFTER_A_WHILE = re.compile(
     r"submit limit|SubmitJob|accounting/QOS policy|temporarily unable|maximum number of jobs|MaxJobCount", re.IGNORECASE
 )
 """What sbatch says where fewer jobs would be accepted, or the same ones later."""
+
+UNKNOWN_NAME = re.compile(
+    r"invalid (partition|account|qos|feature|license|wckey)|reservation is invalid", re.IGNORECASE
+)
+"""What sbatch says of a name that the cluster doesn't have, or not for this user."""
 
 UNREACHABLE = re.compile(
     r"unable to contact|timed out|zero bytes|connection (refused|reset)|not responding|not connected|in standby"
@@ -105,7 +114,10 @@ def missing_commands() -> list[str]:
     return [command for command in COMMANDS if shutil.which(command) is None]
 
 
-def ask(*command: str, env: Mapping[str, str] | None = None, within_s: float = ANSWER_WITHIN_S) -> str:
+def ask(
+    *command: str, env: Mapping[str, str] | None = None, within_s: float = ANSWER_WITHIN_S,
+    stdin: IO[bytes] | int = subprocess.DEVNULL,
+) -> str:  # fmt: skip
     """What a command prints.
 
     Raises:
@@ -114,7 +126,7 @@ def ask(*command: str, env: Mapping[str, str] | None = None, within_s: float = A
     try:
         # A session of its own: Ctrl-C is for the runner, and must not end an sbatch half way.
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            command, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             errors="replace", start_new_session=True, env=env,
         )  # fmt: skip
     except OSError as error:
@@ -183,6 +195,22 @@ def submit(script: Path, output: Path, environment: Mapping[str, str]) -> int:
         raise SubmitError(str(error)) from None
     except (ValueError, IndexError) as error:
         raise SubmitError(f"sbatch gave no number of a job: {error}") from None
+
+
+def refusal(script: str, environment: Mapping[str, str], *options: str) -> str:
+    """Why sbatch would not have a script now; empty if it would, or if nobody answers.
+
+    Args:
+        options: Of sbatch, beside what the script says.
+    """
+    with tempfile.TemporaryFile() as file:
+        file.write(script.encode())
+        file.seek(0)
+        try:
+            ask("sbatch", "--test-only", *options, env=environment, stdin=file)
+        except SchedulerError as error:
+            return "" if error.unreachable else str(error)
+    return ""
 
 
 def queue(jobs: Iterable[int]) -> dict[tuple[int, int | None], Task]:

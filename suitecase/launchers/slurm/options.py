@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
 from suitecase.launchers.options import Amount, Count, Line, Options, Seconds
-from suitecase.launchers.slurm.commands import limit_seconds
+from suitecase.launchers.slurm.commands import limit_seconds, submit_environment
 
 __all__ = ["SlurmOptions"]
 
@@ -64,10 +65,10 @@ OURS = (
 """Options of sbatch on which it rests that attempts are submitted, found, and followed."""
 
 INSTEAD = {
-    "--account": "account", "-A": "account", "--constraint": "constraint", "-C": "constraint", "--cpus-per-task": "cpus",
-    "-c": "cpus", "--mem": "memory", "--mem-per-cpu": "memory", "--mem-per-gpu": "memory", "--nodes": "nodes",
-    "-N": "nodes", "--partition": "partition", "-p": "partition", "--qos": "qos", "-q": "qos", "--time": "time",
-    "-t": "time",
+    "--account": "account", "-A": "account", "--constraint": "constraint", "-C": "constraint",
+    "--cpus-per-task": "cpus", "-c": "cpus", "--mem": "memory", "--mem-per-cpu": "memory", "--mem-per-gpu": "memory",
+    "--nodes": "nodes", "-N": "nodes", "--partition": "partition", "-p": "partition", "--qos": "qos", "-q": "qos",
+    "--time": "time", "-t": "time",
 }  # fmt: skip
 """Options of sbatch by the name under which they are options here."""
 
@@ -123,7 +124,8 @@ class SlurmOptions(Options):
     patience_s: Seconds = 600.0
     poll_s: Amount = 10.0
 
-    def said(self) -> list[str]:
-        """Names of the options of sbatch that were chosen, rather than left to Slurm or to the user's variables."""
-        named = [name for name in ("partition", "account", "qos", "constraint") if getattr(self, name)]
-        return named + [word.lstrip("-").partition("=")[0] for word in shlex.split(self.extra)]
+    def environment(self, around: Mapping[str, str]) -> dict[str, str]:
+        """What sbatch gets of the variables around it: none that would win over an option that was given."""
+        said = [name for name in ("partition", "account", "qos", "constraint") if getattr(self, name)]
+        said += [word.lstrip("-").partition("=")[0] for word in shlex.split(self.extra)]
+        return submit_environment(around, said)

@@ -52,7 +52,7 @@ class Submitter:
     ) -> None:  # fmt: skip
         self.options, self.session, self.tell, self.miss = options, session, tell, miss
         self.largest = largest_array(settings)
-        self.environment = commands.submit_environment(session.environment, options.said())
+        self.environment = options.environment(session.environment)
         self.runner = Path(str(sys.modules["experiment_runner"].__file__)).resolve()
         self.waiting: list[Array] = []
         self.unwanted: set[int] = set()
