@@ -4674,8 +4674,10 @@ class Console:
         failed = f", {count} failed" if count else ""
         filled = 30 * ended // max(1, total)
         bar = "━" * filled + "╌" * (30 - filled)
-        lines = [f"{bar} {ended}/{total} done, {len(running)} running{failed}  {clock(elapsed)}{eta}"]
-        longest = sorted(running.values(), key=lambda attempt: attempt.started)
+        longest = sorted((each for each in running.values() if each.recorded), key=lambda attempt: attempt.started)
+        queued = len(running) - len(longest)  # with a cluster's scheduler
+        waiting = f", {queued} waiting" if queued else ""
+        lines = [f"{bar} {ended}/{total} done, {len(longest)} running{waiting}{failed}  {clock(elapsed)}{eta}"]
         lines += [
             f"  {clock(moment - attempt.started)}  {attempt.variant}{progress_of(attempt)}" for attempt in longest[:8]
         ]
@@ -4713,10 +4715,11 @@ class Console:
             self.say(f"\n{attempt.variant}: {outcome.cause}", "red")
             for text in last_lines(attempt.log):
                 self.say(f"    {text}")
-            if attempt.log:
+            if attempt.log and attempt.log.exists():
                 self.say(f"  log:   {attempt.log}")
             if self.options.as_command:
-                self.say(f"  alone: {resume} --debug {shlex.quote(attempt.variant)}")
+                here = f" --launcher {Local.name}" if "debug" in plan.launcher.lacks else ""
+                self.say(f"  alone: {resume} --debug {shlex.quote(attempt.variant)}{here}")
         if len(self.failures) > 20:
             self.say(f"\n… and {len(self.failures) - 20} more failures")
         if len(trees) > 1 or (plan.resumed and plan.resumed.code_changed):
