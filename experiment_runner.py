@@ -537,12 +537,14 @@ def make_plan(suite: Suite, options: Options) -> Plan:
     if options.resume is not None and not problems:
         runs = runs_folder(results_dir / suite.experiment, suite.mode)
         record = read_run(find_run(str(options.resume), runs), suite)
-    launcher: Launcher = Local()
+    chosen: Launcher | None = None
     with gathered(problems):
-        launcher = choose_launcher(sound, options, record)
+        chosen = choose_launcher(sound, options, record)
+    launcher = chosen or Local()
     capacity = launcher.capacity(sound)
-    # A description may be for a bigger machine than this.
-    problems += resource_problems(sound, Capacity(math.inf, math.inf, None) if options.describe else capacity)
+    # A description may be for a bigger machine than this, and so may be a launcher that was refused.
+    unbounded = options.describe or chosen is None
+    problems += resource_problems(sound, Capacity(math.inf, math.inf, None) if unbounded else capacity)
     if problems:
         raise SuiteError(problems + problems_of_values(suite, options))
     code = read_code(root, results_dir)

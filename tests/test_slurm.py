@@ -332,8 +332,9 @@ def test_a_signal_is_explained_by_what_slurm_says(
 
 def test_options_that_are_wrong_are_all_told(project: Project) -> None:
     arguments = ("--launcher", "slurm", "--launcher-option", "partion=gpu", "--launcher-option", "wait=1")
-    done = project.run(*arguments)
+    done = project.run(*arguments, "--gpus-per-case", "99")
     assert done.code == 2
+    assert "GPUs" not in done.stderr, "nobody knows what the cluster has"
     assert "launcher 'slurm' has no option 'partion'. Did you mean 'partition'?" in done.stderr
     assert "launcher 'slurm' has no option 'wait'. It has partition, account, " in done.stderr
 
@@ -347,6 +348,7 @@ def test_options_that_are_wrong_are_all_told(project: Project) -> None:
         ({"extra": "--array=0-3"}, "--array is the launcher's own"),
         ({"extra": "--exclusive -Jmine"}, "-J is the launcher's own"),
         ({"extra": "--mem-per-cpu=1G"}, "in place of --mem-per-cpu say memory"),
+        ({"extra": "--arr=0-3"}, "--arr is the launcher's own"),
         ({"extra": "-pgpu"}, "in place of -p say partition"),
         ({"time": "an hour"}, "time is 'an hour': write minutes"),
         ({"gpus": "a100"}, "gpus is 'a100': write a number"),

@@ -66,6 +66,9 @@ EXIT_FENCED = 75
 
 NO_HARD_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)
 
+OLDEST = (3, 11)
+"""The runner's oldest Python. An older one can read this file, down to 3.7."""
+
 EXIT_UNUSABLE = 78
 """The attempt could not even be claimed: EX_CONFIG of sysexits.h."""
 
@@ -169,6 +172,8 @@ def complain(message: str, exit_code: int) -> int:
 
 def load_runner(file: str) -> Any:
     """The module of the suite's own runner, wherever it lies."""
+    if sys.version_info < OLDEST:
+        raise ImportError(f"suites need Python {'.'.join(map(str, OLDEST))} or newer")
     spec = importlib.util.spec_from_file_location("experiment_runner", file)
     if spec is None or spec.loader is None:
         raise ImportError(f"{file} is no Python file")

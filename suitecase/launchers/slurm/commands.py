@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import IO
 
 __all__ = [
+    "NEVER",
     "PENDING",
     "TERMINAL",
-    "UNKNOWN_NAME",
     "SchedulerError",
     "SubmitError",
     "Task",
@@ -50,10 +50,12 @@ AFTER_A_WHILE = re.compile(
 )
 """What sbatch says where fewer jobs would be accepted, or the same ones later."""
 
-UNKNOWN_NAME = re.compile(
-    r"invalid (partition|account|qos|feature|license|wckey)|reservation is invalid", re.IGNORECASE
+NEVER = re.compile(
+    r"invalid (--?\w|partition|account|qos|feature|license|wckey)|reservation is invalid|mutually exclusive"
+    r"|(unrecognized|invalid|ambiguous) option|option .* (ambiguous|argument)",
+    re.IGNORECASE,
 )
-"""What sbatch says of a name that the cluster doesn't have, or not for this user."""
+"""What sbatch says of a name that the cluster doesn't have, or not for this user, and of options that it doesn't take."""
 
 UNREACHABLE = re.compile(
     r"unable to contact|timed out|zero bytes|connection (refused|reset)|not responding|not connected|in standby"
@@ -134,7 +136,7 @@ def ask(
     with process:
         stdout, stderr = answer_of(process, command[0], within_s)
     if process.returncode:
-        said = [line.strip() for line in stderr.splitlines() if line.strip()]
+        said = [re.sub(r"^\w+: ((error|fatal): )?", "", line.strip()) for line in stderr.splitlines() if line.strip()]
         raise SchedulerError("; ".join(said[-3:]) or f"{command[0]}: exit code {process.returncode}")
     return stdout
 

@@ -43,17 +43,17 @@ class Slurm(SlurmOptions):
             self.settings: Mapping[str, str] = commands.configuration()
         except SchedulerError as error:
             problems.append(f"Slurm doesn't answer ({error}): try `scontrol ping`, and again when it is up.")
-        return problems or self.unknown_names()
+        return problems or self.never_accepted()
 
-    def unknown_names(self) -> list[str]:
-        """What Slurm says of a partition, an account and the like that it doesn't have."""
+    def never_accepted(self) -> list[str]:
+        """What Slurm says of a partition, an account and the like that it doesn't have, and of wrong options."""
         names = {name: getattr(self, name) for name in ("partition", "account", "qos", "constraint")}
         asked = [f"--{name}={value}" for name, value in names.items() if value] + shlex.split(self.extra)
         said = commands.refusal("#!/bin/bash\n", self.environment(os.environ), *asked, "--mem=1M", "--time=1")
-        if not commands.UNKNOWN_NAME.search(said):
+        if not commands.NEVER.search(said):
             return []
-        about = " ".join(asked) or "nothing but its defaults"
-        return [f"sbatch refuses {about}: {said}. `sinfo` lists partitions, `scontrol show node` what nodes have."]
+        about = " ".join(asked) or "its own defaults"
+        return [f"sbatch refuses {about}: {said}. `sinfo` lists partitions, `scontrol show` nodes and reservations."]
 
     def capacity(self, suite: object) -> Capacity:
         return Capacity(math.inf, math.inf, gpus=None)

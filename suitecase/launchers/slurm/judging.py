@@ -196,8 +196,11 @@ def in_words(task: Task | None) -> str:
 
 
 def last_line(path: Path) -> str:
-    """The last line of what a task itself said, shortened."""
+    """The last line of what a task itself said, shortened, and where there is more."""
+    lines: list[str] = []
     with suppress(OSError):
         lines = [line.strip() for line in path.read_text(errors="replace").splitlines() if line.strip()]
-        return lines[-1][:300] if lines else ""
-    return ""
+    if not lines:
+        return ""
+    more = f" (more in {path})" if len(lines) > 1 or len(lines[-1]) > 300 else ""
+    return lines[-1][:300] + more

@@ -25,7 +25,7 @@ def check_limit(text: str) -> str:
 
 
 def check_size(text: str) -> str:
-    if not re.fullmatch(r"\d+[KMGT]?", text, re.IGNORECASE):
+    if not re.fullmatch(r"\d+([KMGT]B?)?", text, re.IGNORECASE):
         raise ValueError("write a size without a point, such as 1500M or 16G")
     return text
 
@@ -49,11 +49,13 @@ def check_flags(text: str) -> str:
     if any(not re.match(r"--?[a-zA-Z]", word) for word in words):
         raise ValueError("write options of sbatch, each in one word: --name=value")
     for word in words:
-        name = word.partition("=")[0] if word.startswith("--") else word[:2]
-        if name in OURS:
-            raise ValueError(f"{name} is the launcher's own: without it no attempt would be found again")
-        if name in INSTEAD:
-            raise ValueError(f"in place of {name} say {INSTEAD[name]}")
+        given = word.partition("=")[0] if word.startswith("--") else word[:2]
+        # sbatch takes the first letters of a long option for it.
+        meant = [name for name in (*OURS, *INSTEAD) if name == given or (len(given) > 2 and name.startswith(given))]
+        if meant and meant[0] in OURS:
+            raise ValueError(f"{given} is the launcher's own: without it no attempt would be found again")
+        if meant:
+            raise ValueError(f"in place of {given} say {INSTEAD[meant[0]]}")
     return text
 
 
