@@ -51,11 +51,11 @@ AFTER_A_WHILE = re.compile(
 """What sbatch says where fewer jobs would be accepted, or the same ones later."""
 
 NEVER = re.compile(
-    r"invalid (--?\w|partition|account|qos|feature|license|wckey)|reservation is invalid|mutually exclusive"
+    r"invalid (--?\w|numeric|partition|account|qos|feature|license|wckey)|reservation is invalid|mutually exclusive"
     r"|(unrecognized|invalid|ambiguous) option|option .* (ambiguous|argument)",
     re.IGNORECASE,
 )
-"""What sbatch says of a name that the cluster doesn't have, or not for this user, and of options that it doesn't take."""
+"""What sbatch says of names that the cluster doesn't have for this user, and of options that it doesn't take."""
 
 UNREACHABLE = re.compile(
     r"unable to contact|timed out|zero bytes|connection (refused|reset)|not responding|not connected|in standby"

@@ -10,6 +10,7 @@ import threading
 import time
 from collections import defaultdict, deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -19,7 +20,7 @@ from experiment_runner import Ended, Event, Launch, Session, Started, SuiteError
 from suitecase.launchers.attempt import batch_file
 from suitecase.launchers.following import Followed, left_behind, read_record
 from suitecase.launchers.slurm import commands
-from suitecase.launchers.slurm.commands import SchedulerError
+from suitecase.launchers.slurm.commands import SchedulerError, Task
 from suitecase.launchers.slurm.judging import Tracked, explained, fence, verdict
 from suitecase.launchers.slurm.options import SlurmOptions
 from suitecase.launchers.slurm.submitting import LAUNCHER, Submitter
@@ -60,6 +61,9 @@ class Follower(threading.Thread):
         self.failure: BaseException | None = None
         self.tracked: dict[int, Tracked] = {}
         self.next_queue_s = 0.0  # when Slurm is asked next
+        self.asker = ThreadPoolExecutor(1, "squeue")  # it may take a minute to say that nobody is there
+        self.answer: Future[dict[tuple[int, int | None], Task]] | None = None
+        self.asked: set[int] = set()  # the jobs that the answer is about
         self.silent_from_s: float | None = None  # since when it has not answered
         self.news_s = time.monotonic()  # when an attempt last told something
 
@@ -80,6 +84,7 @@ class Follower(threading.Thread):
         self.closing = True
         self.awake.set()
         self.join()
+        self.asker.shutdown()
 
     def adopt(self, ended: Collection[int]) -> list[Launch]:
         """Take up what earlier passes submitted, before anything is started.
@@ -144,8 +149,8 @@ class Follower(threading.Thread):
 
     def end(self, ends: Iterable[tuple[int, int, float]]) -> None:
         """Ask attempts to end: by a file, so that they know who asks, and by a signal, so that they look at once."""
-        running: dict[int, list[int]] = defaultdict(list)
-        queued: dict[int, list[int]] = defaultdict(list)
+        running: dict[int, list[Tracked]] = defaultdict(list)
+        queued: dict[int, list[Tracked]] = defaultdict(list)
         for mark, number, grace_s in ends:
             tracked = self.tracked.get(mark)
             if tracked is None:
@@ -158,12 +163,22 @@ class Follower(threading.Thread):
             tracked.abandon_s = now + ABANDON_S if kill else math.inf
             tracked.cancelled = True
             self.next_queue_s = 0.0
-            (running if tracked.followed.started else queued)[tracked.job].append(tracked.index)
+            (running if tracked.followed.started else queued)[tracked.job].append(tracked)
         with suppress(SchedulerError):  # then the file must do
-            for job, indexes in running.items():
-                commands.signal_batch(job, indexes, "TERM")
-            for job, indexes in queued.items():
-                commands.cancel(job, indexes)
+            for job, members in running.items():
+                commands.signal_batch(job, [tracked.index for tracked in members], "TERM")
+        for job, members in queued.items():
+            try:
+                commands.cancel(job, [tracked.index for tracked in members])
+            except SchedulerError:
+                for tracked in members:
+                    self.leave_in_queue(tracked)
+
+    def leave_in_queue(self, tracked: Tracked) -> None:
+        """End an attempt that waits, as far as is known, where Slurm can't be told: it finds the fence if it begins."""
+        fence(tracked.followed.spec)
+        cause = "cancelled while Slurm was away: its task ends as soon as it begins"
+        self.finish(tracked, Ended(tracked.mark, None, status="cancelled", cause=cause))
 
     # --- following
 
@@ -174,7 +189,9 @@ class Follower(threading.Thread):
             there, index = names.get(tracked.followed.spec.parent, set()), tracked.index
             if f"{index}.ended" in there or (not tracked.followed.started and f"{index}.alive" in there):
                 self.read(tracked)
-        if self.tracked and time.monotonic() >= self.next_queue_s:
+        if self.answer is not None and self.answer.done():
+            self.take_answer(self.answer)
+        if self.tracked and self.answer is None and time.monotonic() >= self.next_queue_s:
             self.ask_queue()
         for tracked in list(self.tracked.values()):
             if tracked.asked or time.monotonic() >= tracked.abandon_s:
@@ -212,21 +229,29 @@ class Follower(threading.Thread):
         self.tell(event)
 
     def ask_queue(self) -> None:
-        """Ask Slurm about all that is not over.
+        """Ask Slurm about all that is not over."""
+        self.next_queue_s = time.monotonic() + self.options.poll_s
+        self.asked = {tracked.job for tracked in self.tracked.values()}
+        self.answer = self.asker.submit(commands.queue, self.asked)
+        self.answer.add_done_callback(lambda _: self.awake.set())
+
+    def take_answer(self, answer: Future[dict[tuple[int, int | None], Task]]) -> None:
+        """Keep what Slurm has said.
 
         Raises:
             SuiteError: It has been silent for too long, and the attempts too.
         """
+        self.answer = None
         try:
-            said = commands.queue({tracked.job for tracked in self.tracked.values()})
+            said = answer.result()
         except SchedulerError as error:
-            self.next_queue_s = time.monotonic() + self.options.poll_s
             self.miss(error)
             return
         now = time.monotonic()
         self.silent_from_s = None
-        self.next_queue_s = now + self.options.poll_s
         for tracked in self.tracked.values():
+            if tracked.job not in self.asked:  # submitted meanwhile
+                continue
             tracked.asked = True
             tracked.said = said.get((tracked.job, tracked.index)) or said.get((tracked.job, None))
             if tracked.unsure is None and (not tracked.is_over or tracked.gone_s is None):
