@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -208,6 +209,8 @@ def test_a_quota_is_filled_and_kept(project: Project, tmp_path_factory: pytest.T
     [
         ("python=/no/such/python", "/no/such/python"),
         ("setup=echo no such module >&2; false", "no such module"),
+        ("setup=false; true", "does a setup line end it?"),
+        ("container=no-such-container exec x.sif", "no-such-container"),
         ("scratch=/no/such/folder", "/no/such/folder"),
         ("launch=no-such-launcher --x", "no-such-launcher"),
     ],
@@ -219,7 +222,7 @@ def test_a_node_that_cant_run_it_says_why(project: Project, option: str, cause: 
     assert cause in causes(project)["a"], causes(project)
 
 
-@pytest.mark.parametrize(("option", "reason"), [("extra=--hold", "JobHeldUser"), ("nodes=3", "PartitionNodeLimit")])
+@pytest.mark.parametrize(("option", "reason"), [("extra=--hold", "JobHeldUser"), ("nodes=3", "Partition")])
 def test_a_job_that_is_held_is_given_up(project: Project, cluster: Cluster, option: str, reason: str) -> None:
     project.suite({"a": ""})
     done = project.run(*QUICK, "--launcher-option", option, "--launcher-option", "held_s=2", env=os.environ)
@@ -343,13 +346,14 @@ def test_what_ended_while_the_runner_was_away_is_adopted(project: Project, clust
     assert len(project.events("attempt_started")) == len(project.events("attempt_ended")) == 3
 
 
-@pytest.mark.parametrize("noted", [True, False], ids=["noted", "not noted"])
-def test_a_resume_needs_no_memory_of_slurms(project: Project, cluster: Cluster, noted: bool) -> None:
+def test_a_resume_needs_no_memory_of_slurms(project: Project, cluster: Cluster) -> None:
     """Slurm has forgotten the jobs, and there is no accounting: the attempts' own records are enough.
 
-    So they are if the runner died before it noted the jobs' numbers.
+    So they are if the runner died before it noted a job's number.
     """
-    project.suite({"good": UNTIL_GO, "bad": UNTIL_GO + "sys.exit(3)"})
+    good = f"ExperimentCase('good', Config(do={UNTIL_GO!r}), resources=Resources(cpus=2))"
+    bad = f"ExperimentCase('bad', Config(do={UNTIL_GO + 'sys.exit(3)'!r}))"
+    project.suite(f"[{good}, {bad}]", before="from experiment_runner import Resources")
     runner = project.start(*QUICK, env=os.environ)
     wait_for(project.runs, "a run")
     for variant in ("good", "bad"):
@@ -360,9 +364,8 @@ def test_a_resume_needs_no_memory_of_slurms(project: Project, cluster: Cluster, 
     for variant in ("good", "bad"):
         record = project.run_dir / variant / "attempt-1.json"
         wait_for(lambda record=record: "ended_at" in record.read_text(), f"the end of {variant}")
-    for note in project.run_dir.glob(".attempts/*/job"):
-        if not noted:
-            note.unlink()
+    one, _ = project.run_dir.glob(".attempts/*/job")
+    one.unlink()
     cluster.stop_controller()
     shutil.rmtree(cluster.folder / "state")
     (cluster.folder / "state").mkdir()
@@ -430,6 +433,47 @@ def test_ctrl_c_ends_what_runs_and_what_waits(project: Project, cluster: Cluster
     assert not any(alive(pid) for pid in pids)
     wait_for(lambda: not jobs(cluster), "an empty queue")
     assert not list(project_runs[0].glob(".attempts/*/*.environment"))
+
+
+def test_ctrl_c_ends_a_run_whose_cluster_is_away(project: Project, cluster: Cluster) -> None:
+    """What runs is asked by a file; what waits stays in the queue, and runs nothing when its turn comes."""
+    project.suite({"runs": FOREVER, "waits": FOREVER})
+    runner = project.start(*QUICK, "--launcher-option", "max_parallel=1", env=os.environ)
+    wait_for(project.runs, "a run")
+    pid = started(project, "runs")
+    cluster.stop_controller()
+    runner.send_signal(signal.SIGINT)
+    done = project.finish(runner)
+    assert done.code == 130, done.stdout + done.stderr
+    assert project.statuses() == {"runs": "cancelled", "waits": "cancelled"}
+    assert not alive(pid)
+    cluster.daemon("slurmctld", "slurmctld", "-D")
+    (batch,) = project.run_dir.glob(".attempts/*")
+    out = batch / "1.out"
+    wait_for(lambda: out.exists() and "given this attempt up" in out.read_text(), "the turn of what waited")
+    assert not list(project.run_dir.glob("waits/pid-*"))
+
+
+def test_a_full_disk_is_the_cause(project: Project, tmp_path: Path) -> None:
+    """There is no room for the words of a task either: the runner looks itself."""
+    small = tmp_path / "small"
+    small.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", small], capture_output=True).returncode:
+        pytest.skip("only root may mount a small disk")
+    try:
+        project.suite({"a": FOREVER})
+        arguments = ("--results-dir", str(small), "--launcher-option", "extra=--hold")
+        runner = project.start(*QUICK, *arguments, env=os.environ)
+        (job,) = wait_for(lambda: list(small.glob("exp/*/.attempts/*/job")), "a job")
+        with suppress(OSError), (small / "fill").open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(4096))
+        subprocess.run(["scontrol", "release", job.read_text().strip()], check=True, env=os.environ)
+        done = project.finish(runner)
+        assert done.code == 1
+        assert "No space left on device" in done.stdout
+    finally:
+        subprocess.run(["umount", "-l", small], check=True)
 
 
 def test_what_ignores_the_request_is_killed(project: Project) -> None:

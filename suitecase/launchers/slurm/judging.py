@@ -9,7 +9,9 @@ machines are never compared; how long something is silent is measured by the run
 from __future__ import annotations
 
 import math
+import os
 import re
+import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -45,6 +47,7 @@ EXPLAINED: Mapping[str, tuple[Fault, Status, str]] = {
     "NODE_FAIL": ("lost", "", "its node failed"),
     "BOOT_FAIL": ("lost", "", "its node failed to boot"),
     "PREEMPTED": ("preempted", "", "preempted"),
+    "COMPLETED": ("lost", "", "it ended, and could not record how"),
     "OUT_OF_MEMORY": ("oom", "", "out of memory"),
     "TIMEOUT": ("", "timed_out", "reached Slurm's limit of time"),
     "DEADLINE": ("", "timed_out", "reached the job's deadline"),
@@ -151,7 +154,7 @@ def of_the_silent(tracked: Tracked, now: float) -> Ended | None:
         return None
     fault, status, why = EXPLAINED.get(said.state, ("lost", "", "its processes on the node vanished"))
     node = f" on {said.node}" if said.node else ""
-    words = last_line(batch_file(tracked.followed.spec, "out"))
+    words = words_of(tracked.followed.spec)
     cause = f"{why}{node} (Slurm: {in_words(tracked.said)}), no record of its end" + f": {words}" * bool(words)
     return Ended(tracked.mark, None, fault=fault, status=status, cause=cause)
 
@@ -171,8 +174,9 @@ def of_the_unclaimed(tracked: Tracked, names: set[str], now: float) -> Ended | R
         fault, _, why = EXPLAINED[state]
         return Ended(tracked.mark, None, fault=fault, cause=f"{why}, before it began")
     node = f" on {said.node}" if said and said.node else ""
-    words = last_line(batch_file(tracked.followed.spec, "out")) if began else ""
-    hint = f": {words}" if words else "; does that node see the run directory?"
+    words = words_of(tracked.followed.spec) if began else ""
+    silent = "it said nothing: does a setup line end it?" if began else "may that node write into the run directory?"
+    hint = f": {words}" if words else f"; {silent}"
     return Refused(tracked.mark, cause=f"Slurm{node}: {in_words(said)}{hint}")
 
 
@@ -193,6 +197,20 @@ def in_words(task: Task | None) -> str:
     if task is None:
         return "it no longer knows the job"
     return task.state + (f", {task.reason}" if task.reason else "")
+
+
+def words_of(spec: Path) -> str:
+    """What a task said last, or why there was no room for its words."""
+    if words := last_line(batch_file(spec, "out")):
+        return words
+    try:
+        with tempfile.TemporaryFile(dir=spec.parent) as file:
+            file.write(bytes(os.statvfs(spec.parent).f_bsize))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        return f"{spec.parent}: {error.strerror}"
+    return ""
 
 
 def last_line(path: Path) -> str:
