@@ -537,13 +537,13 @@ def make_plan(suite: Suite, options: Options) -> Plan:
     if options.resume is not None and not problems:
         runs = runs_folder(results_dir / suite.experiment, suite.mode)
         record = read_run(find_run(str(options.resume), runs), suite)
-    chosen: Launcher | None = None
+    launcher: Launcher = Local()
+    others = len(problems)
     with gathered(problems):
-        chosen = choose_launcher(sound, options, record)
-    launcher = chosen or Local()
+        launcher = choose_launcher(sound, options, record)
     capacity = launcher.capacity(sound)
-    # A description may be for a bigger machine than this, and so may be a launcher that was refused.
-    unbounded = options.describe or chosen is None
+    # A description may be for a bigger machine than this, and a launcher that was refused may have had more room.
+    unbounded = options.describe or len(problems) > others
     problems += resource_problems(sound, Capacity(math.inf, math.inf, None) if unbounded else capacity)
     if problems:
         raise SuiteError(problems + problems_of_values(suite, options))

@@ -327,6 +327,37 @@ def test_live_view(project: Project, count: int) -> None:
     assert text.count("\x1b[?25h") >= text.count("\x1b[?25l") > 0, "the cursor must be shown again"
 
 
+LATER = """
+from experiment_runner import Local
+
+class Later(Local):
+    name = "later"
+
+    def start(self, launches):
+        self.queue = launches[1:]
+        super().start(launches[:1])
+
+    def wait(self, timeout_s):
+        events = super().wait(timeout_s)
+        if self.queue and any(type(event).__name__ == "Ended" for event in events):
+            super().start(self.queue)
+            self.queue = []
+        return events
+"""
+
+
+def test_what_waits_in_a_queue_is_not_said_to_run(project: Project) -> None:
+    """As with a cluster's scheduler, which has all cases and runs some."""
+    wait = "while not Path('go').exists(): time.sleep(0.05)"
+    project.suite({"a": wait, "b": "", "c": ""}, before=LATER, more="launcher=Later()")
+    terminal = Terminal(project)
+    text = plain(terminal.read(lambda text: "1 running, 2 waiting" in plain(text)))
+    assert re.search(r"^  \d:\d\d  a\b", text, re.MULTILINE)
+    assert not re.search(r"^  \d:\d\d  b\b", text, re.MULTILINE)
+    (project.root / "go").touch()
+    assert terminal.end()[0] == 0
+
+
 def test_no_color(project: Project) -> None:
     """NO_COLOR is respected on a terminal."""
     project.suite({"a": "", "b": "sys.exit(1)"})
