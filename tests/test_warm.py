@@ -760,3 +760,41 @@ def test_coverage_measures_warm_cases(project: Project, tmp_path: Path) -> None:
         data.read()
         measured |= {Path(name).name for name in data.measured_files()}
     assert measured >= {"mine.py", "work.py"}
+
+
+TORCH = """
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+
+unseeded = torch.rand(4).tolist()
+torch.manual_seed(7)
+inputs, targets = torch.randn(64, 20), torch.randint(0, 2, (64,))
+model = torch.nn.Linear(20, 2)
+descent = torch.optim.SGD(model.parameters(), lr=0.1)
+for _ in range(5):
+    loss = torch.nn.functional.cross_entropy(model(inputs), targets)
+    descent.zero_grad()
+    loss.backward()
+    descent.step()
+with torch.no_grad():  # a pool of threads, and processes of its own
+    product = float((torch.ones(300, 300) @ torch.ones(300, 300)).sum())
+    batches = [float(batch.sum()) for (batch,) in DataLoader(TensorDataset(inputs), batch_size=16, num_workers=2)]
+torch.save(model.state_dict(), folder / "model.pt")
+told = [float(loss), product, batches, sorted(torch.load(folder / "model.pt")), torch.get_num_threads()]
+(folder / "results.json").write_text(json.dumps({"unseeded": unseeded, "told": told}))
+"""
+
+
+def test_torch_is_in_a_fork_as_in_a_fresh_process(project: Project, tmp_path: Path) -> None:
+    """The same numbers where a script seeds it, fresh ones where not: its own generator is seeded anew."""
+    pytest.importorskip("torch", reason="PyTorch is not here: `nox -s torch` installs it")
+    project.suite(dict.fromkeys(("a", "b"), TORCH))
+    env = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    assert project.run("-p", "1", env=env).code == 0
+    cold = [json.loads((project.run_dir / variant / "results.json").read_text()) for variant in "ab"]
+    warm(project, env)
+    starts, _ = warm(project, env)
+    assert starts == {"a": "warm", "b": "warm"}
+    forked = [json.loads((project.run_dir / variant / "results.json").read_text()) for variant in "ab"]
+    assert [each["told"] for each in forked] == [each["told"] for each in cold]
+    assert len({str(each["unseeded"]) for each in cold + forked}) == 4
