@@ -1988,38 +1988,46 @@ def read_journal(path: Path) -> Written:
     Raises:
         SuiteError: If a finished line is no event, or not the one that was written there.
     """
-    content, status = read_plain(path)
     events: list[dict[str, Any]] = []
     checksum: int | None = 0
-    # Not split at once: a journal of a hundred thousand cases has 100 MB.
-    for number, finished in enumerate(takewhile(lambda line: line.endswith(b"\n"), io.BytesIO(content)), start=1):
-        line = finished[:-1]
-        body, _, value = line.rpartition(CHECKSUM)
-        has_checksum = value[:-1].isdigit() and value.endswith(b"}")
-        if number == 1 and not has_checksum:
-            checksum = None
-        expected = None if checksum is None else zlib.crc32(b"}", zlib.crc32(body, checksum))
-        try:
-            event = json.loads(line)
-            if not all(key in event for key in EVENT_KEYS.get(event["event"], ())):
-                raise KeyError
-        except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
-            fault = "is no event"
-        else:
-            fault = ""
-            if has_checksum != (expected is not None):
-                fault = "has no checksum, as others have" if expected is not None else "has a checksum, line 1 has none"
-            elif expected is not None and value != b"%d}" % expected:
-                fault = "does not fit its checksum: it was changed, or a line before it is lost, doubled or moved"
-            needless = UNREAD_OF_CASES if "variant" in event else ("crc32",)
-            # Of a hundred thousand cases. Names, hosts and trees are the same in many of them.
-            items = ((name, value) for name, value in event.items() if name not in needless)
-            events.append({sys.intern(k): sys.intern(v) if type(v) is str else v for k, v in items})
-        if fault:
-            advice = "Nothing was changed. Restore the file from a copy, or start a new run."
-            raise SuiteError([f"{path}, line {number} {fault}: {line[:60]!r}. {advice}"])
-        checksum = expected
-    return Written(events, content.rfind(b"\n") + 1, checksum, stamp_of(status))
+    length = 0
+    with open(open_plain(path), "rb") as file, naming(path):
+        status = os.fstat(file.fileno())
+        for line in takewhile(lambda line: line.endswith(b"\n"), file):  # of a hundred thousand cases they are 100 MB
+            event, checksum = read_event(line[:-1], checksum, path, len(events) + 1)
+            events.append(event)
+            length += len(line)
+    return Written(events, length, checksum, stamp_of(status))
+
+
+def read_event(line: bytes, checksum: int | None, path: Path, number: int) -> tuple[dict[str, Any], int | None]:
+    """An event, and the checksum that the next one continues; None in a journal that has none."""
+    body, _, value = line.rpartition(CHECKSUM)
+    has_checksum = value[:-1].isdigit() and value.endswith(b"}")
+    if number == 1 and not has_checksum:
+        checksum = None
+    expected = None if checksum is None else zlib.crc32(b"}", zlib.crc32(body, checksum))
+    event: dict[str, Any] = {}
+    fault = ""
+    try:
+        event = json.loads(line)
+        if not all(key in event for key in EVENT_KEYS.get(event["event"], ())):
+            raise KeyError
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
+        fault = "is no event"
+    else:
+        if has_checksum != (expected is not None):
+            fault = "has no checksum, as others have" if expected is not None else "has a checksum, line 1 has none"
+        elif expected is not None and value != b"%d}" % expected:
+            fault = "does not fit its checksum: it was changed, or a line before it is lost, doubled or moved"
+        needless = UNREAD_OF_CASES if "variant" in event else ("crc32",)
+        # Of a hundred thousand cases. Names, hosts and trees are the same in many of them.
+        items = ((name, value) for name, value in event.items() if name not in needless)
+        event = {sys.intern(k): sys.intern(v) if type(v) is str else v for k, v in items}
+    if fault:
+        advice = "Nothing was changed. Restore the file from a copy, or start a new run."
+        raise SuiteError([f"{path}, line {number} {fault}: {line[:60]!r}. {advice}"])
+    return event, expected
 
 
 UNREAD_OF_CASES = {

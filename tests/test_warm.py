@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a fork server n
 class TestWarm(Conformance):
     """What every launcher must do."""
 
-    arguments = ("--launcher", "warm")
+    arguments = ("--launcher", "warm", "--launcher-option", "preload=json,pydantic_settings")
 
     @classmethod
     def experiment_in(cls, root: Path) -> Experiment:
@@ -539,6 +539,19 @@ def test_what_is_preloaded_is_learned(project: Project, tmp_path: Path) -> None:
     assert "modules are preloaded" in project.run("--launcher", "warm", "--dry-run", env=env).stdout
     project.write("work.py", (project.root / "work.py").read_text() + "# changed\n")
     assert "is learned" in project.run("--launcher", "warm", "--dry-run", env=env).stdout
+
+
+def test_others_wait_for_the_case_that_tells_what_to_preload(project: Project, tmp_path: Path) -> None:
+    """All are ready at once; a first case that takes long is waited for ten seconds at most."""
+    env = installed(project, tmp_path)
+    project.suite(dict.fromkeys("abc", f"{LOOK}; import plain"))
+    warm(project, env, "-p", "3")
+    assert sorted(len(preloaded_here(project, variant)) for variant in "abc") == [0, 1, 1]
+
+    wait = "while not (folder.parent / 'c' / 'attempt-1.log').exists(): time.sleep(0.02)"
+    project.suite({"a": wait, "b": wait, "c": ""})
+    project.write("work.py", (project.root / "work.py").read_text() + "# changed\n")
+    warm(project, env, "-p", "3")
 
 
 def test_what_is_preloaded_can_be_said(project: Project, tmp_path: Path) -> None:
