@@ -21,7 +21,20 @@ def newest_inspect(session: nox.Session) -> None:
 
 @nox.session
 def torch(session: nox.Session) -> None:
-    """Warm starts with PyTorch, which is too large for the environment of the tests; arguments go to pip."""
+    """PyTorch, warm and on a Slurm cluster if that can be had: too large for the environment of the tests.
+
+    Arguments go to pip.
+    """
     session.install("-e", ".[dev]")
     session.install(*(session.posargs or ["torch", "numpy"]))
-    session.run("python", "-m", "pytest", "tests/test_warm.py", "-k", "torch")
+    session.run(
+        "python",
+        "-m",
+        "pytest",
+        "-m",
+        "cluster or not cluster",
+        "tests/test_warm.py",
+        "tests/test_slurm_cluster.py",
+        "-k",
+        "torch",
+    )
