@@ -24,7 +24,7 @@ from suitecase.launchers.ray.carried import (
     print_packed,
     unpack,
 )
-from suitecase.launchers.ray.driver import HERE_ONLY
+from suitecase.launchers.ray.submitting import HERE_ONLY
 
 MARK = 1 << 41
 
