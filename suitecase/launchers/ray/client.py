@@ -5,10 +5,12 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import logging
+import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 from urllib.parse import urlsplit
 
 __all__ = [
@@ -36,6 +38,12 @@ SDK = "ray.dashboard.modules.dashboard_sdk"
 
 NEVER_BEGAN = ("", "PENDING")
 
+START_TIMEOUT = "failed to start within"
+"""In Ray's message of a job that waited for longer than RAY_JOB_START_TIMEOUT_SECONDS of the head, 900 by default."""
+
+ADDRESSES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
+"""Variables that Ray's client puts above the address it is given."""
+
 
 class UnreachableError(Exception):
     """Ray didn't answer, or not to any purpose: it may do so later."""
@@ -58,6 +66,11 @@ class JobState:
     status: str
     message: str = ""
     host: str = ""
+
+    @property
+    def waited_too_long(self) -> bool:
+        """Whether Ray ended it because there was no room for it for some time; that says nothing against it."""
+        return self.status == "FAILED" and START_TIMEOUT in self.message
 
 
 def connection_problems(url: str) -> list[str]:
@@ -103,7 +116,8 @@ class RayClient:
 
         self.failures = (requests.exceptions.RequestException, ConnectionError, OSError)
         try:
-            self.client: Any = Client(url)
+            with hidden(ADDRESSES):
+                self.client: Any = Client(url)
         except Exception as error:
             raise self.told(error) from None
         for name in ("ray", SDK):
@@ -137,6 +151,15 @@ class RayClient:
         """All jobs of the cluster, by submission id."""
         return {job.submission_id: state_of(job) for job in self.ask("list_jobs") if job.submission_id}
 
+    def nodes(self) -> list[dict[str, float]]:
+        """What each living node has in all, by Ray's names of resources; empty if this Ray doesn't tell."""
+        answer = self.ask("_do_request", "GET", "/api/v0/nodes")
+        try:
+            told = answer.json()["data"]["result"]["result"]
+            return [numbers_of(node["resources_total"]) for node in told if node["state"] == "ALIVE"]
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return []
+
     def submit(self, job_id: str, entrypoint: str, **options: Any) -> None:
         """Submit a job; again, if the answer to the first time was lost."""
         try:
@@ -145,15 +168,37 @@ class RayClient:
             if "already exists" not in str(error):
                 raise
 
+    def submit_again(self, job_id: str, before: str, changed: Mapping[str, Any], **options: Any) -> None:
+        """Submit what another job was to run.
+
+        Args:
+            before: Its id.
+            changed: What is different in the runtime environment; of `env_vars`, those that are named.
+        """
+        info = self.ask("get_job_info", before)
+        runtime_env: dict[str, Any] = {**(info.runtime_env or {}), **changed}
+        runtime_env["env_vars"] = {**(info.runtime_env or {}).get("env_vars", {}), **changed.get("env_vars", {})}
+        self.submit(job_id, info.entrypoint, runtime_env=runtime_env, metadata=info.metadata, **options)
+
     def stop(self, job_id: str) -> None:
         self.ask("stop_job", job_id)
 
     def log(self, job_id: str) -> str:
         return str(self.ask("get_job_logs", job_id) or "")
 
-    def runtime_env(self, job_id: str) -> Mapping[str, Any]:
-        """The runtime environment of a job, its working folder as the cluster knows it."""
-        return cast(Mapping[str, Any], self.ask("get_job_info", job_id).runtime_env or {})
+
+@contextmanager
+def hidden(names: Sequence[str]) -> Generator[None]:
+    """Without these variables of the environment."""
+    kept = {name: os.environ.pop(name) for name in names if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(kept)
+
+
+def numbers_of(resources: Mapping[str, Any]) -> dict[str, float]:
+    return {name: float(amount) for name, amount in resources.items() if isinstance(amount, int | float)}
 
 
 def state_of(job: Any) -> JobState:

@@ -14,10 +14,11 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 
 from experiment_runner import Capacity, Event, Launch, Resources, Session, Suite, SuiteError, drain
-from suitecase.launchers.ray.client import RefusedByRayError, UnreachableError, connection_problems
+from suitecase.launchers.ray.client import RayClient, RefusedByRayError, UnreachableError, connection_problems
 from suitecase.launchers.ray.follower import Follower
 from suitecase.launchers.ray.jobs import LAUNCHER
 from suitecase.launchers.ray.options import RayOptions
+from suitecase.launchers.ray.room import no_room
 from suitecase.launchers.ray.submitting import reservation
 from suitecase.launchers.ray.talk import POLL_S
 
@@ -47,9 +48,17 @@ class Ray(RayOptions):
         return self.as_text()
 
     def preview(self, session: Session, needs: Mapping[str, Resources]) -> str:
-        reserved = {json.dumps(reservation(self, each), sort_keys=True) for each in needs.values()}
-        lines = [f"Ray at {self.url}: a job for each attempt; the run directory: {PLACES[self.shared]}."]
-        return "\n".join([*lines, *(f"  reserves {each}" for each in sorted(reserved))])
+        try:
+            nodes = RayClient(self.url).nodes()
+        except (UnreachableError, RefusedByRayError):
+            nodes = []
+        lines: set[str] = set()
+        for each in set(needs.values()):
+            reserved = reservation(self, each)
+            missing = no_room(reserved, nodes)
+            lines.add(f"  reserves {json.dumps(reserved, sort_keys=True)}" + f" ({missing})" * bool(missing))
+        head = f"Ray at {self.url}: a job for each attempt; the run directory: {PLACES[self.shared]}."
+        return "\n".join([head, *sorted(lines)])
 
     def open(self, session: Session, lock: int, wakeup: int) -> None:
         self.wakeup = wakeup

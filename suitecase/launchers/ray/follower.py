@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from signal import SIGKILL
 
-from experiment_runner import Ended, Event, Launch, Refused, Session, Started
+from experiment_runner import Ended, Event, Launch, Refused, Resources, Session, Started
 from suitecase.launchers.attempt import LOOK_S, batch_file
 from suitecase.launchers.following import left_behind, read_record
 from suitecase.launchers.ray.client import OVER, JobState, RefusedByRayError, UnreachableError
@@ -18,7 +19,8 @@ from suitecase.launchers.ray.jobs import LAUNCHER, Job, fence, fence_off, forget
 from suitecase.launchers.ray.judging import of_the_over, of_the_unfinished, of_the_unknown
 from suitecase.launchers.ray.logs import bring_back, final_log, follow_output
 from suitecase.launchers.ray.options import RayOptions
-from suitecase.launchers.ray.submitting import STOP_MARGIN_S, Submitter
+from suitecase.launchers.ray.room import no_room
+from suitecase.launchers.ray.submitting import STOP_MARGIN_S, Submitter, reservation
 from suitecase.launchers.ray.talk import Talk
 
 __all__ = ["Follower"]
@@ -48,6 +50,7 @@ class Follower:
         self.events: list[Event] = []
         self.idle_since = time.monotonic()  # none of our jobs has run since
         self.told_unreachable = False
+        self.unsurveyed: Counter[Resources] = Counter()  # needs of which it was not asked yet whether a node has them
 
     def start(self, launches: Sequence[Launch]) -> None:
         """Have these submitted."""
@@ -58,6 +61,7 @@ class Follower:
             self.events += [Refused(launch.mark, error.errno, why) for launch in launches]
             return
         self.jobs |= {job.mark: job for job in jobs}
+        self.unsurveyed.update(launch.needs for launch in launches)
         self.submit_waiting()
 
     def submit_waiting(self) -> None:
@@ -113,6 +117,7 @@ class Follower:
         self.submit_waiting()
         unreachable_s = self.talk.unreachable_s()
         self.warn(unreachable_s)
+        self.warn_of_waiting()
         states = self.talk.states
         ours = [states[job.id].status for job in self.jobs.values() if job.id in states]
         if "RUNNING" in ours or unreachable_s or not self.jobs:
@@ -136,6 +141,16 @@ class Follower:
             self.told_unreachable = not self.told_unreachable
             words = "doesn't answer; jobs may go on" if self.told_unreachable else "answers again"
             log.warning("Ray at %s %s", self.options.url, words)
+
+    def warn_of_waiting(self) -> None:
+        """Say which cases wait for a node that the cluster doesn't have; it may be one that makes them as needed."""
+        nodes = self.talk.nodes
+        if nodes is None:
+            return
+        for needs, count in self.unsurveyed.items():
+            if missing := no_room(reservation(self.options, needs), nodes):
+                log.warning("Ray at %s: %s: %d attempts wait for one", self.options.url, missing, count)
+        self.unsurveyed.clear()
 
     def read(self, job: Job, state: JobState | None, names: Collection[str]) -> bool:
         """Tell what an attempt's record has that is new; whether there was something.
@@ -165,15 +180,28 @@ class Follower:
         if job.stop_at is not None and time.monotonic() >= job.stop_at:
             job.stop_at = None
             self.talk.stop(job.id)
+        idle_s = time.monotonic() - self.idle_since
+        waited_in_vain = bool(self.options.start_timeout_s) and idle_s > self.options.start_timeout_s
+        if state is not None and state.waited_too_long and not job.followed.started and not waited_in_vain:
+            self.submit_again(job)
+            return
         if state is not None and over:
             event = of_the_over(job, state) if self.has_read_log(job) else None
         elif state is None and job.id not in self.talk.accepted and job.submitted and not self.talk.asked(job.id):
             event = of_the_unknown(job, unreachable_s)
         else:
-            idle_s = time.monotonic() - self.idle_since
-            event = of_the_unfinished(job, state, self.options, unreachable_s, idle_s)
+            missing = ""
+            if waited_in_vain:
+                missing = no_room(reservation(self.options, job.launch.needs), self.talk.nodes or ())
+            event = of_the_unfinished(job, state, self.options, unreachable_s, idle_s, missing)
         if event is not None:
             self.give_up(job, event)
+
+    def submit_again(self, job: Job) -> None:
+        try:
+            self.submitter.submit_again(job)
+        except OSError as error:
+            self.give_up(job, Refused(job.mark, error.errno, f"{error.filename}: {error.strerror}"))
 
     def has_read_log(self, job: Job) -> bool:
         """Whether all that the log of a job that is over can tell is known, its record excepted."""

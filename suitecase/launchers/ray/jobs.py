@@ -24,6 +24,8 @@ class Job:
     """An attempt, and the job that runs it.
 
     Attributes:
+        id: Of the job that is to run it; another one when Ray has given up the first before it began.
+        times: How many jobs there were.
         carried: Whether it shares no folder with us.
         over_at: When its job was first seen to be over, its record lacking (monotonic).
         stop_at: When Ray is to end it, because it didn't end as it was asked.
@@ -35,6 +37,7 @@ class Job:
 
     followed: Followed
     id: str
+    times: int = 1
     carried: bool = False
     submitted: bool = False
     over_at: float | None = None
@@ -51,6 +54,12 @@ class Job:
     @property
     def mark(self) -> int:
         return self.followed.launch.mark
+
+    def take_next_id(self) -> None:
+        """Be run by another job."""
+        base = self.id.removesuffix(f".{self.times}")
+        self.times += 1
+        self.id = f"{base}.{self.times}"
 
     def silent_s(self) -> float:
         """Seconds since its last sign of life, by our own clock."""

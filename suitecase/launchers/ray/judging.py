@@ -54,13 +54,14 @@ def of_the_unknown(job: Job, unreachable_s: float) -> Ended | None:
 
 
 def of_the_unfinished(
-    job: Job, state: JobState | None, options: RayOptions, unreachable_s: float, idle_s: float
+    job: Job, state: JobState | None, options: RayOptions, unreachable_s: float, idle_s: float, missing: str
 ) -> Ended | Refused | None:
     """It waits, or runs, as far as is known; both have an end.
 
     Args:
         unreachable_s: For how long Ray has not answered.
         idle_s: For how long none of the run's jobs has run.
+        missing: What no node has that it needs, in words.
     """
     silent = not job.followed.started or job.silent_s() > SILENT_S
     if unreachable_s > options.lost_after_s and silent:
@@ -69,7 +70,7 @@ def of_the_unfinished(
     waits = state is None or state.status in NEVER_BEGAN
     limit_s = options.start_timeout_s
     if waits and limit_s and not job.followed.started and idle_s > limit_s:
-        why = state.message if state else "nothing is known of it"
+        why = missing or (state.message if state else "nothing is known of it")
         return Refused(job.mark, cause=f"its job was PENDING for {limit_s:g} s, and none of the run's ran: {why}")
     return None
 

@@ -17,10 +17,11 @@ import experiment_runner
 from experiment_runner import Launch, Refused, Resources, Session
 from suitecase.launchers.attempt import ATTEMPTS, Spec, batch_file
 from suitecase.launchers.following import ATTEMPT_PROGRAM, Followed, new_batch, spec_of, write_specs
-from suitecase.launchers.ray.carried import CARRIED, PROGRAM, carried_variable, pack_project, project_stamp
+from suitecase.launchers.ray.carried import CARRIED, PROGRAM, TooLargeError, carried_variable
 from suitecase.launchers.ray.client import OVER
 from suitecase.launchers.ray.jobs import LAUNCHER, Job, forget_variables, job_id
 from suitecase.launchers.ray.options import RayOptions
+from suitecase.launchers.ray.project import pack_project, project_files, project_stamp
 from suitecase.launchers.ray.talk import Talk
 
 __all__ = ["HERE_ONLY", "STOP_MARGIN_S", "Submitter", "reservation"]
@@ -74,12 +75,14 @@ class Submitter:
         if self.sees is None:
             return []
         refused: list[Refused] = []
+        package: Path | None = None
         for job in waiting:
             job.submitted = True
             try:
-                entrypoint, runtime_env = self.local(job) if self.sees else self.carried(job)
-            except OSError as error:
-                refused.append(Refused(job.mark, error.errno, f"{error.filename}: {error.strerror}"))
+                package = package or (None if self.sees else self.package())
+                entrypoint, runtime_env = self.carried(job, package) if package else self.local(job)
+            except (OSError, TooLargeError) as error:
+                refused.append(Refused(job.mark, *why(error)))
                 continue
             facts = {"run": self.session.run_dir.name, "variant": job.launch.variant, "attempt": job.launch.attempt}
             options = {
@@ -88,6 +91,19 @@ class Submitter:
             }  # fmt: skip
             self.talk.submit(job.id, entrypoint, options)
         return refused
+
+    def submit_again(self, job: Job) -> None:
+        """Hand in another job for an attempt whose first one Ray has ended, because there was no room for it.
+
+        Raises:
+            OSError: The project's files can't be packed.
+        """
+        changed: dict[str, Any] = {"working_dir": str(self.package())} if job.carried else {}
+        before = job.id
+        job.take_next_id()
+        changed["env_vars"] = {JOB_VARIABLE: job.id}
+        kept = reservation(self.options, job.launch.needs)
+        self.talk.submit_again(job.id, {"before": before, "changed": changed, **kept})
 
     # --- whether the cluster sees the run directory
 
@@ -122,7 +138,7 @@ class Submitter:
         words = [self.options.python or sys.executable, "-I", "-S", str(ATTEMPT_PROGRAM), str(job.followed.spec)]
         return f"exec {shlex.join(words)}", {"env_vars": self.job_variables(job)}
 
-    def carried(self, job: Job) -> tuple[str, dict[str, Any]]:
+    def carried(self, job: Job, package: Path) -> tuple[str, dict[str, Any]]:
         """The same for a job that does not: the code goes with it."""
         job.carried = True
         batch_file(job.followed.spec, "carried").touch()
@@ -136,7 +152,7 @@ class Submitter:
         forget_variables(job)
         env_vars = {**self.job_variables(job), CARRIED: variable}
         command = shlex.join([self.options.python or "python", "-I", "-S", PROGRAM])
-        return f"exec {command}", {"working_dir": str(self.package()), "env_vars": env_vars}
+        return f"exec {command}", {"working_dir": str(package), "env_vars": env_vars}
 
     def job_variables(self, job: Job) -> dict[str, str]:
         """Its id, and Ray's seconds between TERM and KILL when somebody stops the job, 3 by default."""
@@ -157,10 +173,11 @@ class Submitter:
 
     def package(self) -> Path:
         """The project's files as they are now, packed; the same archive until one of them changes."""
-        package = self.session.run_dir / ATTEMPTS / f"project-{project_stamp(self.session.root)}.zip"
+        names = project_files(self.session.root, without=self.session.run_dir.parent.parent)
+        package = self.session.run_dir / ATTEMPTS / f"project-{project_stamp(self.session.root, names)}.zip"
         if not package.exists():
             unfinished = package.with_suffix(".new")
-            pack_project(self.session.root, self.runner, unfinished)
+            pack_project(self.session.root, names, self.runner, unfinished)
             unfinished.replace(package)
         return package
 
@@ -168,6 +185,13 @@ class Submitter:
         for package in (self.session.run_dir / ATTEMPTS).glob("project-*"):
             with suppress(OSError):
                 package.unlink()
+
+
+def why(error: OSError | TooLargeError) -> tuple[int | None, str]:
+    """The error's number, if it has one, and its words."""
+    if isinstance(error, TooLargeError):
+        return None, str(error)
+    return error.errno, f"{error.filename}: {error.strerror}"
 
 
 def reservation(options: RayOptions, needs: Resources) -> dict[str, Any]:
