@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from signal import SIGKILL
 
@@ -16,7 +17,7 @@ from suitecase.launchers.attempt import LOOK_S, batch_file
 from suitecase.launchers.following import left_behind, read_record
 from suitecase.launchers.ray.client import OVER, JobState, RefusedByRayError, UnreachableError
 from suitecase.launchers.ray.jobs import LAUNCHER, Job, fence, fence_off, forget_variables, job_id
-from suitecase.launchers.ray.judging import of_the_over, of_the_unfinished, of_the_unknown
+from suitecase.launchers.ray.judging import of_the_over, of_the_unfinished, of_the_unknown, of_the_waiting
 from suitecase.launchers.ray.logs import bring_back, final_log, follow_output
 from suitecase.launchers.ray.options import RayOptions
 from suitecase.launchers.ray.room import no_room
@@ -174,26 +175,28 @@ class Follower:
 
     def decide(self, job: Job, state: JobState | None, unreachable_s: float) -> None:
         """Go by Ray's word, or by its silence, where the record tells nothing; end what didn't end as it was asked."""
+        idle_s = time.monotonic() - self.idle_since
+        waited_in_vain = 0 < self.options.start_timeout_s < idle_s
+        if state is not None and state.waited_too_long and not job.followed.started:
+            if not waited_in_vain:
+                self.submit_again(job)
+                return
+            state = replace(state, status="PENDING")
         over = state is not None and state.status in OVER
         if job.carried and not over and job.followed.started:
             follow_output(job, self.talk)
         if job.stop_at is not None and time.monotonic() >= job.stop_at:
             job.stop_at = None
             self.talk.stop(job.id)
-        idle_s = time.monotonic() - self.idle_since
-        waited_in_vain = bool(self.options.start_timeout_s) and idle_s > self.options.start_timeout_s
-        if state is not None and state.waited_too_long and not job.followed.started and not waited_in_vain:
-            self.submit_again(job)
-            return
         if state is not None and over:
             event = of_the_over(job, state) if self.has_read_log(job) else None
         elif state is None and job.id not in self.talk.accepted and job.submitted and not self.talk.asked(job.id):
             event = of_the_unknown(job, unreachable_s)
         else:
-            missing = ""
-            if waited_in_vain:
+            event = of_the_unfinished(job, self.options, unreachable_s)
+            if event is None and waited_in_vain:
                 missing = no_room(reservation(self.options, job.launch.needs), self.talk.nodes or ())
-            event = of_the_unfinished(job, state, self.options, unreachable_s, idle_s, missing)
+                event = of_the_waiting(job, state, self.options.start_timeout_s, missing)
         if event is not None:
             self.give_up(job, event)
 

@@ -14,7 +14,7 @@ from suitecase.launchers.ray.client import NEVER_BEGAN, JobState
 from suitecase.launchers.ray.jobs import Job
 from suitecase.launchers.ray.options import RayOptions
 
-__all__ = ["of_the_over", "of_the_unfinished", "of_the_unknown"]
+__all__ = ["of_the_over", "of_the_unfinished", "of_the_unknown", "of_the_waiting"]
 
 SETTLE_S = 10.0
 """How long after a job's end its record may take to be seen here: network file systems cache attributes for 3 to 60 s
@@ -53,26 +53,28 @@ def of_the_unknown(job: Job, unreachable_s: float) -> Ended | None:
     return lost(job, "Ray knows nothing of its job any more, and it gives no sign of life")
 
 
-def of_the_unfinished(
-    job: Job, state: JobState | None, options: RayOptions, unreachable_s: float, idle_s: float, missing: str
-) -> Ended | Refused | None:
-    """It waits, or runs, as far as is known; both have an end.
+def of_the_unfinished(job: Job, options: RayOptions, unreachable_s: float) -> Ended | None:
+    """It waits, or runs, as far as is known: lost, if Ray is silent for too long, and it too."""
+    silent = not job.followed.started or job.silent_s() > SILENT_S
+    if unreachable_s <= options.lost_after_s or not silent:
+        return None
+    nor = ", and it gave no sign of life" * job.followed.started
+    return lost(job, f"Ray at {options.url} has not answered for {unreachable_s:.0f} s{nor}")
+
+
+def of_the_waiting(job: Job, state: JobState | None, limit_s: float, missing: str) -> Refused | None:
+    """None of the run's jobs has run for the limit of time; given up, if it waits.
 
     Args:
-        unreachable_s: For how long Ray has not answered.
-        idle_s: For how long none of the run's jobs has run.
         missing: What no node has that it needs, in words.
     """
-    silent = not job.followed.started or job.silent_s() > SILENT_S
-    if unreachable_s > options.lost_after_s and silent:
-        nor = ", and it gave no sign of life" * job.followed.started
-        return lost(job, f"Ray at {options.url} has not answered for {unreachable_s:.0f} s{nor}")
-    waits = state is None or state.status in NEVER_BEGAN
-    limit_s = options.start_timeout_s
-    if waits and limit_s and not job.followed.started and idle_s > limit_s:
-        why = missing or (state.message if state else "nothing is known of it")
-        return Refused(job.mark, cause=f"its job was PENDING for {limit_s:g} s, and none of the run's ran: {why}")
-    return None
+    if job.followed.started or (state is not None and state.status not in NEVER_BEGAN):
+        return None
+    if not job.submitted:
+        why = "the job had not run that looks whether the run directory is shared; say it by the option `shared`"
+        return Refused(job.mark, cause=f"it waited for {limit_s:g} s: {missing or why}")
+    why = missing or (state.message if state else "nothing is known of it")
+    return Refused(job.mark, cause=f"its job was PENDING for {limit_s:g} s, and none of the run's ran: {why}")
 
 
 def said_of(state: JobState) -> tuple[str, bool]:

@@ -39,6 +39,10 @@ HERE_ONLY = re.compile(
 """Variables that belong to a machine or a terminal: those of the node count. RAY_AUTH_TOKEN is among them."""
 
 
+NOT_THERE = re.compile(r"failed with exit code 1\b")
+"""In Ray's message of a job that looked for a file in vain: not that its node died, or that it waited for too long."""
+
+
 class Submitter:
     """Brings attempts to Ray.
 
@@ -51,7 +55,7 @@ class Submitter:
         self.options, self.session, self.talk = options, session, talk
         self.declared = declared_variables(session.run_dir)
         self.runner = Path(experiment_runner.__file__).resolve()
-        self.probe = ""
+        self.probe, self.probes = "", 0
         self.sees = self.known_sharing()
 
     def write_down(self, launches: Sequence[Launch]) -> list[Job]:
@@ -118,13 +122,17 @@ class Submitter:
 
     def ask_for_sharing(self, job: Job) -> None:
         """Have a small job look for a file of ours."""
-        self.probe = f"{job.id}-probe"
+        self.probes += 1
+        self.probe = f"{job.id}-probe.{self.probes}"
         self.talk.submit(self.probe, f"test -e {shlex.quote(str(job.followed.spec))}", {"entrypoint_num_cpus": 0.01})
 
     def heed_probe(self) -> None:
-        """Take the answer to `ask_for_sharing`, if it is there."""
+        """Take the answer to `ask_for_sharing`, if it is there; ask again, if its job ended without one."""
         state = self.talk.states.get(self.probe) if self.sees is None else None
         if state is None or state.status not in OVER:
+            return
+        if state.status != "SUCCEEDED" and not NOT_THERE.search(state.message):
+            self.probe = ""
             return
         self.sees = state.status == "SUCCEEDED"
         with suppress(OSError):
