@@ -85,8 +85,8 @@ def test_what_no_node_has_is_told() -> None:
     for reserved, told in (
         ({"entrypoint_num_cpus": 4}, ""),
         ({"entrypoint_num_cpus": 2, "entrypoint_num_gpus": 0.5, "entrypoint_resources": {"big": 0.01}}, ""),
-        ({"entrypoint_num_cpus": 8, "entrypoint_memory": 10**9}, "8 CPU, 1 GB memory now; the most is 4 CPU"),
-        ({"entrypoint_num_cpus": 1, "entrypoint_resources": {"tpu": 1}}, "1 CPU, 1 tpu now; the most is 0 tpu"),
+        ({"entrypoint_num_cpus": 8, "entrypoint_memory": 10**9}, "8 CPU, 1 GB memory now, the most is 4 CPU"),
+        ({"entrypoint_num_cpus": 1, "entrypoint_resources": {"tpu": 1}}, "1 CPU, 1 tpu now, the most is 0 tpu"),
         ({"entrypoint_num_cpus": 4, "entrypoint_num_gpus": 1}, "4 CPU, 1 GPU now at once"),
     ):
         assert no_room(reserved, nodes) == f"no node has {told}" * bool(told)
@@ -152,7 +152,7 @@ def test_a_carried_attempt_comes_back_whole(project: Project, tmp_path: Path) ->
 
 def test_the_project_is_what_git_would_take_without_results(project: Project) -> None:
     """Also if nobody told git to ignore the results: each that comes would make another package of the project."""
-    (project.root / ".gitignore").write_text("ignored\n")
+    (project.root / ".gitignore").write_text("ignored\n__pycache__/\n")
     for name in ("ignored", "new.py", "results/exp/run/a/results.json"):
         project.write(name, "x")
     found = project_files(project.root, without=project.root / "results")

@@ -6,11 +6,12 @@ import importlib
 import importlib.util
 import logging
 import os
+import re
 import socket
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 __all__ = [
@@ -25,6 +26,9 @@ __all__ = [
 
 ANSWER_S = 30.0
 """How long an answer may take; Ray's own client would wait for ever."""
+
+FIRST_ANSWER_S = 15.0
+"""The same for the first question, which a person waits for."""
 
 CONNECT_S = 5.0
 
@@ -85,12 +89,13 @@ def connection_problems(url: str) -> list[str]:
     except OSError as error:
         return [f"launcher 'ray': no Ray dashboard answers at {url} ({error.strerror or error}): {advice}."]
     try:
-        RayClient(url).version()
+        RayClient(url, FIRST_ANSWER_S)
     except ImportError as error:
         return [f"launcher 'ray' needs Ray with its dashboard ({error}): pip install 'suitecase[ray]'."]
     except (UnreachableError, RefusedByRayError) as error:
         if "token" in str(error).lower():
-            return [f"launcher 'ray': {url} lets nobody in: {error}. Set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH."]
+            set_these = "RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH"
+            return [f"launcher 'ray': {url} lets nobody in: {error}. Set {set_these}."]
         return [f"launcher 'ray': what answers at {url} is no Ray dashboard ({error}): {advice}."]
     return []
 
@@ -98,11 +103,15 @@ def connection_problems(url: str) -> list[str]:
 class RayClient:
     """The Jobs API of a cluster.
 
+    Args:
+        answer_s: How long an answer may take.
+
     Raises:
+        UnreachableError, RefusedByRayError: What is there is no Ray, or doesn't let us in.
         ImportError: Ray isn't installed, or not with its dashboard.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, answer_s: float = ANSWER_S) -> None:
         import requests
 
         jobs: Any = importlib.import_module("ray.job_submission")  # by name, for a checker of types that lacks Ray
@@ -112,8 +121,9 @@ class RayClient:
 
             def _do_request(self, *arguments: Any, **options: Any) -> Any:
                 parent: Any = super()
-                return parent._do_request(*arguments, **{"timeout": (CONNECT_S, ANSWER_S), **options})
+                return parent._do_request(*arguments, **{"timeout": (CONNECT_S, answer_s), **options})
 
+        self.answer_s, self.late = answer_s, requests.exceptions.ReadTimeout
         self.failures = (requests.exceptions.RequestException, ConnectionError, OSError)
         try:
             with hidden(ADDRESSES):
@@ -127,11 +137,16 @@ class RayClient:
         """An error of Ray's client as one of ours."""
         text = str(error).strip()
         lines = text.splitlines() or [type(error).__name__]
-        # After Authentication advice follows; else a traceback of the server ends with what matters.
-        last = lines[0 if lines[0].startswith("Authentication") else -1].removesuffix(".")
+        if isinstance(error, self.late):
+            said = f"no answer within {self.answer_s:g} s"
+        elif lines[0].startswith("Authentication") or "token" in lines[0].lower():
+            said = lines[0].partition(". ")[0]  # much advice follows
+        else:
+            said = lines[-1]  # a traceback of the server ends with what matters
+        said = said.removesuffix(".") + tls_trouble(error)
         if isinstance(error, self.failures) or any(words in text for words in PASSING):
-            return UnreachableError(last)
-        return RefusedByRayError(last)
+            return UnreachableError(said)
+        return RefusedByRayError(said)
 
     def ask(self, method: str, *arguments: Any, **options: Any) -> Any:
         """Call a method of Ray's client.
@@ -176,8 +191,8 @@ class RayClient:
             changed: What is different in the runtime environment; of `env_vars`, those that are named.
         """
         info = self.ask("get_job_info", before)
-        runtime_env: dict[str, Any] = {**(info.runtime_env or {}), **changed}
-        runtime_env["env_vars"] = {**(info.runtime_env or {}).get("env_vars", {}), **changed.get("env_vars", {})}
+        kept = cast(dict[str, Any], info.runtime_env or {})
+        runtime_env = {**kept, **changed, "env_vars": {**kept.get("env_vars", {}), **changed.get("env_vars", {})}}
         self.submit(job_id, info.entrypoint, runtime_env=runtime_env, metadata=info.metadata, **options)
 
     def stop(self, job_id: str) -> None:
@@ -195,6 +210,15 @@ def hidden(names: Sequence[str]) -> Generator[None]:
         yield
     finally:
         os.environ.update(kept)
+
+
+def tls_trouble(error: BaseException | None) -> str:
+    """What OpenSSL says of a connection that failed, which Ray's client leaves out."""
+    while error is not None:
+        if found := re.search(r"\[SSL: (\w+)\]", str(error)):
+            return f" (TLS: {found[1]})"
+        error = error.__context__
+    return ""
 
 
 def numbers_of(resources: Mapping[str, Any]) -> dict[str, float]:

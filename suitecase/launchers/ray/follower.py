@@ -150,7 +150,8 @@ class Follower:
             return
         for needs, count in self.unsurveyed.items():
             if missing := no_room(reservation(self.options, needs), nodes):
-                log.warning("Ray at %s: %s: %d attempts wait for one", self.options.url, missing, count)
+                waiting = "an attempt waits" if count == 1 else f"{count} attempts wait"
+                log.warning("Ray at %s: %s; %s for one that has", self.options.url, missing, waiting)
         self.unsurveyed.clear()
 
     def read(self, job: Job, state: JobState | None, names: Collection[str]) -> bool:

@@ -36,7 +36,7 @@ def project_stamp(root: Path, names: Sequence[str]) -> str:
 def project_files(root: Path, without: Path) -> list[str]:
     """Names of the project's files: those that git tracks, and new ones that it doesn't ignore.
 
-    Outside of a repository, all files but hidden ones.
+    Outside of a repository, all files but hidden ones and Python's caches.
 
     Args:
         without: A folder that is left out, of results.
@@ -47,12 +47,16 @@ def project_files(root: Path, without: Path) -> list[str]:
         done = subprocess.run(listing, capture_output=True, stdin=subprocess.DEVNULL)
         if done.returncode != 0:
             found = (path.relative_to(root) for path in root.rglob("*"))
-            names = {str(path) for path in found if not any(part.startswith(".") for part in path.parts)}
+            names = {str(path) for path in found if not any(is_left_out(part) for part in path.parts)}
             break
         names |= {os.fsdecode(name) for name in done.stdout.split(b"\0") if name}
     places = {place for place in (without, without.resolve()) if place != root}
     there = (name for name in names if not any((root / name).is_relative_to(place) for place in places))
     return sorted(name for name in there if (root / name).is_file())
+
+
+def is_left_out(part: str) -> bool:
+    return part.startswith(".") or part == "__pycache__"
 
 
 def add(archive: zipfile.ZipFile, path: Path, name: str) -> None:

@@ -20,7 +20,7 @@ def amounts(reserved: Mapping[str, Any]) -> dict[str, float]:
 def in_words(amounts: Mapping[str, float]) -> str:
     """Amounts of resources, as `4 CPU, 8 GB memory`."""
     return ", ".join(
-        f"{amount / 1e9:.3g} GB memory" if name == "memory" else f"{amount:g} {name}"
+        f"{round(amount / 1e9, 1):g} GB memory" if name == "memory" else f"{amount:g} {name}"
         for name, amount in amounts.items()
     )
 
@@ -32,4 +32,4 @@ def no_room(reserved: Mapping[str, Any], nodes: Sequence[Mapping[str, float]]) -
         return ""
     most = {name: max(node.get(name, 0) for node in nodes) for name in wanted}
     scarce = {name: amount for name, amount in most.items() if amount < wanted[name]}
-    return f"no node has {in_words(wanted)} now" + (f"; the most is {in_words(scarce)}" if scarce else " at once")
+    return f"no node has {in_words(wanted)} now" + (f", the most is {in_words(scarce)}" if scarce else " at once")
