@@ -33,6 +33,7 @@ __all__ = [
     "PROGRAM",
     "DamagedError",
     "TooLargeError",
+    "TooMuchError",
     "carried_variable",
     "main",
     "opening",
@@ -47,7 +48,6 @@ FOLDER = ".suitecase"
 PROGRAM = f"{FOLDER}/{Path(__file__).name}"
 LOG_PIECE = 1 << 16
 
-
 VARIABLE_BYTES = 120_000
 """What a variable may take: Linux stops at 128 KiB (execve(2)), and Ray hands all of them on in one of its own too."""
 
@@ -58,6 +58,10 @@ class TooLargeError(Exception):
 
 class DamagedError(Exception):
     """What came back is not what was sent, or nothing came back."""
+
+
+class TooMuchError(DamagedError):
+    """The files of a case are more than may come back."""
 
 
 # --- On the runner's side --------------------------------------------------------------------------------------------
@@ -91,13 +95,14 @@ def unpack(log: str, mark: int, folder: Path, keep: Sequence[str] = ("config.jso
 
     Raises:
         DamagedError: The log doesn't have them, or not whole.
+        TooMuchError: They are too large.
     """
     start = log.rfind(f"\n{opening(mark)} ")
     if start < 0:
         raise DamagedError("its files did not come back")
     said, sha256, packed = [*log[start + 1 :].partition("\n")[0].split(" "), "", ""][1:4]
     if said == "refused":
-        raise DamagedError(base64.b64decode(sha256).decode("utf-8", "replace"))
+        raise TooMuchError(base64.b64decode(sha256).decode("utf-8", "replace"))
     try:
         content = base64.b64decode(packed, validate=True)
     except ValueError:

@@ -35,8 +35,11 @@ CONNECT_S = 5.0
 OVER = ("SUCCEEDED", "FAILED", "STOPPED")
 """States of a job that don't change any more: ray.job_submission.JobStatus."""
 
-PASSING = ("No available agent", "try again later", "status code 502", "status code 503", "status code 504")
-"""In answers of a head that has just begun, or of what stands before it."""
+PASSING = (
+    "No available agent", "Cannot connect to host", "try again later", "status code 502", "status code 503",
+    "status code 504",
+)  # fmt: skip
+"""In answers of a head that has just begun, or has lost its agent, or of what stands before it."""
 
 SDK = "ray.dashboard.modules.dashboard_sdk"
 
@@ -135,7 +138,7 @@ class RayClient:
 
     def told(self, error: Exception) -> Exception:
         """An error of Ray's client as one of ours."""
-        text = str(error).strip()
+        text = str(error).rstrip(". \n")
         lines = text.splitlines() or [type(error).__name__]
         if isinstance(error, self.late):
             said = f"no answer within {self.answer_s:g} s"
@@ -143,7 +146,7 @@ class RayClient:
             said = lines[0].partition(". ")[0]  # much advice follows
         else:
             said = lines[-1]  # a traceback of the server ends with what matters
-        said = said.removesuffix(".") + tls_trouble(error)
+        said += tls_trouble(error)
         if isinstance(error, self.failures) or any(words in text for words in PASSING):
             return UnreachableError(said)
         return RefusedByRayError(said)

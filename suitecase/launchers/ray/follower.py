@@ -197,7 +197,7 @@ class Follower:
             event = of_the_unfinished(job, self.options, unreachable_s)
             if event is None and waited_in_vain:
                 missing = no_room(reservation(self.options, job.launch.needs), self.talk.nodes or ())
-                event = of_the_waiting(job, state, self.options.start_timeout_s, missing)
+                event = of_the_waiting(job, state, self.options.start_timeout_s, missing or self.talk.trouble)
         if event is not None:
             self.give_up(job, event)
 

@@ -33,6 +33,7 @@ class Job:
         read_at: When its log was last asked for, while it runs and shares no folder (monotonic).
         last_read: Whether its log was asked for after its end.
         fetched: What its log brought, once that was read: empty if all went well.
+        too_much: Whether its files don't come back because they are too many: another attempt would fare no better.
     """
 
     followed: Followed
@@ -46,6 +47,7 @@ class Job:
     read_at: float = 0.0
     last_read: bool = False
     fetched: str | None = None
+    too_much: bool = False
 
     @property
     def launch(self) -> Launch:

@@ -38,8 +38,10 @@ def of_the_over(job: Job, state: JobState) -> Ended | Refused | None:
         return None
     said, was_ours = said_of(state)
     if job.followed.started:
-        missing = f": {job.fetched}" if job.carried and job.fetched else ""
-        return lost(job, f"its job is over ({state.status}), and nobody saw its end{missing}; Ray says: {said}")
+        missing = (job.fetched if job.carried else "") or "nobody saw its end"
+        says = "" if state.status == "SUCCEEDED" else f"; Ray says: {said}"
+        cause = f"its job is over ({state.status}), and {missing}{says}"
+        return Ended(job.mark, None, cause=cause) if job.too_much else lost(job, cause)
     printed = [line for line in (job.fetched or "").splitlines() if line.startswith("suitecase: ")]
     if printed or was_ours:
         return Refused(job.mark, cause=f"its job is over ({state.status}): {(printed or [said])[-1]}")
@@ -66,7 +68,7 @@ def of_the_waiting(job: Job, state: JobState | None, limit_s: float, missing: st
     """None of the run's jobs has run for the limit of time; given up, if it waits.
 
     Args:
-        missing: What no node has that it needs, in words.
+        missing: What no node has that it needs, or why Ray doesn't take jobs, in words.
     """
     if job.followed.started or (state is not None and state.status not in NEVER_BEGAN):
         return None

@@ -6,7 +6,7 @@ import time
 from contextlib import suppress
 
 from experiment_runner import Launch
-from suitecase.launchers.ray.carried import DamagedError, opening, unpack
+from suitecase.launchers.ray.carried import DamagedError, TooMuchError, opening, unpack
 from suitecase.launchers.ray.jobs import Job
 from suitecase.launchers.ray.talk import Talk
 
@@ -52,8 +52,9 @@ def bring_back(job: Job, text: str) -> str:
             unpack(text, job.mark, job.launch.folder)
         except DamagedError as error:
             job.followed.started |= opening(job.mark) in text  # it may have ended before we saw it run
+            job.too_much = isinstance(error, TooMuchError)
             write_printed(job.launch, text)
             return str(error)
     except OSError as error:
-        return f"{error.filename or job.launch.folder}: {error.strerror}"
+        return f"its files could not be written here: {error.filename or job.launch.folder}: {error.strerror}"
     return ""

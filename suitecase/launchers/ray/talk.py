@@ -49,6 +49,7 @@ class Talk:
         states: The jobs of the cluster, by id, as Ray told last.
         accepted: Jobs that Ray has taken, and that `states` is too old to have.
         nodes: What each node of the cluster has; None before Ray has told.
+        trouble: Why the first errand isn't done; empty if there is none.
     """
 
     def __init__(self, url: str) -> None:
@@ -64,6 +65,7 @@ class Talk:
         self.refused: deque[tuple[str, str]] = deque()
         self.logs: dict[str, str] = {}
         self.failed_fetches: Counter[str] = Counter()
+        self.trouble = ""
         self.answered = time.monotonic()
         self.failed = False
         self.asked_at = 0.0
@@ -153,9 +155,9 @@ class Talk:
             errand = self.errands[0]
             try:
                 self.do(errand)
-            except UnreachableError:
+            except UnreachableError as error:
                 if errand.do != "fetch" or not self.give_up_fetching(errand.job_id):
-                    self.failed = True
+                    self.failed, self.trouble = True, str(error)
                     break
             except RefusedByRayError as error:
                 if errand.do in ("submit", "submit_again"):
@@ -163,6 +165,7 @@ class Talk:
                 elif errand.do == "fetch":
                     self.logs[errand.job_id] = ""
             self.errands.popleft()
+            self.trouble = ""
             self.heard()
             done = True
         self.asked_at = 0.0
