@@ -26,6 +26,8 @@ from suitecase.launchers.ray.carried import (
     print_packed,
     unpack,
 )
+from suitecase.launchers.ray.client import JobState
+from suitecase.launchers.ray.judging import said_of
 from suitecase.launchers.ray.project import pack_project, project_files
 from suitecase.launchers.ray.room import no_room
 from suitecase.launchers.ray.submitting import HERE_ONLY
@@ -91,6 +93,15 @@ def test_what_no_node_has_is_told() -> None:
     ):
         assert no_room(reserved, nodes) == f"no node has {told}" * bool(told)
         assert no_room(reserved, []) == ""
+
+
+def test_what_ray_says_of_a_job_is_told_in_a_line() -> None:
+    """Its message may be a traceback, or have the end of the log."""
+    traceback = "Traceback (most recent call last):\n  File x\nOSError: gone"
+    assert said_of(JobState("FAILED", traceback)) == ("OSError: gone", False)
+    printed = "failed with exit code 3, last available logs (…):\nRunning entrypoint for job x: y\nno such thing\n"
+    assert said_of(JobState("FAILED", printed)) == ("failed with exit code 3: no such thing", True)
+    assert said_of(JobState("FAILED")) == ("nothing", False)
 
 
 def test_what_belongs_to_a_machine_stays_there() -> None:

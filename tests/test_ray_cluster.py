@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -191,9 +192,26 @@ def test_what_a_distant_case_prints_is_shown(project: Project) -> None:
     assert read_run(project.run_dir).statuses["a"] == "running"
     (project.run_dir / "a" / "cancel").touch()
     assert project.finish(runner).code == 1
-    assert dict(read_run(project.run_dir).statuses) == {"a": "cancelled"}
+    case = read_run(project.run_dir).cases["a"]
+    assert (case.status, case.cause) == ("cancelled", "killed by SIGTERM")
     assert (project.run_dir / "a" / "x").exists()
     assert log.read_text() == "early\n"
+
+
+def test_who_is_in_a_hurry_need_not_wait_for_a_distant_case(project: Project) -> None:
+    """The second Ctrl-C: Ray ends the case in its own time."""
+    project.suite({"a": "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"})
+    runner = project.start(*ALONE, "--grace", "40")
+    project.wait_for_started("a")
+    runner.send_signal(signal.SIGINT)
+    began = time.monotonic()
+    assert runner.stdout is not None
+    assert any("Ctrl-C again kills them" in line for line in runner.stdout)
+    runner.send_signal(signal.SIGINT)
+    done = project.finish(runner)
+    assert done.code == 130
+    assert time.monotonic() - began < 35
+    assert "Ray ends it on its node" in read_run(project.run_dir).cases["a"].cause
 
 
 def test_a_distant_case_is_taken_up(project: Project) -> None:
@@ -222,6 +240,9 @@ def test_what_stays_pending_is_given_up(project: Project) -> None:
     run = read_run(project.run_dir)
     assert dict(run.statuses) == {"a": "succeeded", "never": "failed"}
     assert "PENDING for 8 s" in run.cases["never"].cause
+    assert "no node has 1 CPU, 1 GPU now, the most is 0 GPU" in run.cases["never"].cause
+    assert "1 GPU now, the most is 0 GPU; an attempt waits for one" in done.stderr
+    assert "--launcher local --debug never" in done.stdout
 
 
 def test_cases_wait_for_room_for_as_long_as_it_takes(project: Project, tmp_path: Path) -> None:

@@ -94,13 +94,16 @@ class Follower:
             return
         state = self.talk.states.get(job.id)
         begun = job.followed.started or (state is not None and state.status == "RUNNING")
+        job.asked, killed = True, signal == SIGKILL
         if not begun and fence(job, "ended before its job began"):
             self.talk.stop(job.id)
             self.finish(job, Ended(mark, None, cause="ended before its job began"))
         elif job.carried:
             self.talk.stop(job.id)
+            if killed:  # Ray has no quicker way than the one it was told to take
+                words = "killed: Ray ends it on its node after its grace period, and its files don't come back"
+                self.finish(job, Ended(mark, None, cause=words))
         else:
-            killed = signal == SIGKILL
             with suppress(OSError):  # on a full disk, Ray's own way to end it must do
                 batch_file(job.followed.spec, "asked").write_text("KILL" if killed else "TERM")
             job.stop_at = time.monotonic() + (0.0 if killed else grace_s) + 2 * LOOK_S + STOP_MARGIN_S
@@ -165,7 +168,7 @@ class Follower:
         told = over or f"{index}.ended" in names or (not job.followed.started and f"{index}.alive" in names)
         events: list[Event] = []
         if job.fetched == "" or (told and not job.carried):
-            events = job.followed.news(facts)
+            events = [in_our_words(event, job) for event in job.followed.news(facts)]
             if events and isinstance(events[-1], Ended | Refused):
                 self.forget(job)
         elif job.carried and state is not None and state.status == "RUNNING" and not job.followed.started:
@@ -232,6 +235,13 @@ class Follower:
     def forget(self, job: Job) -> None:
         forget_variables(job)
         self.jobs.pop(job.mark, None)
+
+
+def in_our_words(event: Event, job: Job) -> Event:
+    """An end that we asked Ray for: on the node it looks like anybody's."""
+    if job.asked and isinstance(event, Ended) and event.fault == "preempted":
+        return replace(event, fault="", cause="")
+    return event
 
 
 def listed(folder: Path) -> Collection[str]:

@@ -28,6 +28,7 @@ class Job:
         times: How many jobs there were.
         carried: Whether it shares no folder with us.
         over_at: When its job was first seen to be over, its record lacking (monotonic).
+        asked: Whether we asked for its end.
         stop_at: When Ray is to end it, because it didn't end as it was asked.
         beat: Its last sign of life, and when we saw it first.
         read_at: When its log was last asked for, while it runs and shares no folder (monotonic).
@@ -42,6 +43,7 @@ class Job:
     carried: bool = False
     submitted: bool = False
     over_at: float | None = None
+    asked: bool = False
     stop_at: float | None = None
     beat: tuple[int | None, float] = (None, 0.0)
     read_at: float = 0.0

@@ -14,7 +14,7 @@ from suitecase.launchers.ray.client import NEVER_BEGAN, JobState
 from suitecase.launchers.ray.jobs import Job
 from suitecase.launchers.ray.options import RayOptions
 
-__all__ = ["of_the_over", "of_the_unfinished", "of_the_unknown", "of_the_waiting"]
+__all__ = ["of_the_over", "of_the_unfinished", "of_the_unknown", "of_the_waiting", "said_of"]
 
 SETTLE_S = 10.0
 """How long after a job's end its record may take to be seen here: network file systems cache attributes for 3 to 60 s
@@ -83,5 +83,6 @@ def said_of(state: JobState) -> tuple[str, bool]:
     """Ray's words for the end of a job, and whether they are that its command failed: no loss then."""
     first, exited, printed = state.message.strip().partition(", last available logs")
     lines = [line for line in printed.splitlines()[1:] if line.strip() and not line.startswith("Running entrypoint")]
-    first = (first.splitlines() or ["nothing"])[0]
+    all_lines = first.splitlines() or ["nothing"]
+    first = all_lines[-1 if all_lines[0].startswith("Traceback") else 0]
     return f"{first}: {lines[-1]}" if exited and lines else first, bool(exited and lines)
