@@ -4720,6 +4720,7 @@ class Console:
             self.show(self.live.stop)
         counts = Counter(statuses.values())
         resume = f"{suite_command(plan)} --resume {shlex.quote(os.path.relpath(plan.run_dir))}"
+        alone = resume + f" --launcher {Local.name}" * ("debug" in plan.launcher.lacks) + " --debug"
         others = ", ".join(f"{count} {status}" for status, count in counts.items() if status != "succeeded")
         self.say(f"Completed: {counts['succeeded']}/{len(statuses)} succeeded" + f" ({others})" * bool(others), "bold")
         for outcome in self.failures[:20]:
@@ -4730,8 +4731,7 @@ class Console:
             if attempt.log and attempt.log.exists():
                 self.say(f"  log:   {attempt.log}")
             if self.options.as_command:
-                here = f" --launcher {Local.name}" if "debug" in plan.launcher.lacks else ""
-                self.say(f"  alone: {resume} --debug {shlex.quote(attempt.variant)}{here}")
+                self.say(f"  alone: {alone} {shlex.quote(attempt.variant)}")
         if len(self.failures) > 20:
             self.say(f"\n… and {len(self.failures) - 20} more failures")
         if len(trees) > 1 or (plan.resumed and plan.resumed.code_changed):
