@@ -22,6 +22,7 @@ from __future__ import annotations
 import errno
 import importlib.util
 import json
+import math
 import os
 import shutil
 import signal
@@ -261,7 +262,7 @@ class Claimed:
             "claimed_at": self.runner.now(),
         }  # fmt: skip
         claim_exclusively(self.record, self.runner.to_json(self.claim).encode())
-        self.started = time.monotonic()
+        self.started = math.inf  # until it has: its timeout is not for what a slow node needs before
 
     def run(self, requests: Requests) -> int:
         """Run the command to its end, and write that down."""
@@ -400,7 +401,7 @@ class Claimed:
         return {
             "exit_code": event.exit_code, "status": ending.status or event.status,
             "fault": ending.fault or event.fault, "cause": ending.cause or event.cause,
-            "duration_s": round(time.monotonic() - self.started, 6), **event.usage,
+            "duration_s": round(max(0.0, time.monotonic() - self.started), 6), **event.usage,
         }  # fmt: skip
 
     def write_end(self, end: Mapping[str, Any]) -> None:
