@@ -316,6 +316,7 @@ def test_a_task_that_runs_is_left_to(node: Node) -> None:
         (commands.Task("TIMEOUT"), 5.0, ("timed_out", "")),
         (commands.Task("COMPLETED", limit_s=3600.0), 3560.0, ("timed_out", "")),
         (commands.Task("FAILED", limit_s=3600.0), 5.0, ("", "preempted")),
+        (commands.Task("NODE_FAIL", limit_s=60.0), 55.0, ("", "lost")),
         (commands.Task("RUNNING"), 5.0, None),
     ],
 )

@@ -314,6 +314,24 @@ def test_a_node_dies_and_its_case_begins_again_elsewhere(project: Project, clust
     assert begun(project, "a")[1] != node
 
 
+def test_a_case_on_two_nodes_loses_one(project: Project, cluster: Cluster) -> None:
+    """Slurm ends what is left of it on the other one: that is a loss, not a preemption."""
+    policy = "policy=ExecutionPolicy(max_attempts=2, retry_on=('lost',), backoff_s=0)"
+    do = "if os.environ['SUITECASE_ATTEMPT'] == '1':\n    print(os.environ['SLURMD_NODENAME']); time.sleep(600)"
+    project.suite({"a": do}, before="from experiment_runner import ExecutionPolicy", more=policy)
+    options = ("--launcher-option", "nodes=2", "--launcher-option", "launch=srun --ntasks-per-node=1")
+    runner = project.start(*QUICK, *options, env=os.environ)
+    wait_for(project.runs, "a run")
+    log = project.run_dir / "a" / "attempt-1.log"
+    wait_for(lambda: log.exists() and {"n1", "n2"} <= {*log.read_text().split()}, "both parts")
+    cluster.kill_node("n2")
+    wait_for(lambda: project.events("retry_scheduled"), "the next attempt", 150)
+    cluster.start_node("n2")
+    assert project.finish(runner).code == 0
+    (retry,) = project.events("retry_scheduled")
+    assert "a node of its job failed" in retry["cause"]
+
+
 def test_a_node_that_slurm_lost_may_go_on_with_its_case(project: Project, cluster: Cluster) -> None:
     """The daemon is gone, the case is not: it runs to its end, and there is never a second copy."""
     project.suite({"a": UNTIL_GO})

@@ -40,6 +40,9 @@ HELD = re.compile(
 )
 """How reasons of squeue(1) begin that don't pass by themselves: held, or more than any job there may have."""
 
+LOST = frozenset({"NODE_FAIL", "BOOT_FAIL"})
+"""States in which nobody has seen the end of a task's processes."""
+
 Status = Literal["", "timed_out", "cancelled"]
 Fault = Literal["", "lost", "preempted", "oom"]
 
@@ -111,7 +114,7 @@ def fence(spec: Path) -> None:
 
 
 def explained(tracked: Tracked, end: Ended, now: float, grace_s: float) -> Ended | None:
-    """Why a scheduler's signal came, if Slurm says: its limit of time, a preemption, somebody's scancel.
+    """Why a scheduler's signal came, if Slurm says: its limit of time, a preemption, somebody's scancel, a lost node.
 
     Returns:
         None as long as Slurm may still say it.
@@ -120,6 +123,8 @@ def explained(tracked: Tracked, end: Ended, now: float, grace_s: float) -> Ended
     limit_s = math.inf if said.limit_s is None else said.limit_s
     if said.state == "CANCELLED":
         return replace(end, status="cancelled", fault="", cause="its job was cancelled in Slurm")
+    if said.state in LOST:  # it ran on another one of its job's nodes
+        return replace(end, fault="lost", cause=f"a node of its job failed (Slurm: {in_words(said)})")
     if said.state == "TIMEOUT" or (end.duration_s or 0) >= limit_s - LIMIT_MARGIN_S - grace_s:
         return replace(end, status="timed_out", fault="", cause=f"reached Slurm's limit of time, {limit_s:g} s")
     if said.state in TERMINAL or tracked.gone_s is None or now - tracked.gone_s >= VISIBLE_S:
@@ -149,7 +154,7 @@ def of_the_silent(tracked: Tracked, now: float) -> Ended | None:
     if beat != tracked.beat or tracked.beat_s < 0:
         tracked.beat, tracked.beat_s = beat, now
     said = tracked.said or Task("")
-    seen_by_slurm = said.state in TERMINAL - {"NODE_FAIL", "BOOT_FAIL"}
+    seen_by_slurm = said.state in TERMINAL - LOST
     if now - tracked.beat_s < (VISIBLE_S if seen_by_slurm else SILENT_S):
         return None
     fault, status, why = EXPLAINED.get(said.state, ("lost", "", "its processes on the node vanished"))
