@@ -51,8 +51,8 @@ AFTER_A_WHILE = re.compile(
 """What sbatch says where fewer jobs would be accepted, or the same ones later."""
 
 NEVER = re.compile(
-    r"invalid (--?\w|numeric|partition|account|qos|feature|license|wckey)|reservation is invalid|mutually exclusive"
-    r"|(unrecognized|invalid|ambiguous) option|option .* (ambiguous|argument)",
+    r"invalid (--?\w|numeric|partition|account|qos|feature|generic|license|wckey|node name)|reservation is invalid"
+    r"|mutually exclusive|(unrecognized|invalid|ambiguous) option|option .* (ambiguous|argument)",
     re.IGNORECASE,
 )
 """What sbatch says of names that the cluster doesn't have for this user, and of options that it doesn't take."""
