@@ -246,7 +246,8 @@ def test_what_stays_pending_is_given_up(project: Project) -> None:
 
 
 def test_cases_wait_for_room_for_as_long_as_it_takes(project: Project, tmp_path: Path) -> None:
-    """Ray ends a job that has waited for a while; another one takes its place, for the same attempt."""
+    """Ray ends a job that has waited for a while; another one takes its place, for the same attempt, which the next
+    runner finds."""
     wait = f"while not os.path.exists({str(tmp_path / 'go')!r}): time.sleep(0.05)"
     whole_node = "policy=ExecutionPolicy(cpus_per_case=4)"
     project.suite({"a": wait, "b": wait}, before="from experiment_runner import ExecutionPolicy", more=whole_node)
@@ -254,8 +255,10 @@ def test_cases_wait_for_room_for_as_long_as_it_takes(project: Project, tmp_path:
     wait_for(lambda: project.runs() and project.events("attempt_started"), "the first of them")
     client = RayClient(URL)
     wait_for(lambda: [job for job in client.states() if job.endswith(".2")], "the second job of the other")
+    runner.kill()
+    project.finish(runner)
     (tmp_path / "go").touch()
-    done = project.finish(runner)
+    done = project.run("--resume", "latest")
     assert done.code == 0, done.stdout
     started = project.events("attempt_started")
     assert [event["attempt"] for event in started] == [1, 1]
