@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 import os
+import re
 import secrets
 import signal
 import subprocess
@@ -39,7 +40,9 @@ pytestmark = [
 CLONE_NEWNET = 0x40000000  # linux/sched.h
 PORT = 8265
 TOKEN = secrets.token_hex(16)
-RAYS_PATIENCE_S = 20
+RAYS_PATIENCE_S = 30
+"""How long Ray keeps a job waiting before it gives it up; on a busy machine one takes 10 s to begin."""
+
 URL = f"http://127.0.0.1:{PORT}"
 RAY = ("--launcher", "ray", "--launcher-option", f"address={URL}")
 SHARED = (*RAY, "--launcher-option", "shared=yes")
@@ -309,9 +312,11 @@ def test_cases_wait_for_room_for_as_long_as_it_takes(project: Project, tmp_path:
     whole_node = "policy=ExecutionPolicy(cpus_per_case=4)"
     project.suite({"a": wait, "b": wait}, before="from experiment_runner import ExecutionPolicy", more=whole_node)
     runner = project.start(*ALONE)
-    wait_for(lambda: project.runs() and project.events("attempt_started"), "the first of them")
+    (first,) = wait_for(lambda: project.runs() and project.events("attempt_started"), "the first of them")
+    run, _, mark = first["job"].partition(".")[0].rpartition("-")
+    others = re.compile(rf"{re.escape(run)}-(?!{mark}).*\.2")
     client = RayClient(URL)
-    wait_for(lambda: [job for job in client.states() if job.endswith(".2")], "the second job of the other")
+    wait_for(lambda: [job for job in client.states() if others.fullmatch(job)], "the second job of the other")
     runner.kill()
     project.finish(runner)
     (tmp_path / "go").touch()
@@ -319,7 +324,7 @@ def test_cases_wait_for_room_for_as_long_as_it_takes(project: Project, tmp_path:
     assert done.code == 0, done.stdout
     started = project.events("attempt_started")
     assert [event["attempt"] for event in started] == [1, 1]
-    assert [event["job"].endswith(".2") for event in started] == [False, True]
+    assert re.search(r"\.[2-9]$", started[1]["job"])
 
 
 @pytest.mark.parametrize("how", [SHARED, ALONE], ids=["shared", "alone"])

@@ -168,7 +168,7 @@ class Talk:
                 if errand.do in ("submit", "submit_again"):
                     self.refused.append((errand.job_id, str(error)))
                 elif errand.do == "fetch":
-                    self.logs[errand.job_id], self.unread[errand.job_id] = "", str(error)
+                    self.unread[errand.job_id], self.logs[errand.job_id] = str(error), ""
             self.errands.popleft()
             self.trouble = ""
             self.heard()
@@ -182,8 +182,9 @@ class Talk:
         if errand.do == "stop":
             self.client.stop(errand.job_id)
         elif errand.do == "fetch":
-            self.logs[errand.job_id] = self.client.log(errand.job_id)
+            text = self.client.log(errand.job_id)
             self.unread.pop(errand.job_id, None)
+            self.logs[errand.job_id] = text
         else:
             # A package goes by its file each time, so that Ray's client asks whether the cluster has it: ten minutes
             # after the last job that used it, it no longer does.
@@ -203,7 +204,7 @@ class Talk:
         if self.failed_fetches[job_id] < FETCHES:
             return False
         del self.failed_fetches[job_id]
-        self.logs[job_id], self.unread[job_id] = "", why
+        self.unread[job_id], self.logs[job_id] = why, ""
         return True
 
     def ask_for_states(self) -> bool:
