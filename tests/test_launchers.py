@@ -124,7 +124,7 @@ def test_a_launcher_is_recorded_and_used_again(project: Project) -> None:
     project.suite({"a": "sys.exit(1)"}, before=THIRD_PARTY, more="launcher=Mine('short')")
     assert project.run("--launcher", "local").code == 1
     assert "--debug a\n" in project.run("--resume", "latest").stdout
-    assert "--debug a --launcher local\n" in project.run("--resume", "latest", "--launcher", "mine").stdout
+    assert "--launcher local --debug a\n" in project.run("--resume", "latest", "--launcher", "mine").stdout
     used = [event["launcher"]["name"] for event in project.events("run_resumed")]
     assert used == ["local", "mine"]
     assert run_overview(read_run(project.run_dir))["launcher"] == "mine queue=short"

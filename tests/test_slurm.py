@@ -278,7 +278,7 @@ def test_a_loss_is_told_with_what_the_task_said_last(node: Node) -> None:
     assert verdict(task, set(), 100.0, 600.0) is None
     end = verdict(task, set(), 116.0, 600.0)
     assert isinstance(end, Ended)
-    assert end.cause.endswith("no record of its end: suitecase: a.json: No space left on device")
+    assert "no record of its end: suitecase: a.json: No space left on device (more in " in end.cause
 
 
 @pytest.mark.parametrize(
