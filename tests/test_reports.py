@@ -452,7 +452,7 @@ note = {"mean": 0.5, "n": 40, "better": "higher"}
 def test_items_tell_ranks_and_calibration_and_steps_a_curve(project: Project) -> None:
     """From the run itself, where its items have a confidence, and its cases told a metric over steps."""
     project.suite(f"[ExperimentCase(f'x{{x}}', Config(do={ITEMS!r}, x=x)) for x in (0, 1, 4)]")
-    done = project.run("-q")
+    done = project.run_forked("-q")
     assert done.code == 0, done
     run = read_run(project.run_dir)
     document = make_document(study_of([run], baseline="x0", metrics=["accuracy"]), [run])
@@ -532,7 +532,7 @@ def test_the_hook_reports_after_the_end(project: Project) -> None:
     """In a process of its own, once the journal has the run's end; the command does the same."""
     hook = "Report(['md', 'ipynb'], baseline='control', metrics=['score'])"
     project.suite(scored(("control", 0.5), ("new", 0.7)), before=SUITE, more=f"hooks=[{hook}, Both()]")
-    done = project.run(env={"PYTHONPATH": str(Path(__file__).resolve().parent.parent)})
+    done = project.run_forked(env={"PYTHONPATH": str(Path(__file__).resolve().parent.parent)})
     assert done.code == 0, done
     names = {path.name for path in project.run_dir.iterdir()}
     assert names >= {"report.md", "report.ipynb", "results.csv", "analysis.json"}
@@ -552,7 +552,7 @@ def test_a_hook_that_fails_changes_no_exit_code(project: Project) -> None:
     """A metric that nobody has: the log says why, the run is as it was."""
     hook = "Report(['md'], baseline='nobody', metrics=['score'])"
     project.suite(scored(("control", 0.5)), before="from suitecase.policies import Report", more=f"hooks=[{hook}]")
-    done = project.run(env={"PYTHONPATH": str(Path(__file__).resolve().parent.parent)})
+    done = project.run_forked(env={"PYTHONPATH": str(Path(__file__).resolve().parent.parent)})
     assert done.code == 0, done
     assert "report: failed" in done.stderr
     assert not (project.run_dir / "report.md").exists()
