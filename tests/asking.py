@@ -23,8 +23,14 @@ COMMAND = (sys.executable, "-c", "from suitecase.cli import main; main()")
 # Has imported what commands import, and forks a process for each call: most of what a call takes is its imports.
 # What a command imports by itself, and how quickly it is there, is for test_layers.py and the documents to show.
 SERVER = """\
-import json, os, sys
-import pydantic.type_adapter, rich.console, suitecase.cli.app, suitecase.queries
+import gc, json, os, sys
+from contextlib import suppress
+import pydantic.type_adapter, pydantic.types, rich.console
+import suitecase.cli.app, suitecase.queries, suitecase.queries.logs, suitecase.queries.overview
+for name in ("pydantic.plugin._loader", "typer._adapters"):  # imported late, and half of what a call takes
+    with suppress(ImportError):
+        __import__(name)
+gc.freeze()  # or each fork would copy what its collections touch
 for line in sys.stdin:
     request = json.loads(line)
     for name in request["imports"]:

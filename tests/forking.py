@@ -36,6 +36,7 @@ PATIENCE_S = 120.0
 READ_ONCE = ("PYTHON", "COVERAGE_", "LC_", "LANG", "LD_", "TZ", "TERM", "FORCE_COLOR", "NO_COLOR")
 # What runners import; the two files themselves are each project's own.
 IMPORTED = ("experiment_config", "experiment_runner", "typer", "typer.main", "typer.rich_utils")
+IMPORTED_LATE = ("typer._adapters", "typer._click.decorators", "_strptime")  # where the version that is here has them
 PR_SET_PTRACER = 0x59616D61
 
 
@@ -203,6 +204,9 @@ def preload() -> None:
     sys.path.insert(0, str(HERE))
     for name in IMPORTED:
         importlib.import_module(name)
+    for name in IMPORTED_LATE:
+        with suppress(ImportError):
+            importlib.import_module(name)
     for name in ("experiment_config", "experiment_runner"):
         del sys.modules[name]
     del sys.path[0]
