@@ -115,7 +115,7 @@ def test_all_configs_are_written_before_the_first_launch(project: Project) -> No
     """The first case finds run.json, environment.json and the configs of all others."""
     look = "print(sorted(str(p.relative_to(folder.parent)) for p in folder.parent.rglob('*.json')))"
     project.suite({"a": look, **{f"c{number}": "" for number in range(20)}})
-    assert project.run("-p", "1").code == 0
+    assert project.run_forked("-p", "1").code == 0
     seen = (project.run_dir / "a" / "attempt-1.log").read_text()
     expected = ["a/config.json", *(f"c{n}/config.json" for n in range(20)), "environment.json", "run.json"]
     assert seen.strip() == str(sorted(expected))
@@ -124,14 +124,14 @@ def test_all_configs_are_written_before_the_first_launch(project: Project) -> No
 def test_config_json_is_the_whole_config(project: Project) -> None:
     """config.json holds every field, the output folder included."""
     project.suite("[ExperimentCase('a', Config(x=3))]")
-    assert project.run().code == 0
+    assert project.run_forked().code == 0
     saved = json.loads((project.run_dir / "a" / "config.json").read_text())
     assert saved == {"output_dir": str(project.run_dir / "a"), "seed": 42, "do": "", "x": 3, "name": "n"}
 
 
 def test_starts_in_one_second_get_directories_of_their_own(project: Project) -> None:
     """Four runners started at once make four run directories, each complete."""
-    started = [project.start() for _ in range(4)]
+    started = [project.fork() for _ in range(4)]
     finished = [project.finish(process) for process in started]
     assert [done.code for done in finished] == [0] * 4
     said = {line for done in finished for line in done.lines if line.startswith("Run directory: ")}
@@ -145,7 +145,7 @@ def test_starts_in_one_second_get_directories_of_their_own(project: Project) -> 
 def test_run_json(project: Project) -> None:
     """run.json says what was asked, of which code, by which runner, and where."""
     project.suite({"a": "", "b": ""}, more="tags=['t1', 't2']")
-    assert project.run("--note", "why", "--set", "x=5", "-p", "1").code == 0
+    assert project.run_forked("--note", "why", "--set", "x=5", "-p", "1").code == 0
     run = json.loads((project.run_dir / "run.json").read_text())
     assert run["format_version"] == 1
     assert (run["experiment"], run["mode"], run["description"]) == ("exp", "standard", "What the suite is about.")
@@ -179,7 +179,7 @@ def test_environment_json(single: Single) -> None:
 def test_journal_events(project: Project) -> None:
     """The journal tells each case's steps in order, with the fields that the format promises."""
     project.suite({"a": "(folder / 'deep').mkdir(); (folder / 'deep' / 'f').write_bytes(b'123')", "b": "sys.exit(3)"})
-    assert project.run("-p", "1").code == 1
+    assert project.run_forked("-p", "1").code == 1
     events = project.events()
     told = {variant: [event for event in events if event.get("variant") == variant] for variant in ("a", "b")}
     for of_case in told.values():
@@ -220,7 +220,7 @@ def test_large_files_have_a_size_only(single: Single) -> None:
 def test_results_dir_option_is_relative_to_the_current_folder(project: Project, tmp_path: Path) -> None:
     """`--results-dir` moves the whole tree; both spellings are recorded."""
     (tmp_path / "here").mkdir()
-    done = project.run("--results-dir", "out", cwd=tmp_path / "here")
+    done = project.run_forked("--results-dir", "out", cwd=tmp_path / "here")
     assert done.code == 0
     (run_dir,) = (tmp_path / "here" / "out" / "exp").iterdir()
     assert json.loads((run_dir / "run.json").read_text())["results_dir"] == str(tmp_path / "here" / "out")
@@ -230,7 +230,7 @@ def test_results_dir_option_is_relative_to_the_current_folder(project: Project, 
 def test_results_dir_of_the_project(project: Project, tmp_path: Path) -> None:
     """`[tool.suitecase] results_dir` moves the tree, relative to the project root."""
     project.write("pyproject.toml", '[tool.suitecase]\nresults_dir = "kept/here"\n')
-    assert project.run(cwd=tmp_path).code == 0
+    assert project.run_forked(cwd=tmp_path).code == 0
     (run_dir,) = (project.root / "kept" / "here" / "exp").iterdir()
     assert (run_dir / "journal.jsonl").exists()
     assert not (project.root / "results").exists()
@@ -240,7 +240,7 @@ def test_results_may_be_a_link(project: Project, tmp_path: Path) -> None:
     """`results` may be a link to a scratch disk; where it led is recorded."""
     (tmp_path / "scratch").mkdir()
     (project.root / "results").symlink_to(tmp_path / "scratch")
-    assert project.run().code == 0
+    assert project.run_forked().code == 0
     (run_dir,) = (tmp_path / "scratch" / "exp").iterdir()
     run = json.loads((run_dir / "run.json").read_text())
     assert run["results_dir"] == str(project.root / "results")
@@ -251,7 +251,7 @@ def test_results_may_be_a_link(project: Project, tmp_path: Path) -> None:
 def test_results_lie_in_the_project_root(project: Project, tmp_path: Path) -> None:
     """Whatever folder one starts from, results and the cases' current folder are the project root's."""
     project.suite({"a": "print(os.getcwd())"}, path="experiments/x/suite.py")
-    done = project.run(suite="experiments/x/suite.py", cwd=tmp_path, env={"PYTHONPATH": str(project.root)})
+    done = project.run_forked(suite="experiments/x/suite.py", cwd=tmp_path, env={"PYTHONPATH": str(project.root)})
     assert done.code == 0, done.stderr
     assert (project.run_dir / "a" / "attempt-1.log").read_text() == f"{project.root}\n"
 
@@ -268,7 +268,7 @@ def test_much_output_does_not_stall(project: Project) -> None:
     """200 kB on each stream and a line of 10 MB pass, whole."""
     code = "sys.stdout.write('x' * 200_000); sys.stderr.write('y' * 200_000); sys.stdout.write('z' * 10_000_000)"
     project.suite({"a": code})
-    assert project.run("--follow").code == 0
+    assert project.run_forked("--follow").code == 0
     log = (project.run_dir / "a" / "attempt-1.log").read_bytes()
     assert [log.count(letter) for letter in (b"x", b"y", b"z")] == [200_000, 200_000, 10_000_000]
 
@@ -300,7 +300,7 @@ def test_what_the_suite_can_import_its_entry_points_can(project: Project, tmp_pa
     suite.write_text(
         f"import sys; sys.path[1:1] = [{str(project.root)!r}, {str(tmp_path / 'added')!r}]\n" + suite.read_text()
     )
-    done = project.run(suite="deep/suite.py", env={"PYTHONPATH": path})
+    done = project.run_forked(suite="deep/suite.py", env={"PYTHONPATH": path})
     assert done.code == 0, done.stdout + done.stderr
     place, told = (project.run_dir / "a" / "attempt-1.log").read_text().splitlines()
     assert place == "added"
@@ -338,7 +338,7 @@ def test_threads(project: Project, at_once: str, threads: int) -> None:
     """Numeric libraries get the CPUs divided by the cases that run at once, and at least one."""
     project.write("work.sh", f"#!/bin/sh\necho ${' $'.join(THREADS)}\n").chmod(0o755)
     project.suite(f"[ExperimentCase(f'c{{n}}', Config(x=n)) for n in range({at_once})]", entry_point="work.sh")
-    assert project.run("-p", at_once).code == 0
+    assert project.run_forked("-p", at_once).code == 0
     assert (project.run_dir / "c0" / "attempt-1.log").read_text() == " ".join([str(threads)] * 4) + "\n"
     told = json.loads((project.run_dir / "run.json").read_text())["environment_set"]
     assert {name: told[name] for name in THREADS} == dict.fromkeys(THREADS, str(threads))
@@ -351,7 +351,7 @@ def test_threads_of_the_user_stay(project: Project) -> None:
         f"[ExperimentCase('a', Config(do={PRINT_THREADS!r}), env={{'MKL_NUM_THREADS': '7'}})]",
         more="env={'OPENBLAS_NUM_THREADS': '8'}",
     )
-    assert project.run(env={"OMP_NUM_THREADS": "9"}).code == 0
+    assert project.run_forked(env={"OMP_NUM_THREADS": "9"}).code == 0
     assert (project.run_dir / "a" / "attempt-1.log").read_text() == f"9 8 7 {CPUS}\n"
     told = json.loads((project.run_dir / "run.json").read_text())["environment_set"]
     assert "OMP_NUM_THREADS" not in told
@@ -367,7 +367,7 @@ def test_variables_of_cases_and_runs(project: Project) -> None:
         more="env={'A': os.environ['TWO'], 'B': os.environ['BEE']}",
         before="import os",
     )
-    done = project.run(env={"ONE": "one", "TWO": "two", "BEE": "b-s3cret"})
+    done = project.run_forked(env={"ONE": "one", "TWO": "two", "BEE": "b-s3cret"})
     assert done.code == 0, done.stdout
     run = json.loads((project.run_dir / "run.json").read_text())
     assert run["environment_names"] == ["A", "B"]
@@ -382,7 +382,7 @@ def test_entry_point_that_is_no_python(project: Project) -> None:
     script = project.write("work.sh", '#!/bin/sh\necho "$1"; test -f "$2/config.json" && echo found\n')
     script.chmod(0o755)
     project.suite({"a": "", "b": ""}, entry_point="work.sh")
-    assert project.run().code == 0
+    assert project.run_forked().code == 0
     assert (project.run_dir / "a" / "attempt-1.log").read_text() == "--output_dir\nfound\n"
 
 
@@ -391,12 +391,12 @@ def test_entry_point_that_cannot_start(project: Project) -> None:
     script = project.write("work.sh", "#!/no/such/interpreter\n")
     script.chmod(0o755)
     project.suite({"a": "", "b": ""}, entry_point="work.sh")
-    done = project.run()
+    done = project.run_forked()
     assert done.code == 1
     assert project.statuses() == {"a": "failed", "b": "failed"}
     assert "could not be started: No such file or directory" in done.stdout
     script.write_text("#!/bin/sh\nexit 0\n")
-    assert project.run("--resume", "latest").code == 0
+    assert project.run_forked("--resume", "latest").code == 0
     assert project.statuses() == {"a": "succeeded", "b": "succeeded"}
 
 
@@ -429,7 +429,7 @@ def test_parallelism(project: Project, at_once: int) -> None:
     """With -p N, N cases run at once and never more."""
     cases = 2 * at_once + 1
     project.suite({f"c{number}": COUNT.replace("AT_ONCE", str(at_once)) for number in range(cases)})
-    assert project.run("-p", str(at_once)).code == 0
+    assert project.run_forked("-p", str(at_once)).code == 0
     seen = [int((project.run_dir / f"c{number}" / "attempt-1.log").read_text()) for number in range(cases)]
     assert max(seen) == at_once
     assert max(numbers_running(project)) == at_once
@@ -472,7 +472,7 @@ def crowd(project: Project) -> Iterator[Crowd]:
 
 def test_all_at_once(project: Project, crowd: Crowd) -> None:
     """`-p all` lifts the limit of 64: 66 cases run before one has ended."""
-    process = project.start("-p", "all")
+    process = project.fork("-p", "all")
     crowd.wait_for(66)
     crowd.let_go(66)
     done = project.finish(process)
@@ -484,17 +484,17 @@ def test_all_at_once(project: Project, crowd: Crowd) -> None:
 def test_limit_of_64(project: Project) -> None:
     """Without -p, no more than 64 cases run at once, and the header says so."""
     project.suite({f"c{number}": "" for number in range(66)})
-    done = project.run("--dry-run")
+    done = project.run_forked("--dry-run")
     assert "Note: 64 cases at a time; -p N or -p all changes that." in done.lines
     assert "parallelism=64)" in done.stdout
-    assert "Note" not in project.run("--dry-run", "-p", "64").stdout
+    assert "Note" not in project.run_forked("--dry-run", "-p", "64").stdout
     project.suite({f"c{number}": "" for number in range(64)})
-    assert "Note" not in project.run("--dry-run").stdout
+    assert "Note" not in project.run_forked("--dry-run").stdout
 
 
 def test_the_limit_holds(project: Project, crowd: Crowd) -> None:
     """Of 66 cases the 65th starts only when another one has ended, and the 66th never if the run is stopped."""
-    process = project.start()
+    process = project.fork()
     crowd.wait_for(64)
     project.wait_for_started(*(f"c{number}" for number in range(64)))
     descriptors = len(os.listdir(f"/proc/{process.pid}/fd")) if os.path.isdir("/proc") else 0
@@ -535,7 +535,7 @@ def test_exit_codes(project: Project) -> None:
 def test_signals_stop_everything(project: Project, number: signal.Signals, code: int) -> None:
     """A signal stops the running cases, starts no more, and is the exit code; the journal says what became of each."""
     project.suite({"done": "", "a": FOREVER, "b": FOREVER, "later": ""})
-    process = project.start("-p", "2")
+    process = project.fork("-p", "2")
     pids = [pid_of(project, "a"), pid_of(project, "b")]
     process.send_signal(number)
     done = project.finish(process)
@@ -556,7 +556,7 @@ def test_signals_stop_everything(project: Project, number: signal.Signals, code:
 def test_ctrl_c_on_the_process_group(project: Project) -> None:
     """Ctrl-C reaches the runner alone: cases get SIGTERM from it, not a KeyboardInterrupt of their own."""
     project.suite({"a": "import signal; signal.signal(signal.SIGTERM, lambda *_: sys.exit('was asked')); " + FOREVER})
-    process = project.start(start_new_session=True)
+    process = project.fork(start_new_session=True)
     pid_of(project, "a")
     os.killpg(process.pid, signal.SIGINT)
     assert project.finish(process).code == 130
@@ -586,7 +586,7 @@ def test_stubborn_cases_are_killed_after_the_grace(project: Project) -> None:
         "p = subprocess.Popen(['sh', '-c', s], stdout=subprocess.PIPE); p.stdout.readline(); "
     )
     project.suite({"a": child + "(folder / 'child').write_text(str(p.pid)); " + STUBBORN})
-    process = project.start("--grace", "1")
+    process = project.fork("--grace", "1")
     pid = pid_of(project, "a")
     started = time.monotonic()
     process.send_signal(signal.SIGTERM)
@@ -604,7 +604,7 @@ def test_stubborn_cases_are_killed_after_the_grace(project: Project) -> None:
 def test_cases_that_end_well_when_asked_are_cancelled(project: Project) -> None:
     """A case that saves its work on SIGTERM and exits with 0 was cut short all the same: a resume runs it again."""
     project.suite({"a": "import signal; signal.signal(signal.SIGTERM, lambda *_: sys.exit(0)); " + FOREVER})
-    process = project.start()
+    process = project.fork()
     pid_of(project, "a")
     process.terminate()
     assert project.finish(process).code == 143
@@ -645,14 +645,14 @@ def test_started_in_the_background(project: Project) -> None:
 def test_closed_pipe(project: Project, arguments: list[str], last: str, code: int) -> None:
     """A reader that goes away, as `| head -1` does, changes neither the run nor its exit code."""
     project.suite({"a": "print('x')\nwhile not Path('go').exists(): time.sleep(0.02)", "b": "print('y')", "c": last})
-    process = project.start("-p", "1", *arguments)
-    assert process.stdout is not None
-    assert process.stdout.readline()
-    process.stdout.close()
+    reader, writer = os.pipe()
+    process = project.fork("-p", "1", *arguments, stdout=writer)
+    os.close(writer)
+    with open(reader, encoding="utf-8") as head:
+        assert head.readline()
     project.write("go", "")
     assert process.wait(timeout=DEADLINE_S) == code
-    assert process.stderr is not None
-    assert process.stderr.read() == ""
+    assert process.communicate()[1] == ""
     assert len(project.statuses()) == 3
 
 
@@ -668,9 +668,7 @@ def test_closed_streams(project: Project, closing: str) -> None:
     assert project.run_dir.joinpath("journal.jsonl").read_text().count("\n") == len(project.events())
 
 
-@pytest.mark.parametrize(
-    "env", [{"LC_ALL": "C"}, {"LC_ALL": "POSIX"}, {"PYTHONIOENCODING": "ascii"}, {"PYTHONIOENCODING": "latin-1"}]
-)
+@pytest.mark.parametrize("env", [{"LC_ALL": "C"}, {"PYTHONIOENCODING": "ascii"}, {"PYTHONIOENCODING": "latin-1"}])
 def test_narrow_encodings(project: Project, env: dict[str, str]) -> None:
     """Names and output that the terminal's encoding lacks are shown escaped, and nothing fails for it."""
     project.suite({"naïve-模型": "", "bad-é": "sys.stdout.buffer.write('ü 模\\n'.encode()); sys.exit(1)"})
@@ -685,7 +683,7 @@ def test_narrow_encodings(project: Project, env: dict[str, str]) -> None:
 def test_half_a_character_of_output(project: Project) -> None:
     """Bytes that are no text are no problem for the summary nor for --follow."""
     project.suite({"a": "os.write(1, b'\\xff\\xfe\\x00 \\x1b]0;title\\x07 end\\n'); sys.exit(1)"})
-    done = project.run("--follow")
+    done = project.run_forked("--follow")
     assert done.code == 1
     assert "end" in done.stdout
 
@@ -714,7 +712,7 @@ def test_run_experiments(project: Project) -> None:
     suite.write_text(
         text + "import json\nprint(json.dumps([str(s.run_dir), dict(s.statuses), s.exit_code, dict(s.counts)]))\n"
     )
-    done = project.run()
+    done = project.run_forked()
     assert (done.code, done.stderr) == (0, "")
     statuses = {"a": "succeeded", "b": "failed", "c": "pending"}
     counts = {"succeeded": 1, "failed": 1, "pending": 1}
@@ -727,7 +725,7 @@ def test_run_experiments_in_a_thread(project: Project) -> None:
     suite = project.suite({"a": ""})
     text = suite.read_text().replace("run_experiments_cli(cases", "f = lambda: run_experiments(cases")
     suite.write_text(text + "import threading\nt = threading.Thread(target=f)\nt.start()\nt.join()\n")
-    done = project.run()
+    done = project.run_forked()
     assert (done.code, done.stderr) == (0, "")
     assert project.statuses() == {"a": "succeeded"}
 
@@ -747,7 +745,7 @@ else:
         f" *(ExperimentCase(name, Config(do={meet!r})) for name in 'ab')]"
     )
     project.suite(cases)
-    done = project.run("-p", "2")
+    done = project.run_forked("-p", "2")
     assert done.code == 1
     assert "[FAILED] huge: could not be started: " in done.stdout
     assert project.statuses() == {"huge": "failed", "a": "succeeded", "b": "succeeded"}
@@ -756,13 +754,13 @@ else:
 def test_cases_from_a_generator(project: Project) -> None:
     """Cases may come from any iterable, and all of them run."""
     project.suite("(ExperimentCase(name, Config()) for name in 'abc')")
-    assert "Completed: 3/3 succeeded" in project.run().stdout
+    assert "Completed: 3/3 succeeded" in project.run_forked().stdout
 
 
 def test_the_suite_is_no_entry_point(project: Project) -> None:
     """One file for both is refused with the reason, before every case fails for it."""
     project.suite({"a": ""}, entry_point="suite.py")
-    done = project.run()
+    done = project.run_forked()
     assert done.code == 2
     assert "is the suite itself" in done.stderr
 
@@ -775,7 +773,7 @@ def test_the_suite_is_no_entry_point(project: Project) -> None:
 def test_arguments_of_wrong_types_are_messages(project: Project, call: str) -> None:
     """A suite's own mistake is a sentence that names the argument."""
     project.suite({"a": ""}, before=call)
-    done = project.run()
+    done = project.run_forked()
     assert done.code == 2
     assert ": give a" in done.stderr
     assert "Traceback" not in done.stderr
