@@ -218,6 +218,10 @@ def become_runner(argv: list[str], cwd: str, env: dict[str, str], session: bool,
     """Be `python ARGUMENT …`."""
     if session:
         os.setsid()
+    for number, name in enumerate(("stdout", "stderr"), start=1):  # made anew, as only files can be sought in
+        old = getattr(sys, name)
+        stream = open(number, "w", 1 if number == 2 else -1, old.encoding, old.errors, closefd=False)  # noqa: SIM115
+        vars(sys)[name] = vars(sys)[f"__{name}__"] = stream
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(env)

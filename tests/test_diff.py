@@ -227,8 +227,7 @@ def test_names_that_tell_times() -> None:
 
 
 def test_no_such_run(project: Project) -> None:
-    project.suite({"a": "pass"})
-    project.run_forked("-q")
+    project.write("results/exp/20260101_120000_abc1234/a/config.json", "{}")
     done = ask(project, "diff", "nothing", "like-it")
     assert done.code == 2
     assert "'nothing'" in done.stderr

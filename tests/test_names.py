@@ -205,7 +205,7 @@ PIECES = st.one_of(st.sampled_from(NASTY), st.sampled_from(WORDS), st.characters
 NAMES = st.one_of(st.lists(PIECES, max_size=12).map("".join), st.text(max_size=70), st.text(alphabet=NASTY, max_size=8))
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None)
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None)
 @given(name=NAMES)
 @example(name="foo.eval")
 @example(name="a\u3000")
