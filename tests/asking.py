@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from conftest import DEADLINE_S, HERE, Finished, Project, clean_environment
+from forking import read_once
 
 COMMAND = (sys.executable, "-c", "from suitecase.cli import main; main()")
 
 # Has imported what commands import, and forks a process for each call: most of what a call takes is its imports.
 # What a command imports by itself, and how quickly it is there, is for test_layers.py and the documents to show.
 SERVER = """\
-import gc, json, os, sys
+import gc, json, os, sys, tempfile
 from contextlib import suppress
 import pydantic.type_adapter, pydantic.types, rich.console
 import suitecase.cli.app, suitecase.queries, suitecase.queries.logs, suitecase.queries.overview
@@ -42,6 +43,7 @@ for line in sys.stdin:
         os.chdir(request["cwd"])
         os.environ.clear()
         os.environ.update(request["env"])
+        tempfile.tempdir = None  # the variables may name another one
         sys.argv[1:] = request["arguments"]
         break
     print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
@@ -71,11 +73,11 @@ def ask(project: Project, *arguments: str | Path, **env: str) -> Finished:
 
 
 def suitecase(*arguments: str, cwd: Path, env: Mapping[str, str] | None = None) -> Finished:
-    """Run a command in a folder to its end; with variables of its own, which an import may read, in a new Python."""
-    environment = {**clean_environment(), "PYTHONPATH": str(HERE)}
-    if env:
+    """Run a command in a folder to its end; with variables that are read by an import, in a new Python."""
+    environment = {**clean_environment(), "PYTHONPATH": str(HERE), **(env or {})}
+    if env and read_once(env):
         done = subprocess.run(
-            [*COMMAND, *arguments], cwd=cwd, env={**environment, **env}, stdin=subprocess.DEVNULL,
+            [*COMMAND, *arguments], cwd=cwd, env=environment, stdin=subprocess.DEVNULL,
             capture_output=True, text=True, timeout=DEADLINE_S,
         )  # fmt: skip
         return Finished(done.returncode, done.stdout, done.stderr)

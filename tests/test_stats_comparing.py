@@ -64,7 +64,7 @@ def test_few_discordant_pairs_put_the_mid_p_test_beside():
     assert many.beside is None
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     data=st.data(),
     correction=st.sampled_from(["holm", "bh", "by", "bonferroni", "hommel", "none"]),
@@ -133,7 +133,7 @@ def test_no_evidence_comes_with_what_could_have_been_seen():
 
 def test_equivalent_only_with_a_margin():
     rng = np.random.default_rng(8)
-    a, b = rng.normal(size=150), rng.normal(size=150)
+    a, b = rng.normal(size=100), rng.normal(size=100)
     assert compare(a, b).verdict == "no evidence of a difference"
     assert compare(a, b, margin=0.5).verdict == "equivalent"
     assert compare(a, b, margin=0.01).verdict == "no evidence of a difference"

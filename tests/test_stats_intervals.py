@@ -61,7 +61,7 @@ def test_intervals_of_quantiles_are_those_of_qbinom():
     assert ninth.method == "order statistics, 95.19 % achieved"
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(n=st.integers(1, 80), q=st.sampled_from([0.05, 0.25, 0.5, 0.8, 0.95]), level=st.sampled_from([0.5, 0.9, 0.95]))
 def test_intervals_of_quantiles_are_scipys_and_say_when_there_are_too_few_values(n: int, q: float, level: float):
     values = np.arange(n) * 1.0
@@ -103,7 +103,7 @@ def test_bootstrap_means_share_their_items():
     assert bootstrap_means(x[:, None], draws=4_000, seed=4)[0, 0] != drawn[0, 0]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     drawn=st.lists(st.integers(-5, 5).map(float), min_size=40, max_size=200), level=st.sampled_from([0.8, 0.9, 0.95])
 )

@@ -51,7 +51,7 @@ def test_sleep_by_sign_flips() -> None:
     assert found.details == {"arrangements": 1024, "exact": 1, "seed": 0, "p_standard_error": 0}
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(few, few, alternatives, st.booleans())
 def test_few_values_are_enumerated(a: list[int], b: list[int], alternative: Alternative, studentised: bool) -> None:
     """p is the share of all ways to split the values whose statistic is as far out."""
@@ -71,7 +71,7 @@ def test_few_values_are_enumerated(a: list[int], b: list[int], alternative: Alte
     assert (found.details["exact"], found.details["arrangements"]) == (1, ways)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.lists(st.integers(-9, 9), min_size=1, max_size=8), alternatives)
 def test_few_pairs_are_enumerated(differences: list[int], alternative: Alternative) -> None:
     sums = [
