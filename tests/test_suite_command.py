@@ -10,11 +10,13 @@ import select
 import shlex
 import signal
 import subprocess
+import sys
 import termios
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 from conftest import DEADLINE_S, Project, clean_environment
@@ -189,7 +191,7 @@ def test_verbose(project: Project) -> None:
 
 
 @pytest.mark.parametrize(
-    ("cases", "code"), [({"a": "", "b": "sys.exit(3)", "c": "print('x')"}, 1), ({f"c{n:02}": "" for n in range(10)}, 0)]
+    ("cases", "code"), [({"a": "", "b": "sys.exit(3)", "c": "print('x')"}, 1), ({f"c{n:02}": "" for n in range(6)}, 0)]
 )
 def test_json(project: Project, cases: dict[str, str], code: int) -> None:
     """--json prints the journal's events, each on a line, in order; the first one says where the run lies."""
@@ -201,17 +203,25 @@ def test_json(project: Project, cases: dict[str, str], code: int) -> None:
     assert printed == project.events()
 
 
+@contextmanager
+def read_by_a_program(project: Project, *arguments: str) -> Generator[tuple[subprocess.Popen[str], IO[str]]]:
+    """A suite, and the other end of the pipe that it writes to."""
+    reader, writer = os.pipe()
+    process = project.fork(*arguments, stdout=writer)
+    os.close(writer)
+    with open(reader, encoding="utf-8") as printed:
+        yield process, printed
+
+
 def test_json_of_a_cancelled_run(project: Project) -> None:
     """A program that reads --json sees a case start as it starts, and how the run was stopped."""
     project.suite({"a": "time.sleep(600)"})
-    process = project.start("--json")
-    assert process.stdout is not None
-    first = [json.loads(process.stdout.readline()) for _ in range(2)]
-    assert [event["event"] for event in first] == ["run_started", "attempt_started"]
-    process.terminate()
-    done = project.finish(process)
-    assert done.code == 143
-    names = [json.loads(line)["event"] for line in done.lines]
+    with read_by_a_program(project, "--json") as (process, printed):
+        first = [json.loads(printed.readline()) for _ in range(2)]
+        assert [event["event"] for event in first] == ["run_started", "attempt_started"]
+        process.terminate()
+        assert project.finish(process).code == 143
+        names = [json.loads(line)["event"] for line in printed]
     assert names == ["run_cancelled", "attempt_ended", "case_ended", "run_ended"]
 
 
@@ -225,31 +235,30 @@ def test_json_of_a_dry_run(project: Project) -> None:
 
 def test_what_is_told_is_on_disk(project: Project) -> None:
     """When a program reads that a case has ended, the journal has that line."""
-    project.suite({f"c{number}": "" for number in range(5)})
-    process = project.start("--json", "-p", "1")
-    assert process.stdout is not None
-    for line in process.stdout:
-        event = json.loads(line)
-        if event["event"] == "case_ended":
-            assert event in project.events("case_ended")
-    assert process.wait(timeout=DEADLINE_S) == 0
+    project.suite({f"c{number}": "" for number in range(3)})
+    with read_by_a_program(project, "--json", "-p", "1") as (process, printed):
+        ended = 0
+        for event in map(json.loads, printed):
+            if event["event"] == "case_ended":
+                assert event in project.events("case_ended")
+                ended += 1
+    assert (process.wait(timeout=DEADLINE_S), ended) == (0, 3)
 
 
 def test_follow(project: Project) -> None:
     """--follow shows what cases print, each line with its variant in front, while they run."""
     project.suite({"a": "print('one')\nwhile not Path('go').exists(): time.sleep(0.02)\nprint('two', end='')"})
-    process = project.start("--follow")
-    assert process.stdout is not None
-    seen = ""
-    while "[a] one" not in seen:
-        line = process.stdout.readline()
-        assert line, seen
-        seen += line
-    project.write("go", "")
-    done = project.finish(process)
-    assert done.code == 0
-    assert (seen + done.stdout).count("[a] one\n") == 1
-    assert "[a] two\n" in done.stdout
+    with read_by_a_program(project, "--follow") as (process, printed):
+        seen = ""
+        while "[a] one" not in seen:
+            line = printed.readline()
+            assert line, seen
+            seen += line
+        project.write("go", "")
+        rest = printed.read()
+    assert project.finish(process).code == 0
+    assert (seen + rest).count("[a] one\n") == 1
+    assert "[a] two\n" in rest
 
 
 def test_follow_is_the_default_at_one_at_a_time_on_a_terminal(project: Project) -> None:
@@ -338,8 +347,8 @@ def test_no_color(project: Project) -> None:
 
 def test_no_escapes_without_a_terminal(project: Project) -> None:
     """In a pipe there are plain lines, one per event."""
-    project.suite({"a": "", "b": "sys.exit(1)"})
-    done = project.run(env={"TERM": "xterm-256color"})
+    project.suite({"a": "", "b": "sys.exit(1)"}, before="import os; os.environ['TERM'] = 'xterm-256color'")
+    done = project.run_forked()
     assert "\x1b" not in done.stdout + done.stderr
     assert [line for line in done.lines if line.startswith("[OK] a (")]
 
@@ -469,9 +478,7 @@ def test_commands_repeat_how_the_suite_was_called(project: Project) -> None:
     """A suite started with -m is resumed with -m, by the same interpreter."""
     project.suite({"a": FAIL_ONCE}, path="sub/suite.py")
     project.write("sub/__init__.py", "")
-    python = project.start("--help").args
-    assert isinstance(python, list)
-    started = shlex.join([str(python[0]), "-m", "sub.suite"])
+    started = shlex.join([sys.executable, "-m", "sub.suite"])
     first = paste(started, project.root)
     (command,) = commands(first.stdout.splitlines(), "To go on:")
     assert command.startswith(started + " --resume ")

@@ -110,9 +110,10 @@ def children(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("children")
     (folder / "entry.py").write_text(IN_TURN)
     command_lines: list[tuple[str, list[str]]] = []
-    for name, config in {**{name: SPECIAL[name] for name in IN_CHILDREN}, EVERY: every_value()}.items():
+    configs = [(name, SPECIAL[name], type(SPECIAL[name]).__name__) for name in IN_CHILDREN]
+    for name, config, expression in [*configs, (EVERY, every_value(), "EveryValue")]:
         (folder / name).mkdir()
-        command_lines.append((f"transport_values.{type(config).__name__}", save(config, folder / name)))
+        command_lines.append((f"transport_values.{expression}", save(config, folder / name)))
     (folder / "command_lines.json").write_text(json.dumps(command_lines))
     done = subprocess.run(
         [sys.executable, str(folder / "entry.py")], input=json.dumps(command_lines), env=child_environment(),
