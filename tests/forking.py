@@ -221,7 +221,8 @@ def become_runner(argv: list[str], cwd: str, env: dict[str, str], session: bool,
     for number, name in enumerate(("stdout", "stderr"), start=1):  # made anew, as only files can be sought in
         old = getattr(sys, name)
         stream = open(number, "w", 1 if number == 2 else -1, old.encoding, old.errors, closefd=False)  # noqa: SIM115
-        vars(sys)[name] = vars(sys)[f"__{name}__"] = stream
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(env)

@@ -172,7 +172,7 @@ def rebuilt(repo: Repo, code: CodeState, *settings: str) -> Path:
     """A fresh checkout of the recorded commit with the recorded patch applied."""
     fresh = repo.root.parent / "fresh"
     made = new_repo(fresh, "--object-format=sha256" if len(code.commit or "") == 64 else "--object-format=sha1")
-    made.configure(dict(setting.split("=") for setting in settings))
+    made.configure({name: value for name, _, value in (setting.partition("=") for setting in settings)})
     if code.commit is not None:  # what `git clone --shared` does, by fewer processes
         (fresh / ".git/objects/info/alternates").write_text(f"{repo.root}/.git/objects\n")
         repo.git("checkout", "-q", "--detach", code.commit, folder=fresh)
@@ -439,7 +439,7 @@ def noisy_configuration(repo: Repo) -> None:
         diff.wordRegex=. core.bigFileThreshold=10 apply.whitespace=error diff.relative=true add.ignoreErrors=1
         diff.indentHeuristic=false diff.ignoreSubmodules=all format.pretty=oneline log.showSignature=true
     """
-    repo.configure(dict(setting.split("=") for setting in settings.split()))
+    repo.configure({name: value for name, _, value in (setting.partition("=") for setting in settings.split())})
     renamed(repo)
     repo.write("dir/d.txt", b"four\n\n\nfive\n")
     untracked(repo)
