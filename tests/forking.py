@@ -57,6 +57,7 @@ class Forked(subprocess.Popen[str]):
         self, argv: Sequence[str], cwd: Path, env: Mapping[str, str], start_new_session: bool = False,
         stopped: bool = False, stdout: int | None = None,
     ) -> None:  # fmt: skip
+        assert read_once(env) == read_once(server().env), "for these variables start a new interpreter"
         self.args, self.stdin, self.stdout, self.stderr = argv, None, None, None
         self.returncode: int | None = None
         self.texts = "", ""
@@ -65,7 +66,6 @@ class Forked(subprocess.Popen[str]):
         request = {"argv": argv, "cwd": str(cwd), "env": env, "session": start_new_session, "stopped": stopped}
         try:
             with Server.asking:
-                assert read_once(env) == read_once(server().env), "for these variables start a new interpreter"
                 out, err = (file.fileno() for file in self.files)
                 server().send(request, [out if stdout is None else stdout, err, writer])
                 self.pid = self.answer(PATIENCE_S)

@@ -497,9 +497,10 @@ def installed(project: Project, tmp_path: Path) -> dict[str, str]:
     return {"PYTHONPATH": str(packages), "XDG_CACHE_HOME": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
 
 
-def warm(project: Project, env: Mapping[str, str], *arguments: str) -> tuple[dict[str, str], str]:
+def warm(project: Project, env: Mapping[str, str], *arguments: str, forked: bool = True) -> tuple[dict[str, str], str]:
     """Run the suite warm; how each attempt was started, and what was said."""
-    done = project.run_forked("-p", "1", "--launcher", "warm", *arguments, env=env)
+    run = project.run_forked if forked else project.run
+    done = run("-p", "1", "--launcher", "warm", *arguments, env=env)
     assert set(project.statuses().values()) == {"succeeded"}, done.stdout + done.stderr
     return {event["variant"]: event["start"] for event in project.events("attempt_started")}, done.stderr
 
@@ -628,7 +629,7 @@ def test_an_edit_between_two_cases_is_seen(project: Project, tmp_path: Path) -> 
     code = "import mine; print(mine.value); Path('mine.py').write_text(f'value = {mine.value + 1}  # {mine.value}')"
     project.suite({f"c{n}": f"import importlib; {code}" for n in range(3)})
     env["PYTHONDONTWRITEBYTECODE"] = "1"  # or a .pyc of the same second and size could hide the edit
-    starts, _ = warm(project, env)
+    starts, _ = warm(project, env, forked=False)
     assert set(starts.values()) == {"warm"}
     logs = [(project.run_dir / f"c{n}" / "attempt-1.log").read_text() for n in range(3)]
     assert logs == ["1\n", "2\n", "3\n"]
@@ -752,7 +753,7 @@ def test_coverage_measures_warm_cases(project: Project, tmp_path: Path) -> None:
     settings = f"[run]\nparallel = true\ndata_file = {tmp_path}/data\nsource = {project.root}\n"
     env["COVERAGE_PROCESS_START"] = str(project.write(".coveragerc", settings))
     project.suite({"a": "import mine; mine.value", "b": "import mine"})
-    starts, _ = warm(project, env, "--launcher-option", "preload=json")
+    starts, _ = warm(project, env, "--launcher-option", "preload=json", forked=False)
     assert starts == {"a": "warm", "b": "warm"}
     measured: set[str] = set()
     for file in tmp_path.glob("data.*"):
