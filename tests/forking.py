@@ -1,7 +1,7 @@
 """Runners that start in milliseconds: forks of a process that has imported what runners import.
 
-A fork executes a suite's file as `python suite.py` does, down to the end of the interpreter. What is settled before
-that (flags, encodings, streams that are closed, signals that are ignored) is for a new interpreter to show.
+A fork executes a suite's file as `python suite.py` does. What is settled as Python starts (its flags, the seed of its
+hashes, encodings, streams that are closed, signals that are ignored) is for a new interpreter to show.
 
     python forking.py       a fork for each request that comes through the socket which is its standard input
 """
@@ -28,7 +28,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NoReturn
 
 HERE = Path(__file__).resolve().parent.parent
 PATIENCE_S = 120.0
@@ -59,6 +59,7 @@ class Forked(subprocess.Popen[str]):
         self, argv: Sequence[str], cwd: Path, env: Mapping[str, str], start_new_session: bool = False,
         stopped: bool = False, stdout: int | None = None,
     ) -> None:  # fmt: skip
+        assert read_once(env) == read_once(server().env), "for these variables start a new interpreter"
         self.args, self.stdin, self.stdout, self.stderr = argv, None, None, None
         self.returncode: int | None = None
         self.texts = "", ""
@@ -67,7 +68,6 @@ class Forked(subprocess.Popen[str]):
         request = {"argv": argv, "cwd": str(cwd), "env": env, "session": start_new_session, "stopped": stopped}
         try:
             with Server.asking:
-                assert read_once(env) == read_once(server().env), "for these variables start a new interpreter"
                 out, err = (file.fileno() for file in self.files)
                 server().send(request, [out if stdout is None else stdout, err, writer])
                 self.pid = self.answer(PATIENCE_S)
@@ -118,7 +118,7 @@ class Server:
         self.socket, theirs = socket.socketpair()
         with theirs:
             command = [sys.executable, str(Path(__file__).resolve())]
-            self.process = subprocess.Popen(command, env=self.env, stdin=theirs, start_new_session=True)
+            self.process = subprocess.Popen(command, env=self.env, stdin=theirs.fileno(), start_new_session=True)
         atexit.register(self.end)
 
     def send(self, request: Mapping[str, Any], descriptors: Sequence[int]) -> None:
@@ -152,7 +152,7 @@ def serve() -> dict[str, Any]:
     woken, wake = os.pipe()
     os.set_blocking(wake, False)
     signal.set_wakeup_fd(wake)
-    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.signal(signal.SIGCHLD, heed)
     tellers: dict[int, int] = {}
     while True:
         ready = select.select([requests, woken], [], [])[0]
@@ -176,6 +176,10 @@ def serve() -> dict[str, Any]:
         os.write(tellers[pid], b"%8d" % pid)
         for descriptor in descriptors:
             os.close(descriptor)
+
+
+def heed(_number: int, _frame: object) -> None:
+    """A signal's handler: one that is ignored would wake nobody."""
 
 
 def receive(requests: socket.socket) -> tuple[dict[str, Any], list[int]]:
@@ -214,7 +218,7 @@ def preload() -> None:
     gc.freeze()
 
 
-def become_runner(argv: list[str], cwd: str, env: dict[str, str], session: bool, stopped: bool) -> None:
+def become_runner(argv: list[str], cwd: str, env: dict[str, str], session: bool, stopped: bool) -> NoReturn:
     """Be `python ARGUMENT …`."""
     if session:
         os.setsid()
@@ -234,7 +238,25 @@ def become_runner(argv: list[str], cwd: str, env: dict[str, str], session: bool,
         if sys.platform == "linux":  # where only a parent may trace, unless it is told otherwise
             ctypes.CDLL(None).prctl(PR_SET_PTRACER, ctypes.c_ulong(-1), 0, 0, 0)
         os.kill(os.getpid(), signal.SIGSTOP)
-    execute(argv)
+    run_to_its_end(argv)
+
+
+def run_to_its_end(argv: list[str]) -> NoReturn:
+    """Execute a program, and end as Python does, but leave the modules as they are: to clear those that are shared with
+    the server takes longer than all else. Whoever is not ended by an exit code gets Python's own end.
+    """
+    code: object = 0
+    try:
+        execute(argv)
+    except SystemExit as end:
+        code = end.code
+        if not isinstance(code, int):
+            raise
+    vars(threading)["_shutdown"]()  # neither has a public name
+    vars(atexit)["_run_exitfuncs"]()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code & 0xFF)
 
 
 def execute(argv: list[str]) -> None:

@@ -100,7 +100,7 @@ def written(folder: Path, texts: list[str]) -> Path:
     return path
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(texts=EVENTS, move=st.sampled_from(MOVES), data=st.data())
 def test_the_law_of_checksums(
     tmp_path_factory: pytest.TempPathFactory, texts: list[str], move: str, data: st.DataObject
@@ -152,19 +152,19 @@ def test_a_line_names_its_checksum_last(tmp_path: Path) -> None:
 
 
 def test_a_long_journal_is_read_quickly(tmp_path: Path) -> None:
-    """100,000 lines are read in less than 1.5 s, and the next runner goes on in the chain."""
+    """30,000 lines are read in less than 0.45 s, and the next runner goes on in the chain."""
     path = tmp_path / "journal.jsonl"
     files = json.dumps({name: {"size_bytes": 1, "sha256": "c" * 64} for name in ("config.json", "results.json")})
     checksum = 0
     with path.open("wb") as file:
-        for number in range(100_000):
+        for number in range(30_000):
             body = b'{"event":"case_ended","variant":"%d","status":"failed","files":%s' % (number, files.encode())
             checksum = zlib.crc32(body + b"}", checksum)
             file.write(b'%s,"crc32":%d}\n' % (body, checksum))
     started = time.process_time()
     known = read_journal(path)
-    assert time.process_time() - started < 1.5
-    assert (len(known.events), known.checksum) == (100_000, checksum)
+    assert time.process_time() - started < 0.45
+    assert (len(known.events), known.checksum) == (30_000, checksum)
     journal = Journal(path, known)
     journal.append("run_ended")
     journal.close()
@@ -269,7 +269,7 @@ def test_a_call_that_fails(quick: Project, arguments: tuple[str, ...]) -> None:
     calls = [(call, number) for call, number, _ in calls_on(quick, "results-all", *arguments)]
     expected = {"openat", "write", "fsync", "syncfs", "flock", "ftruncate" if arguments else "mkdir"}
     assert expected <= dict(calls).keys()
-    chosen = random.Random(7).sample(calls, 6)
+    chosen = random.Random(7).sample(calls, 4)
 
     def fail(point: tuple[str, int]) -> bool:
         call, number = point
@@ -290,7 +290,7 @@ def test_a_call_that_fails(quick: Project, arguments: tuple[str, ...]) -> None:
         return True
 
     with ThreadPoolExecutor(2) as pool:
-        assert sum(pool.map(fail, chosen)) >= 4
+        assert sum(pool.map(fail, chosen)) >= 3
     for call, number in chosen:
         results = f"results-{call}-{number}"
         left = list((root / results).glob("exp/2*"))
@@ -386,6 +386,7 @@ def damage(run_dir: Path, chance: random.Random) -> str:
 
 def test_damages(quick: Project) -> None:
     """A damaged run is refused by name with nothing changed, or goes on; a failed case never turns into a success."""
+    shutil.rmtree(quick.root / ".git")  # what git says of the code takes longer than all else
     summary = run(suite_of(quick), Options(quiet=True))
     assert summary.statuses == {"good": "succeeded", "bad": "failed"}
     whole = {path.relative_to(summary.run_dir): path for path in summary.run_dir.rglob("*") if path.is_file()}

@@ -15,9 +15,12 @@ from typing import Any
 import pytest
 from conftest import Kept, Project, alive, wait_for
 
+from experiment_runner import Suite, SuiteError, find_run, read_run
+
 # Each case counts its own starts in a file of its folder that the runner knows nothing of.
 COUNT = "open(folder / 'starts', 'a').write('x'); "
 UNTIL_FIXED = COUNT + "sys.exit(0 if Path('fixed').exists() else 3)"
+SUITE = Suite([], "work.py", "exp")
 
 
 def starts(project: Project, variant: str) -> int:
@@ -167,14 +170,16 @@ def end_orphans(project: Project) -> None:
 # --- Which run -------------------------------------------------------------------------------------------------------
 
 
-def test_the_ways_to_name_a_run(half_done: Project, tmp_path: Path) -> None:
+def test_the_ways_to_name_a_run(half_done: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run is named by its path, absolute or relative, by its name alone, or as the latest."""
     run_dir = half_done.run_dir
+    monkeypatch.chdir(half_done.root)
     relative = os.path.relpath(run_dir, half_done.root)
     for way in (str(run_dir), relative, f"{relative}/", run_dir.name, "latest"):
-        assert half_done.run_forked("--resume", way, "--dry-run", "--json").code == 0, way
+        assert find_run(way, run_dir.parent).resolve() == run_dir, way
     (tmp_path / "elsewhere").mkdir()
-    assert half_done.run_forked("--resume", run_dir.name, "--dry-run", cwd=tmp_path / "elsewhere").code == 0
+    for way, cwd in ((f"{relative}/", half_done.root), (run_dir.name, tmp_path / "elsewhere")):
+        assert f"Run directory: {run_dir}" in half_done.run_forked("--resume", way, "--dry-run", cwd=cwd).lines, way
 
 
 def test_latest_is_the_newest_whole_run(half_done: Project) -> None:
@@ -339,16 +344,18 @@ def test_set_cannot_be_added(half_done: Project) -> None:
     )
 
 
-@pytest.mark.parametrize("damage", [None, b"", b'{"seed": 42, "do": "pass"}', b"\0\0"])
-def test_a_lost_config_is_written_again(half_done: Project, damage: bytes | None) -> None:
+@pytest.mark.parametrize("damages", [(None, b""), (b'{"seed": 42, "do": "pass"}', b"\0\0")])
+def test_a_lost_config_is_written_again(half_done: Project, damages: tuple[bytes | None, bytes | None]) -> None:
     """A missing or changed config.json is repaired if the suite declares exactly what the run recorded; it is said."""
-    file = half_done.run_dir / "good" / "config.json"
-    saved = file.read_bytes()
-    file.unlink() if damage is None else file.write_bytes(damage)
+    files = [half_done.run_dir / variant / "config.json" for variant in ("good", "bad")]
+    saved = [file.read_bytes() for file in files]
+    for file, damage in zip(files, damages, strict=True):
+        file.unlink() if damage is None else file.write_bytes(damage)
     done = half_done.run_forked("--resume", "latest")
-    fault = "is missing" if damage is None else "is not what the run recorded"
-    assert f"Note: {file} {fault}: it is written again" in done.stdout
-    assert (done.code, file.read_bytes()) == (1, saved)
+    for file, damage in zip(files, damages, strict=True):
+        fault = "is missing" if damage is None else "is not what the run recorded"
+        assert f"Note: {file} {fault}: it is written again" in done.stdout
+    assert (done.code, [file.read_bytes() for file in files]) == (1, saved)
 
 
 @pytest.mark.parametrize("damage", [None, b"{}"])
@@ -484,23 +491,28 @@ def test_an_unfinished_last_line_is_cut(half_done: Project, tail: bytes) -> None
     assert starts(half_done, "bad") == 2
 
 
-@pytest.mark.parametrize("damage", [b"garbage", b"[]", b"{}", b'{"event":"case_ended","vari', b"\0\0\0", b""])
-def test_a_damaged_line_is_refused(half_done: Project, damage: bytes) -> None:
+def test_a_damaged_line_is_refused(half_done: Project) -> None:
     """A line in the middle that is no event is refused by file and number, and nothing is changed."""
     journal = half_done.run_dir / "journal.jsonl"
     lines = journal.read_bytes().split(b"\n")
-    lines[2] = damage
-    journal.write_bytes(b"\n".join(lines))
+    for damage in (b"[]", b"{}", b'{"event":"case_ended","vari', b"\0\0\0", b"", b"garbage"):
+        lines[2] = damage
+        journal.write_bytes(b"\n".join(lines))
+        with pytest.raises(SuiteError, match=f"{re.escape(str(journal))}, line 3.*Nothing was changed"):
+            read_run(half_done.run_dir, SUITE)
     message = refused(half_done)
     assert f"{journal}, line 3" in message
     assert "Nothing was changed" in message
 
 
-@pytest.mark.parametrize("content", [b"", b'{"experiment', b"[]", b"\xff\xfe", b"[" * 100_000])
-def test_a_damaged_run_json_is_refused(half_done: Project, content: bytes) -> None:
+def test_a_damaged_run_json_is_refused(half_done: Project) -> None:
     """A run.json that can't be read is refused by name."""
-    (half_done.run_dir / "run.json").write_bytes(content)
-    assert "run.json" in refused(half_done)
+    file = half_done.run_dir / "run.json"
+    for content in (b"", b'{"experiment', b"[]", b"\xff\xfe", b"[" * 100_000):
+        file.write_bytes(content)
+        with pytest.raises(SuiteError, match=re.escape(str(file))):
+            read_run(half_done.run_dir, SUITE)
+    assert str(file) in refused(half_done)
 
 
 def test_an_edited_run_json_is_refused(half_done: Project) -> None:
@@ -600,7 +612,7 @@ def test_two_runners_on_one_run(project: Project) -> None:
 def test_many_resumes_at_once(half_done: Project) -> None:
     """Of several resumes started together one runs the case, the others are turned away or find it done."""
     half_done.write("fixed", "")
-    resumes = [half_done.fork("--quiet", "--resume", "latest") for _ in range(4)]
+    resumes = [half_done.fork("--quiet", "--resume", "latest") for _ in range(3)]
     codes = [half_done.finish(resume).code for resume in resumes]
     assert set(codes) <= {0, 75}
     assert 0 in codes

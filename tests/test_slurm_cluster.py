@@ -142,6 +142,34 @@ def test_a_case_on_two_nodes_finds_its_parts(project: Project) -> None:
     assert sorted(re.findall(r"^(\d): (n\d) n1 2\d{4}$", log, re.MULTILINE)) == [("0", "n1"), ("1", "n2")]
 
 
+DISTRIBUTED = """
+import torch, torch.distributed
+torch.distributed.init_process_group("gloo")
+rank, size = torch.distributed.get_rank(), torch.distributed.get_world_size()
+total = torch.tensor([float(rank)])
+torch.distributed.all_reduce(total)
+where = [None] * size
+torch.distributed.all_gather_object(where, os.environ["SLURMD_NODENAME"])
+if rank == 0:
+    (folder / "results.json").write_text(json.dumps({"size": size, "total": float(total), "nodes": sorted(where)}))
+torch.distributed.destroy_process_group()
+"""
+
+
+def test_torchrun_trains_across_nodes(project: Project) -> None:
+    """Two processes on each of two nodes meet, and one of them writes. Both nodes are this machine: so its address."""
+    pytest.importorskip("torch", reason="PyTorch is not here: `nox -s torch` installs it")
+    project.suite({"a": DISTRIBUTED, "b": f"{DISTRIBUTED}\nif rank == 3: sys.exit(5)"})
+    srun = "srun --ntasks-per-node=1 --kill-on-bad-exit=1"
+    torchrun = f"{sys.executable} -m torch.distributed.run --nnodes=2 --nproc-per-node=2"
+    meeting = "--rdzv-backend=c10d --rdzv-endpoint=127.0.0.1:$MASTER_PORT --rdzv-id=$SLURM_JOB_ID --no-python"
+    options = ("nodes=2", f"launch={srun} {torchrun} {meeting}")
+    done = project.run(*QUICK, *(word for each in options for word in ("--launcher-option", each)), env=os.environ)
+    assert project.statuses() == {"a": "succeeded", "b": "failed"}, done.stdout + done.stderr
+    results = json.loads((project.run_dir / "a" / "results.json").read_text())
+    assert results == {"size": 4, "total": 6.0, "nodes": ["n1", "n1", "n2", "n2"]}
+
+
 def test_equal_cases_share_an_array(project: Project, cluster: Cluster) -> None:
     """500 cases are two arrays, as many as MaxArraySize asks for; all succeed, all are recorded once."""
     project.suite("[ExperimentCase(f'c{i}', Config(do='pass')) for i in range(500)]")
