@@ -23,19 +23,21 @@ COMMAND = (sys.executable, "-c", "from suitecase.cli import main; main()")
 
 # Has imported what commands import, and forks a process for each call: most of what a call takes is its imports.
 # What a command imports by itself, and how quickly it is there, is for test_layers.py and the documents to show.
-SERVER = """\
+SERVER = f"""\
 import gc, json, os, sys, tempfile
+sys.path.insert(0, {str(HERE / "tests")!r})
 from contextlib import suppress
+from forking import run_to_its_end
 import pydantic.type_adapter, pydantic.types, rich.console
 import suitecase.cli.app, suitecase.queries, suitecase.queries.logs, suitecase.queries.overview
 for name in ("pydantic.plugin._loader", "typer._adapters"):  # imported late, and half of what a call takes
     with suppress(ImportError):
         __import__(name)
-gc.freeze()  # or each fork would copy what its collections touch
 for line in sys.stdin:
     request = json.loads(line)
     for name in request["imports"]:
         __import__(name)
+    gc.freeze()  # or each fork would copy what its collections touch
     pid = os.fork()
     if pid == 0:
         for number, path in enumerate(request["streams"]):
@@ -44,13 +46,12 @@ for line in sys.stdin:
         os.environ.clear()
         os.environ.update(request["env"])
         tempfile.tempdir = None  # the variables may name another one
-        sys.argv[1:] = request["arguments"]
+        del sys.path[0]
         break
     print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
 else:
     sys.exit()
-from suitecase.cli import main
-main()
+run_to_its_end(["-c", {COMMAND[2]!r}, *request["arguments"]])
 """
 STATISTICS = ("pandas", "suitecase.compare.gates", "suitecase.compare.study", "suitecase.stats.comparing")
 IMPORTS = {**dict.fromkeys(("compare", "describe", "power", "plan", "report"), STATISTICS), "query": ("duckdb",)}
