@@ -80,6 +80,7 @@ def test_the_session_of_a_stranger(empty: Project) -> None:
     project.wait_for_started("large", run_dir=project.runs("my-experiment")[0])
     runner.kill()
     runner.wait()
+    wait_for(lambda: read_run(project.runs("my-experiment")[0]).status == "interrupted", "the end of the case")
     (results / "hold").unlink()
 
     (listed,) = list_runs(project)

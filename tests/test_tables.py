@@ -118,7 +118,7 @@ def restored(written: Any, value: object) -> Any:
 
 
 @given(tables())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_parquet_gives_back_every_value(table: Table) -> None:
     """Types, NaN, infinities and lists survive; a column of one kind has the type of that kind."""
     import tempfile
