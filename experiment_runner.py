@@ -538,12 +538,14 @@ def make_plan(suite: Suite, options: Options) -> Plan:
     if options.resume is not None and not problems:
         runs = runs_folder(results_dir / suite.experiment, suite.mode)
         record = read_run(find_run(str(options.resume), runs), suite)
-    launcher: Launcher = Local()
+    chosen: Launcher | None = None
     with gathered(problems):
-        launcher = choose_launcher(sound, options, record)
+        chosen = choose_launcher(sound, options, record)
+    launcher = chosen or Local()
     capacity = launcher.capacity(sound)
-    # A description may be for a bigger machine than this.
-    problems += resource_problems(sound, Capacity(math.inf, math.inf, None) if options.describe else capacity)
+    # A description may be for a bigger machine than this, and so may be a launcher that was refused.
+    unbounded = options.describe or chosen is None
+    problems += resource_problems(sound, Capacity(math.inf, math.inf, None) if unbounded else capacity)
     if problems:
         raise SuiteError(problems + problems_of_values(suite, options))
     code = read_code(root, results_dir)
@@ -4684,8 +4686,10 @@ class Console:
         failed = f", {count} failed" if count else ""
         filled = 30 * ended // max(1, total)
         bar = "━" * filled + "╌" * (30 - filled)
-        lines = [f"{bar} {ended}/{total} done, {len(running)} running{failed}  {clock(elapsed)}{eta}"]
-        longest = sorted(running.values(), key=lambda attempt: attempt.started)
+        longest = sorted((each for each in running.values() if each.recorded), key=lambda attempt: attempt.started)
+        queued = len(running) - len(longest)  # with a cluster's scheduler
+        waiting = f", {queued} waiting" if queued else ""
+        lines = [f"{bar} {ended}/{total} done, {len(longest)} running{waiting}{failed}  {clock(elapsed)}{eta}"]
         lines += [
             f"  {clock(moment - attempt.started)}  {attempt.variant}{progress_of(attempt)}" for attempt in longest[:8]
         ]
@@ -4716,6 +4720,7 @@ class Console:
             self.show(self.live.stop)
         counts = Counter(statuses.values())
         resume = f"{suite_command(plan)} --resume {shlex.quote(os.path.relpath(plan.run_dir))}"
+        alone = resume + f" --launcher {Local.name}" * ("debug" in plan.launcher.lacks) + " --debug"
         others = ", ".join(f"{count} {status}" for status, count in counts.items() if status != "succeeded")
         self.say(f"Completed: {counts['succeeded']}/{len(statuses)} succeeded" + f" ({others})" * bool(others), "bold")
         for outcome in self.failures[:20]:
@@ -4723,10 +4728,10 @@ class Console:
             self.say(f"\n{attempt.variant}: {outcome.cause}", "red")
             for text in last_lines(attempt.log):
                 self.say(f"    {text}")
-            if attempt.log:
+            if attempt.log and attempt.log.exists():
                 self.say(f"  log:   {attempt.log}")
             if self.options.as_command:
-                self.say(f"  alone: {resume} --debug {shlex.quote(attempt.variant)}")
+                self.say(f"  alone: {alone} {shlex.quote(attempt.variant)}")
         if len(self.failures) > 20:
             self.say(f"\n… and {len(self.failures) - 20} more failures")
         if len(trees) > 1 or (plan.resumed and plan.resumed.code_changed):

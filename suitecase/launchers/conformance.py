@@ -54,8 +54,8 @@ def read():
     from conformance_config import Config  # what it imports takes longer than the rest of a case
 
     config = Config()
-    assert Path(config.output_dir) == folder
-    (folder / "results.json").write_text(json.dumps({"score": 1.0, "seen": json.loads(config.model_dump_json())}))
+    results = {"score": 1.0, "seen": json.loads(config.model_dump_json())}
+    Path(config.output_dir, "results.json").write_text(json.dumps(results))
 
 
 def look():
