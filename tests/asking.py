@@ -17,18 +17,27 @@ from pathlib import Path
 from typing import Any
 
 from conftest import DEADLINE_S, HERE, Finished, Project, clean_environment
+from forking import read_once
 
 COMMAND = (sys.executable, "-c", "from suitecase.cli import main; main()")
 
 # Has imported what commands import, and forks a process for each call: most of what a call takes is its imports.
 # What a command imports by itself, and how quickly it is there, is for test_layers.py and the documents to show.
-SERVER = """\
-import json, os, sys
-import pydantic.type_adapter, rich.console, suitecase.cli.app, suitecase.queries
+SERVER = f"""\
+import gc, json, os, sys, tempfile
+sys.path.insert(0, {str(HERE / "tests")!r})
+from contextlib import suppress
+from forking import run_to_its_end
+import pydantic.type_adapter, pydantic.types, rich.console
+import suitecase.cli.app, suitecase.queries, suitecase.queries.logs, suitecase.queries.overview
+for name in ("pydantic.plugin._loader", "typer._adapters"):  # imported late, and half of what a call takes
+    with suppress(ImportError):
+        __import__(name)
 for line in sys.stdin:
     request = json.loads(line)
     for name in request["imports"]:
         __import__(name)
+    gc.freeze()  # or each fork would copy what its collections touch
     pid = os.fork()
     if pid == 0:
         for number, path in enumerate(request["streams"]):
@@ -36,13 +45,13 @@ for line in sys.stdin:
         os.chdir(request["cwd"])
         os.environ.clear()
         os.environ.update(request["env"])
-        sys.argv[1:] = request["arguments"]
+        tempfile.tempdir = None  # the variables may name another one
+        del sys.path[0]
         break
     print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
 else:
     sys.exit()
-from suitecase.cli import main
-main()
+run_to_its_end(["-c", {COMMAND[2]!r}, *request["arguments"]])
 """
 STATISTICS = ("pandas", "suitecase.compare.gates", "suitecase.compare.study", "suitecase.stats.comparing")
 IMPORTS = {**dict.fromkeys(("compare", "describe", "power", "plan", "report"), STATISTICS), "query": ("duckdb",)}
@@ -65,11 +74,11 @@ def ask(project: Project, *arguments: str | Path, **env: str) -> Finished:
 
 
 def suitecase(*arguments: str, cwd: Path, env: Mapping[str, str] | None = None) -> Finished:
-    """Run a command in a folder to its end; with variables of its own, which an import may read, in a new Python."""
-    environment = {**clean_environment(), "PYTHONPATH": str(HERE)}
-    if env:
+    """Run a command in a folder to its end; with variables that are read by an import, in a new Python."""
+    environment = {**clean_environment(), "PYTHONPATH": str(HERE), **(env or {})}
+    if env and read_once(env):
         done = subprocess.run(
-            [*COMMAND, *arguments], cwd=cwd, env={**environment, **env}, stdin=subprocess.DEVNULL,
+            [*COMMAND, *arguments], cwd=cwd, env=environment, stdin=subprocess.DEVNULL,
             capture_output=True, text=True, timeout=DEADLINE_S,
         )  # fmt: skip
         return Finished(done.returncode, done.stdout, done.stderr)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from forking import Forked
 from hypothesis import HealthCheck, settings
 
 # How fast examples are made tells about the machine, and nothing about the code. A change is judged by the same
@@ -155,6 +156,24 @@ class Project:
     def run(self, *arguments: str, **options: Any) -> Finished:
         """Run the suite to its end; the options are those of `start`."""
         return self.finish(self.start(*arguments, **options))
+
+    def fork(
+        self,
+        *arguments: str,
+        suite: str = "suite.py",
+        cwd: Path | None = None,
+        env: Mapping[str, str] | None = None,
+        **options: Any,
+    ) -> subprocess.Popen[str]:
+        """Start the suite at a tenth of what `start` costs, in a process that has imported what runners import."""
+        environment = {**clean_environment(), **(env or {})}
+        process = Forked([str(self.root / suite), *arguments], cwd or self.root, environment, **options)
+        self.processes.append(process)
+        return process
+
+    def run_forked(self, *arguments: str, **options: Any) -> Finished:
+        """Run the suite to its end; the options are those of `fork`."""
+        return self.finish(self.fork(*arguments, **options))
 
     def finish(self, process: subprocess.Popen[str]) -> Finished:
         """Wait for a process that `start` started."""

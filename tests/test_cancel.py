@@ -42,7 +42,7 @@ def test_a_hung_run_ends(project: Project) -> None:
 def test_one_case_of_a_run_ends(project: Project) -> None:
     """Hung or waiting for its turn; the others go on, and what has ended can't be cancelled."""
     project.suite({"hung": HANG, "good": UNTIL_TOLD, "early": "", "late": ""})
-    runner = project.start("-p", "2", "--grace", "0.2")
+    runner = project.fork("-p", "2", "--grace", "0.2")
     wait_until_deaf(project, "hung")
     project.wait_for_started("good")
     late = cancel(read_run(project.run_dir), "late")
@@ -67,7 +67,7 @@ def test_one_case_of_a_run_ends(project: Project) -> None:
 def test_without_a_living_runner_nothing_is_created(project: Project) -> None:
     """Of a run that has ended, and of one whose runner was killed."""
     project.suite({"a": UNTIL_TOLD})
-    runner = project.start()
+    runner = project.fork()
     project.wait_for_started("a")
     runner.kill()
     project.finish(runner)
@@ -80,7 +80,7 @@ def test_without_a_living_runner_nothing_is_created(project: Project) -> None:
             in done.stderr
         )
     (project.root / "go").touch()
-    assert project.run("--resume", "latest").code == 0
+    assert project.run_forked("--resume", "latest").code == 0
     with pytest.raises(CannotCancelError, match="its status is succeeded"):
         cancel(read_run(project.run_dir))
     assert cancel_files(project) == []
@@ -89,7 +89,7 @@ def test_without_a_living_runner_nothing_is_created(project: Project) -> None:
 def test_a_request_that_is_not_heeded_in_time_stands(project: Project) -> None:
     """A runner that stands still hears of it once it goes on; `--no-wait` only asks."""
     project.suite({"a": "time.sleep(600)"})
-    runner = project.start()
+    runner = project.fork()
     project.wait_for_started("a")
     runner.send_signal(signal.SIGSTOP)
     try:
@@ -107,7 +107,7 @@ def test_a_request_that_is_not_heeded_in_time_stands(project: Project) -> None:
 def test_a_request_that_comes_too_late_is_taken_back(project: Project) -> None:
     """The run had ended by itself when it was made: no file is left that means nothing."""
     project.suite({"a": UNTIL_TOLD})
-    runner = project.start()
+    runner = project.fork()
     project.wait_for_started("a")
     before = read_run(project.run_dir)
     (project.root / "go").touch()

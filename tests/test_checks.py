@@ -189,7 +189,7 @@ def refusals(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     project.write("ask.py", ASKING)
     project.write("found.json", "")
     before = project.listing()
-    done = project.run(suite="ask.py")
+    done = project.run_forked(suite="ask.py")
     after = project.listing()
     assert done.code == 0, done.stderr
     assert {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)} == {"found.json"}
@@ -214,7 +214,8 @@ def test_refusal(refusals: tuple[Project, Finished], name: str) -> None:
 def refused(project: Project, *arguments: str, **options: Any) -> list[str]:
     """The lines in which a suite refuses; nothing else is printed, and nothing on disk changes."""
     before = project.listing()
-    done = project.run(*arguments, **options)
+    started = project.run if "before" in options else project.run_forked
+    done = started(*arguments, **options)
     assert (done.code, done.stdout) == (2, ""), done
     assert project.listing() == before
     assert "Traceback" not in done.stderr
@@ -273,18 +274,15 @@ else:
 """
 
 
-@pytest.fixture(scope="module")
-def refused_options(
-    new_project: Callable[[str], Project], tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, list[str]]:
+def refused_in_turn(project: Project, command_lines: list[list[str]], **options: Any) -> dict[str, list[str]]:
     """The lines in which a suite refuses each command line; nothing else is printed, and nothing on disk changes."""
-    project, printed = new_project("options"), tmp_path_factory.mktemp("printed")
-    command_lines = [arguments for arguments, _ in WRONG_OPTIONS] + [[*ONLY_AA, "--dry-run"]] + MISUSES
+    printed = project.root.parent / "printed"
+    printed.mkdir()
     project.suite({"a": "", "b": ""}, before=IN_TURN)
-    before = project.listing()
-    done = project.run(env={"COMMAND_LINES": json.dumps(command_lines), "PRINTED": str(printed)})
+    listing = project.listing()
+    done = project.run(env={"COMMAND_LINES": json.dumps(command_lines), "PRINTED": str(printed)}, **options)
     assert (json.loads(done.stdout), done.stderr) == ([2] * len(command_lines), "")
-    assert project.listing() == before
+    assert project.listing() == listing
     found: dict[str, list[str]] = {}
     for number, arguments in enumerate(command_lines):
         assert (printed / f"{number}.stdout").read_text() == ""
@@ -292,6 +290,13 @@ def refused_options(
         assert "Traceback" not in text
         found[" ".join(arguments)] = text.splitlines()
     return found
+
+
+@pytest.fixture(scope="module")
+def refused_options(new_project: Callable[[str], Project]) -> dict[str, list[str]]:
+    """What a suite says to each."""
+    command_lines = [arguments for arguments, _ in WRONG_OPTIONS] + [[*ONLY_AA, "--dry-run"]] + MISUSES
+    return refused_in_turn(new_project("options"), command_lines)
 
 
 @pytest.mark.parametrize(("arguments", "expected"), WRONG_OPTIONS, ids=" ".join)
@@ -312,14 +317,14 @@ def test_ambiguous_entry_point(project: Project) -> None:
     assert str(first) in line
     assert str(second) in line
     project.suite({"a": ""}, entry_point=str(second))
-    assert project.run("--dry-run", cwd=project.root / "sub").code == 0
+    assert project.run_forked("--dry-run", cwd=project.root / "sub").code == 0
 
 
 def test_same_file_by_two_ways_is_not_ambiguous(project: Project) -> None:
     """A link to the entry point is the entry point."""
     (project.root / "sub").mkdir()
     (project.root / "sub" / "work.py").symlink_to(project.root / "work.py")
-    assert project.run("--dry-run", cwd=project.root / "sub").code == 0
+    assert project.run_forked("--dry-run", cwd=project.root / "sub").code == 0
 
 
 @pytest.mark.parametrize("place", ["current folder", "project root", "suite's folder", "beside the runner"])
@@ -332,7 +337,7 @@ def test_where_an_entry_point_is_looked_for(project: Project, place: str, tmp_pa
     library.mkdir()
     for name in ("experiment_runner.py", "experiment_config.py", "config.py"):
         (project.root / name).rename(library / name)
-    project.suite({"a": "print('here')"}, path="deep/er/suite.py", entry_point="found.py")
+    project.suite({"a": ""}, path="deep/er/suite.py", entry_point="found.py")
     folder = {
         "current folder": elsewhere,
         "project root": project.root,
@@ -340,9 +345,10 @@ def test_where_an_entry_point_is_looked_for(project: Project, place: str, tmp_pa
         "beside the runner": library,
     }[place]
     (folder / "found.py").write_text(entry_point)
-    done = project.run(suite="deep/er/suite.py", cwd=elsewhere, env={"PYTHONPATH": str(library)})
+    env = {"PYTHONPATH": str(library)}
+    done = project.run_forked("--describe", suite="deep/er/suite.py", cwd=elsewhere, env=env)
     assert done.code == 0, done.stderr
-    assert json.loads((project.run_dir / "run.json").read_text())["entry_point"]["path"] == str(folder / "found.py")
+    assert json.loads(done.stdout)["entry_point"] == str(folder / "found.py")
 
 
 def test_what_cannot_travel(project: Project) -> None:
@@ -369,7 +375,7 @@ def test_config_that_read_the_suites_command_line(project: Project) -> None:
     )
     (line,) = refused(project, "--note", "hello")
     assert "a config of this process has read its command line (--note hello)" in line
-    assert project.run().code == 0
+    assert project.run_forked().code == 0
 
 
 def test_suite_that_imports_the_runner_reads_no_command_line(project: Project) -> None:
@@ -379,7 +385,7 @@ def test_suite_that_imports_the_runner_reads_no_command_line(project: Project) -
         before="from experiment_config import BaseExperimentConfig\n"
         "class Noted(BaseExperimentConfig):\n    note: str = 'default'\n    do: str = ''\n",
     )
-    assert project.run("--note", "hello").code == 0
+    assert project.run_forked("--note", "hello").code == 0
     assert (project.run_dir / "a" / "attempt-1.log").read_text() == "default\n"
 
 
@@ -388,7 +394,7 @@ def test_dry_run_writes_nothing(project: Project) -> None:
     index = project.root / ".git" / "index"
     os.utime(project.root / "work.py")  # a status would now refresh the index
     before, facts = project.listing(), (index.read_bytes(), index.stat().st_mtime_ns, index.stat().st_ino)
-    done = project.run("--dry-run")
+    done = project.run_forked("--dry-run")
     assert done.code == 0, done.stderr
     assert project.listing() == before
     assert (index.read_bytes(), index.stat().st_mtime_ns, index.stat().st_ino) == facts
@@ -398,7 +404,7 @@ def test_dry_run_writes_nothing(project: Project) -> None:
 def test_dry_run_shows_what_where_and_how_configs_differ(project: Project) -> None:
     """A dry run lists the cases with their folders, and the fields in which they differ."""
     project.suite("[ExperimentCase(f'x{i}', Config(x=i, name='same')) for i in (1, 2)]")
-    done = project.run("--dry-run")
+    done = project.run_forked("--dry-run")
     assert "Would run 2 experiments (standard mode, parallelism=2):" in done.stdout
     (directory,) = (line for line in done.lines if line.startswith("Run directory: "))
     name = Path(directory.removeprefix("Run directory: ")).name
@@ -417,14 +423,18 @@ def without_privileges() -> list[str]:
     return ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"]
 
 
-@pytest.mark.parametrize("folder", ["results", "results/exp"])
-@pytest.mark.parametrize("arguments", [[], ["--dry-run"]], ids=["run", "dry run"])
-def test_no_permission(project: Project, without_privileges: list[str], folder: str, arguments: list[str]) -> None:
-    """A folder that can't be written is named before anything starts."""
-    (project.root / folder).mkdir(parents=True)
-    (project.root / folder).chmod(0o555)
-    (line,) = refused(project, *arguments, before=without_privileges)
-    assert line.endswith(f"results can't be written: no permission in {project.root / folder}.")
+def test_no_permission(project: Project, without_privileges: list[str]) -> None:
+    """A folder that can't be written is named before anything starts, or a dry run goes on."""
+    for folder in ("results", "other/exp"):
+        (project.root / folder).mkdir(parents=True)
+        (project.root / folder).chmod(0o555)
+    both = [[], ["--dry-run"]]
+    command_lines = [*both, *(["--results-dir", "other", *arguments] for arguments in both)]
+    found = list(refused_in_turn(project, command_lines, before=without_privileges).values())
+    assert len(found) == 4
+    for lines, folder in zip(found, ("results", "results", "other/exp", "other/exp"), strict=True):
+        (line,) = lines
+        assert line.endswith(f"{folder.partition('/')[0]} can't be written: no permission in {project.root / folder}.")
 
 
 def test_vanished_current_folder(project: Project, tmp_path: Path) -> None:
@@ -459,7 +469,7 @@ def test_syntax_error_in_the_suite(project: Project) -> None:
     """A suite that crashes while it declares its cases creates nothing."""
     project.suite("[1 / 0]")
     before = project.listing()
-    done = project.run()
+    done = project.run_forked()
     assert done.code == 1
     assert "ZeroDivisionError" in done.stderr
     assert project.listing() == before

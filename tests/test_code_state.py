@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ class Repo:
 
     def git(self, *arguments: str, folder: Path | None = None) -> str:
         identity = ("-c", "user.name=A", "-c", "user.email=a@example.org", "-c", "protocol.file.allow=always")
-        command = ["git", *identity, *arguments]
+        command = ["git", *identity, "-c", "maintenance.auto=false", *arguments]
         env = clean_environment()
         done = subprocess.run(command, cwd=folder or self.root, env=env, capture_output=True, timeout=DEADLINE_S)
         assert done.returncode == 0, (arguments, done.stderr)
@@ -52,6 +52,16 @@ class Repo:
     def code(self, results: Path | str = "results") -> CodeState:
         return read_code(self.root, self.root / results)
 
+    def configure(self, settings: Mapping[str, str]) -> None:
+        """Add what `git config` would write, all at once."""
+        lines: list[str] = []
+        for setting, value in settings.items():
+            section, *part, name = setting.split(".")
+            heading = " ".join([section, *(f'"{each}"' for each in part)])
+            lines += [f"[{heading}]", f'\t{name} = "{value}"']
+        with (self.root / ".git" / "config").open("a") as file:
+            file.write("\n".join([*lines, ""]))
+
     @property
     def short(self) -> str:
         return self.git("rev-parse", "--short", "HEAD")
@@ -66,10 +76,10 @@ def no_personal_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
 
 
-@pytest.fixture
-def repo(tmp_path: Path) -> Repo:
-    """A clean repository with a few kinds of files."""
-    made = new_repo(tmp_path / "repo")
+@pytest.fixture(scope="module")
+def committed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What every `repo` is a copy of."""
+    made = new_repo(tmp_path_factory.mktemp("committed") / "repo")
     made.write("a.txt", b"one\ntwo\n")
     made.write("b.bin", bytes(range(256)) * 4)
     made.write("run.sh", b"#!/bin/sh\n", executable=True)
@@ -78,13 +88,26 @@ def repo(tmp_path: Path) -> Repo:
     made.write(".gitignore", b"ignored/\n*.log\n")
     (made.root / "link").symlink_to("a.txt")
     made.commit_all()
+    return made.root
+
+
+@pytest.fixture
+def repo(committed: Path, tmp_path: Path) -> Repo:
+    """A clean repository with a few kinds of files."""
+    return copied(committed, tmp_path / "repo")
+
+
+def copied(repository: Path, root: Path) -> Repo:
+    shutil.copytree(repository, root, symlinks=True)
+    made = Repo(root)
+    made.git("update-index", "-q", "--refresh")  # to git, the copies would all look touched
     return made
 
 
 def new_repo(root: Path, *options: str) -> Repo:
     root.mkdir(parents=True)
     made = Repo(root)
-    made.git("init", "-q", "-b", "main", *options)
+    made.git("init", "-q", "-b", "main", "--template=", *options)
     return made
 
 
@@ -123,16 +146,16 @@ def bookkeeping(root: Path) -> dict[str, tuple[int, int, bytes]]:
 
 def set_traps(root: Path) -> Path:
     """Have git execute a script on every occasion that a repository may configure; the script's traces."""
-    git_dir = Path(Repo(root).git("rev-parse", "--path-format=absolute", "--git-common-dir"))
+    git_dir = root / ".git"
     traces = root.parent / f"{root.name}-traces"
     traces.mkdir()
     (git_dir / "hooks").mkdir(exist_ok=True)
     for name in ("post-index-change", "pre-commit", "reference-transaction", "post-checkout", "fsmonitor-watchman"):
         trap(git_dir / "hooks" / name, traces / f"hook-{name}")
+    settings = {"core.hooksPath": str(git_dir / "hooks")}
     for setting in ("core.fsmonitor", "diff.external", "diff.trap.textconv", "diff.trap.command", "core.pager"):
-        script = trap(traces.with_name(f"{traces.name}-{setting}"), traces / setting)
-        Repo(root).git("config", setting, str(script))
-    Repo(root).git("config", "core.hooksPath", str(git_dir / "hooks"))
+        settings[setting] = str(trap(traces.with_name(f"{traces.name}-{setting}"), traces / setting))
+    Repo(root).configure(settings)
     (git_dir / "info").mkdir(exist_ok=True)
     with (git_dir / "info" / "attributes").open("a") as attributes:
         attributes.write("*.txt diff=trap\n")
@@ -148,11 +171,10 @@ def trap(script: Path, trace: Path) -> Path:
 def rebuilt(repo: Repo, code: CodeState, *settings: str) -> Path:
     """A fresh checkout of the recorded commit with the recorded patch applied."""
     fresh = repo.root.parent / "fresh"
-    options = [part for setting in settings for part in ("-c", setting)]
-    if code.commit is None:
-        new_repo(fresh)
-    else:
-        repo.git("clone", "-q", "--shared", "--no-checkout", *options, str(repo.root), str(fresh))
+    made = new_repo(fresh, "--object-format=sha256" if len(code.commit or "") == 64 else "--object-format=sha1")
+    made.configure({name: value for name, _, value in (setting.partition("=") for setting in settings)})
+    if code.commit is not None:  # what `git clone --shared` does, by fewer processes
+        (fresh / ".git/objects/info/alternates").write_text(f"{repo.root}/.git/objects\n")
         repo.git("checkout", "-q", "--detach", code.commit, folder=fresh)
     if code.patch:
         patch = repo.root.parent / "the.patch"
@@ -386,9 +408,7 @@ def index_lost(repo: Repo) -> None:
 
 @state(dirty=True)
 def split_index_and_caches(repo: Repo) -> None:
-    repo.git("config", "core.untrackedCache", "true")
-    repo.git("config", "core.splitIndex", "true")
-    repo.git("config", "splitIndex.maxPercentChange", "0")
+    repo.configure({"core.untrackedCache": "true", "core.splitIndex": "true", "splitIndex.maxPercentChange": "0"})
     repo.git("update-index", "--split-index", "--untracked-cache")
     repo.git("status")
     repo.write("a.txt", b"changed\n")
@@ -419,8 +439,7 @@ def noisy_configuration(repo: Repo) -> None:
         diff.wordRegex=. core.bigFileThreshold=10 apply.whitespace=error diff.relative=true add.ignoreErrors=1
         diff.indentHeuristic=false diff.ignoreSubmodules=all format.pretty=oneline log.showSignature=true
     """
-    for setting in settings.split():
-        repo.git("config", *setting.split("="))
+    repo.configure({name: value for name, _, value in (setting.partition("=") for setting in settings.split())})
     renamed(repo)
     repo.write("dir/d.txt", b"four\n\n\nfive\n")
     untracked(repo)
@@ -734,14 +753,25 @@ def test_a_corrupt_index(repo: Repo) -> None:
 # --- Repositories inside a repository --------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def with_submodule(repo: Repo) -> Repo:
-    library = new_repo(repo.root.parent / "library")
+@pytest.fixture(scope="module")
+def committed_with_submodule(committed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What every `with_submodule` is a copy of."""
+    folder = tmp_path_factory.mktemp("submodule")
+    library = new_repo(folder / "library")
     library.write("lib.py", b"x = 1\n")
     library.commit_all()
+    repo = copied(committed, folder / "repo")
     repo.git("submodule", "add", "-q", str(library.root), "sub")
     repo.commit_all()
-    return repo
+    return repo.root
+
+
+@pytest.fixture
+def with_submodule(committed_with_submodule: Path, tmp_path: Path) -> Repo:
+    """A repository with a submodule, both clean."""
+    made = copied(committed_with_submodule, tmp_path / "repo")
+    made.git("update-index", "-q", "--refresh", folder=made.root / "sub")
+    return made
 
 
 def test_a_clean_submodule(with_submodule: Repo) -> None:
@@ -820,8 +850,7 @@ def add_filter(repo: Repo, script: str) -> None:
     clean = repo.root.parent / "clean.sh"
     clean.write_text(f"#!/bin/sh\n{script}\n")
     clean.chmod(0o755)
-    repo.git("config", "filter.store.clean", str(clean))
-    repo.git("config", "filter.store.required", "true")
+    repo.configure({"filter.store.clean": str(clean), "filter.store.required": "true"})
 
 
 def test_a_file_behind_a_clean_filter(repo: Repo) -> None:
@@ -980,7 +1009,7 @@ def recorded_code(project: Project) -> dict[str, Any]:
 def test_a_clean_run(project: Project) -> None:
     """A clean run's name is time and commit, and it stores no patch."""
     short = project.git("rev-parse", "--short", "HEAD")
-    assert project.run("--quiet").code == 0
+    assert project.run_forked("--quiet").code == 0
     assert project.run_dir.name.split("_", 2)[2] == short
     assert not (project.run_dir / "uncommitted.patch").exists()
     code = recorded_code(project)
@@ -992,17 +1021,18 @@ def test_a_second_run_is_as_clean_as_the_first(project: Project) -> None:
     """The results of a run don't make the next one dirty, even where nothing ignores them."""
     project.write(".gitignore", "__pycache__/\n")
     project.git("commit", "-q", "-a", "-m", "Ignore less")
-    project.run("--quiet", "--set", "x=1")
-    project.run("--quiet")
-    assert [path.name for path in project.runs() if path.name.endswith("-dirty")] == []
-    assert len(project.runs()) == 2
+    assert project.run_forked("--quiet", "--set", "x=1").code == 0
+    planned = project.run_forked("--dry-run")
+    (directory,) = (line for line in planned.lines if line.startswith("Run directory: "))
+    labels = [name.split("_", 2)[2] for name in (project.run_dir.name, Path(directory).name)]
+    assert labels == [project.git("rev-parse", "--short", "HEAD")] * 2
 
 
 def test_a_dirty_run_stores_what_rebuilds_its_code(project: Project) -> None:
     """A fresh clone with the stored patch is the tree that ran."""
     project.write("work.py", (project.root / "work.py").read_text() + "# changed\n")
     project.write("helper/new.py", "x = 1\n")
-    assert project.run("--quiet").code == 0
+    assert project.run_forked("--quiet").code == 0
     assert project.run_dir.name.endswith("-dirty")
     repo = Repo(project.root)
     patch = (project.run_dir / "uncommitted.patch").read_bytes()
@@ -1015,7 +1045,7 @@ def test_an_incomplete_patch_is_said_at_the_start(project: Project) -> None:
     """What the patch lacks is named before the cases start, and stands in run.json."""
     project.write(".env", "SECRET=secret-canary\n")
     for arguments in (("--dry-run",), ()):
-        done = project.run(*arguments)
+        done = project.run_forked(*arguments)
         assert done.code == 0
         noted = next(number for number, line in enumerate(done.lines) if "patch_complete: false" in line)
         assert ".env" in done.lines[noted]
@@ -1030,7 +1060,7 @@ def test_an_incomplete_patch_is_said_at_the_start(project: Project) -> None:
 def test_a_run_without_git(project: Project, tmp_path: Path) -> None:
     """Without a repository the run works, is labelled nogit, and says that its code is not recorded."""
     shutil.rmtree(project.root / ".git")
-    done = project.run()
+    done = project.run_forked()
     assert done.code == 0
     assert project.run_dir.name.endswith("_nogit")
     assert "the code can't be recorded fully" in done.stdout
@@ -1040,7 +1070,7 @@ def test_a_run_before_the_first_commit(project: Project) -> None:
     """An unborn repository gives an honest name and a patch with everything."""
     shutil.rmtree(project.root / ".git")
     project.git("init", "-q", "-b", "main")
-    assert project.run("--quiet").code == 0
+    assert project.run_forked("--quiet").code == 0
     assert project.run_dir.name.endswith("_unborn-dirty")
     assert b"work.py" in (project.run_dir / "uncommitted.patch").read_bytes()
 
@@ -1053,7 +1083,7 @@ def test_a_whole_run_executes_nothing_of_the_repository(project: Project) -> Non
     project.write("notes.txt", "two\n")
     traces = set_traps(project.root)
     before = bookkeeping(project.root)
-    assert project.run("--quiet").code == 0
+    assert project.run_forked("--quiet").code == 0
     assert bookkeeping(project.root) == before
     assert not list(traces.iterdir())
     assert project.run_dir.name.endswith("-dirty")

@@ -24,7 +24,7 @@ def test_code_that_stays_the_same(project: Project) -> None:
     """One tree, that of run.json, and no word of it at the end; also of code that git doesn't know yet."""
     project.write("new.py", "")
     project.suite({f"c{n}": "time.sleep(0.4)" for n in range(4)})
-    done = project.run("-p", "1")
+    done = project.run_forked("-p", "1")
     assert done.code == 0
     recorded = json.loads((project.run_dir / "run.json").read_text())["code"]["tree"]
     assert set(trees(project).values()) == {recorded}
@@ -35,7 +35,7 @@ def test_a_folder_without_git(project: Project) -> None:
     """Nothing is known of the code, which is not the same as other code."""
     (project.root / ".git").rename(project.root / "no.git")
     project.suite({f"c{n}": "time.sleep(0.4)" for n in range(4)})
-    done = project.run("-p", "1")
+    done = project.run_forked("-p", "1")
     assert done.code == 0
     assert set(trees(project).values()) == {None}
     assert "mixes code" not in done.stdout

@@ -30,10 +30,10 @@ def ran(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
     good = [f"ExperimentCase('x-{x}', Config(x={x}, do={RESULT!r}))" for x in (1, 2)]
     bad = "ExperimentCase('bad', Config(do='sys.exit(3)'))"
     project.suite(f"[{', '.join([*good, bad])}]")
-    assert project.run("--note", "first").code == 1
-    assert project.run().code == 1
+    assert project.run_forked("--note", "first").code == 1
+    assert project.run_forked().code == 1
     project.suite(f"[{', '.join(good)}]", experiment="other", path="other.py")
-    assert project.run(suite="other.py").code == 0
+    assert project.run_forked(suite="other.py").code == 0
     return project
 
 

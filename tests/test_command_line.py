@@ -1,6 +1,7 @@
 """The command line of an entry point: how it reads, and which processes read one at all.
 
-Every process here is a real one. A program under test prints `seed=7` and the like: the values that its config got.
+A program under test prints `seed=7` and the like: the values that its config got. It runs in a fork of a Python that
+has imported pydantic; each way to start one in a new Python as well.
 """
 
 from __future__ import annotations
@@ -9,10 +10,12 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import DEADLINE_S
+from conftest import DEADLINE_S, clean_environment
+from forking import Forked
 
 import experiment_config
 from experiment_config import BaseExperimentConfig
@@ -67,23 +70,35 @@ def write(path: str, text: str) -> str:
 
 
 def environment() -> dict[str, str]:
-    left_out = ("PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE", "PYTEST_")
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(left_out)}
     # IPython keeps a history and settings for all of a user's sessions; these get their own.
     own = {"IPYTHONDIR": os.path.join(os.getcwd(), ".ipython"), "COLUMNS": "100"}
-    return kept | {"PYTHONPATH": os.pathsep.join([os.getcwd(), str(REPOSITORY)]), **own}
+    # A plugin that is installed here tells nothing of configs, and takes as long to import as they do.
+    own |= {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    return {**clean_environment(), "PYTHONPATH": os.pathsep.join([os.getcwd(), str(REPOSITORY)]), **own}
 
 
-def python(*arguments: str, stdin: str = "", code: int = 0) -> str:
-    """What a Python process prints; its stderr, where an exit code other than 0 is expected."""
-    return command(sys.executable, *arguments, stdin=stdin, code=code)
+def python(*arguments: str, code: int = 0) -> str:
+    """What `python ARGUMENT …` prints; its stderr, where an exit code other than 0 is expected."""
+    process = Forked(arguments, Path.cwd(), environment())
+    stdout, stderr = process.communicate(timeout=DEADLINE_S)
+    return checked(process.wait(), stdout, stderr, code)
 
 
 def command(*arguments: str, stdin: str = "", code: int = 0) -> str:
+    """The same of any command, in a new process."""
     done = subprocess.run(arguments, input=stdin, env=environment(), capture_output=True, text=True, timeout=DEADLINE_S)
-    assert done.returncode == code, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
-    return done.stderr if code else done.stdout
+    return checked(done.returncode, done.stdout, done.stderr, code)
+
+
+def new_python(*arguments: str, stdin: str = "", code: int = 0) -> str:
+    """The same of a Python that has imported nothing yet."""
+    return command(sys.executable, *arguments, stdin=stdin, code=code)
+
+
+def checked(code: int, stdout: str, stderr: str, expected: int) -> str:
+    assert code == expected, stdout + stderr
+    assert "Traceback" not in stderr
+    return stderr if expected else stdout
 
 
 def entry_point(shown: str = "seed", path: str = "train.py") -> str:
@@ -196,7 +211,7 @@ EVERY_COMMAND_LINE = """
 import json, os, sys
 from configs import Config
 
-for field, arguments in json.load(sys.stdin):
+for field, arguments in json.load(open("command_lines.json")):
     pid = os.fork()
     if pid == 0:
         sys.argv[1:] = arguments
@@ -213,8 +228,8 @@ def values_read(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         write("configs.py", CONFIG)
-        command_lines = json.dumps([(field, arguments) for field, arguments, _ in VALUES])
-        return python(write("train.py", EVERY_COMMAND_LINE), stdin=command_lines).splitlines()
+        write("command_lines.json", json.dumps([(field, arguments) for field, arguments, _ in VALUES]))
+        return python(write("train.py", EVERY_COMMAND_LINE)).splitlines()
 
 
 @pytest.mark.parametrize("at", range(len(VALUES)), ids=[" ".join(arguments) for _, arguments, _ in VALUES])
@@ -278,33 +293,33 @@ def test_from_command_line_knows_the_flags_of_its_own_class(capsys: pytest.Captu
 SCRIPT = CONFIG + SHOW
 
 
-def seven(*arguments: str) -> None:
+def seven(*arguments: str, by: Callable[..., str] = python) -> None:
     """The program read `--seed 7`."""
-    assert "seed=7" in command(*arguments, "--seed", "7").splitlines()
+    assert "seed=7" in by(*arguments, "--seed", "7").splitlines()
 
 
 def test_a_script_reads(project: Path) -> None:
     """By hand, whatever the folder and its name, with a relative or an absolute path."""
-    seven(sys.executable, write("train.py", SCRIPT))
-    seven(sys.executable, write("my test folder/conftest/test.py", SCRIPT))
-    seven(sys.executable, str(project / "train.py"))
+    seven(write("train.py", SCRIPT), by=new_python)
+    seven(write("my test folder/conftest/test.py", SCRIPT))
+    seven(str(project / "train.py"))
 
 
 def test_a_module_reads(project: Path) -> None:
     """python -m package.module, and a folder or package with __main__.py."""
     write("package/train.py", SCRIPT)
     write("package/__main__.py", SCRIPT)
-    seven(sys.executable, "-m", "package.train")
-    seven(sys.executable, "-m", "package")
-    seven(sys.executable, "package")
-    seven(sys.executable, "package/")
+    seven("-m", "package.train", by=new_python)
+    seven("-m", "package")
+    seven("package", by=new_python)
+    seven("package/")
 
 
 def test_a_script_under_a_tool_reads(project: Path) -> None:
     """The profiler and the tracer of the standard library leave the script its command line."""
     write("train.py", SCRIPT)
-    seven(sys.executable, "-m", "cProfile", "train.py")
-    seven(sys.executable, "-m", "trace", "--count", "-C", "counts", "train.py")
+    seven("-m", "cProfile", "train.py")
+    seven("-m", "trace", "--count", "-C", "counts", "train.py")
 
 
 def test_a_script_under_coverage_reads(project: Path) -> None:
@@ -312,14 +327,14 @@ def test_a_script_under_coverage_reads(project: Path) -> None:
     pytest.importorskip("coverage")
     write("train.py", SCRIPT)
     write("package/train.py", SCRIPT)
-    seven(sys.executable, "-m", "coverage", "run", "train.py")
-    seven(sys.executable, "-m", "coverage", "run", "-m", "package.train")
+    seven("-m", "coverage", "run", "train.py")
+    seven("-m", "coverage", "run", "-m", "package.train")
 
 
 def test_a_script_in_the_debugger_reads(project: Path) -> None:
     """python -m pdb, told to continue."""
     write("train.py", SCRIPT)
-    said = python("-m", "pdb", "-c", "continue", "train.py", "--seed", "7", stdin="quit\n")
+    said = new_python("-m", "pdb", "-c", "continue", "train.py", "--seed", "7", stdin="quit\n")
     assert "seed=7" in said.splitlines()
 
 
@@ -327,17 +342,17 @@ def test_the_run_command_of_ipython_reads(project: Path) -> None:
     """%run train.py --seed 7 reads, and so does ipython train.py, though IPython itself reads nothing."""
     pytest.importorskip("IPython")
     write("train.py", SCRIPT)
-    assert "seed=7" in python("-m", "IPython", "-c", "%run train.py --seed 7").splitlines()
-    seven(sys.executable, "-m", "IPython", "train.py", "--")
-    assert "seed=42" in python("-m", "IPython", "-c", SCRIPT, "--no-banner")
+    read = python("-m", "IPython", "-c", f"%run train.py --seed 7\n{SCRIPT}", "--no-banner")
+    assert read.splitlines()[-2:] == ["seed=7", "seed=42"]
+    seven("-m", "IPython", "train.py", "--")
 
 
 def test_a_script_that_changes_the_folder_reads(project: Path) -> None:
     """A relative path in sys.argv is understood after chdir, before or after the import."""
     moved = "import os\nos.mkdir('elsewhere')\nos.chdir('elsewhere')\n"
-    seven(sys.executable, write("after.py", CONFIG + moved + SHOW))
+    seven(write("after.py", CONFIG + moved + SHOW))
     Path("elsewhere").rmdir()
-    seven(sys.executable, write("before.py", moved + SCRIPT))
+    seven(write("before.py", moved + SCRIPT))
 
 
 def test_two_classes_share_a_command_line(project: Path) -> None:
@@ -363,7 +378,7 @@ def test_the_workers_of_a_script_read(method: str, project: Path) -> None:
         f"    with multiprocessing.get_context('{method}').Pool(1) as pool:\n"
         "        print(f'seed={pool.map(work, [1])[0]}')\n"
     )
-    seven(sys.executable, write("train.py", CONFIG + work))
+    seven(write("train.py", CONFIG + work))
 
 
 def test_a_script_run_by_a_test_reads(project: Path) -> None:
@@ -397,9 +412,9 @@ def test_command_lines_that_were_read_are_known(project: Path) -> None:
 # --- Who doesn't -----------------------------------------------------------------------------------------------------
 
 
-def default(*arguments: str, stdin: str = "") -> None:
+def default(*arguments: str, by: Callable[..., str] = python, **options: str) -> None:
     """The program got the class's default seed, though its command line names another."""
-    shown = command(*arguments, stdin=stdin)
+    shown = by(*arguments, **options)
     assert "seed=42" in shown
     assert "seed=7" not in shown
 
@@ -422,19 +437,19 @@ def test_a_suite_does_not_read(imported: str, project: Path) -> None:
     """A program that imports the runner is a suite, even with a config made before that import."""
     write("package/__init__.py", "")
     write("package/experiment_runner.py", "def run_experiments_cli(*_: object) -> None: pass\n")
-    default(sys.executable, write("anything.py", f"{SCRIPT}\n{imported}\n"), "--seed", "7", "--note", "x")
+    default(write("anything.py", f"{SCRIPT}\n{imported}\n"), "--seed", "7", "--note", "x")
 
 
 def test_a_suite_as_a_module_does_not_read(project: Path) -> None:
     """A suite stays one under -m, in a folder and under a tool."""
     write("package/__main__.py", f"{SCRIPT}\nimport experiment_runner\n")
     for start in (["-m", "package"], ["package"], ["-m", "cProfile", "package/__main__.py"]):
-        default(sys.executable, *start, "--seed", "7")
+        default(*start, "--seed", "7")
 
 
 def test_words_are_no_imports(project: Path) -> None:
     """A program that only mentions the runner in a text or a comment is an entry point."""
-    seven(sys.executable, write("train.py", f"'import experiment_runner'\n# import experiment_runner\n{SCRIPT}"))
+    seven(write("train.py", f"'import experiment_runner'\n# import experiment_runner\n{SCRIPT}"))
 
 
 TEST = CONFIG + "\ndef test_seed():\n    print(f'seed={Config().seed}')\n"
@@ -451,7 +466,7 @@ TEST = CONFIG + "\ndef test_seed():\n    print(f'seed={Config().seed}')\n"
 def test_a_test_that_starts_pytest_does_not_read(main: str, project: Path) -> None:
     """python test_x.py, where the file calls pytest's main under any name."""
     program = f"{TEST}\nif __name__ == '__main__':\n    {main}\n"
-    default(sys.executable, write("test_x.py", program), "--seed", "7")
+    default(write("test_x.py", program), "--seed", "7")
 
 
 def test_pytest_does_not_leak(project: Path) -> None:
@@ -459,8 +474,8 @@ def test_pytest_does_not_leak(project: Path) -> None:
     write("test_x.py", TEST)
     write("conftest.py", "def pytest_addoption(parser):\n    parser.addoption('--seed')\n")
     options = ["-s", "-q", "-p", "no:cacheprovider", "test_x.py", "--seed", "7"]
-    default(sys.executable, "-m", "pytest", *options)
-    default(str(Path(sys.executable).with_name("pytest")), *options)
+    default("-m", "pytest", *options)
+    default(str(Path(sys.executable).with_name("pytest")), *options, by=command)
 
 
 @pytest.mark.parametrize("main", ["unittest.main", "ut.main", "main"])
@@ -469,23 +484,23 @@ def test_a_unittest_does_not_read(main: str, project: Path) -> None:
     imports = "import unittest\nimport unittest as ut\nfrom unittest import main\n"
     case = "class Seed(unittest.TestCase):\n    def test_seed(self):\n        print(f'seed={Config().seed}')\n"
     write("test_x.py", f"{CONFIG}\n{imports}{case}\nif __name__ == '__main__':\n    {main}()\n")
-    default(sys.executable, "test_x.py", "-v", "-k", "seed")
-    default(sys.executable, "-m", "unittest", "test_x", "-v")
+    default("test_x.py", "-v", "-k", "seed")
+    default("-m", "unittest", "test_x", "-v")
 
 
 def test_code_without_a_file_does_not_read(project: Path) -> None:
     """python -c, a program from stdin, and a console script without .py."""
-    default(sys.executable, "-c", SCRIPT, "--seed", "7")
-    default(sys.executable, "-", "--seed", "7", stdin=SCRIPT)
-    default(sys.executable, stdin=SCRIPT)
+    default("-c", SCRIPT, "--seed", "7", by=new_python)
+    default("-", "--seed", "7", stdin=SCRIPT, by=new_python)
+    default(stdin=SCRIPT, by=new_python)
     Path(write("train", f"#!{sys.executable}\n{SCRIPT}")).chmod(0o755)
-    default("./train", "--seed", "7")
-    default(sys.executable, "train", "--seed", "7")
+    default("./train", "--seed", "7", by=command)
+    default("train", "--seed", "7")
 
 
 def test_an_installed_program_does_not_read(project: Path) -> None:
     """A launcher in site-packages, as that of notebook kernels, has a command line of its own."""
-    default(sys.executable, write("site-packages/ipykernel_launcher.py", SCRIPT), "-f", "kernel.json", "--seed", "7")
+    default(write("site-packages/ipykernel_launcher.py", SCRIPT), "-f", "kernel.json", "--seed", "7")
 
 
 def test_a_notebook_does_not_read(project: Path) -> None:

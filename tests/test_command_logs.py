@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from asking import COMMAND, ask
 from conftest import DEADLINE_S, HERE, Project, clean_environment, wait_for
+from forking import Forked
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -270,7 +271,7 @@ def told(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
     project = Project(tmp_path_factory.mktemp("logs") / "project")
     shutil.copytree(template, project.root, symlinks=True)
     project.suite({"alpha": TELLING, "beta": "sys.exit(3)"})
-    project.run("-q")
+    project.run_forked("-q")
     return project
 
 
@@ -336,10 +337,10 @@ def test_terminals_wide_and_narrow_coloured_and_not(told: Project) -> None:
     code, screen = on_terminal(told, "table", "latest")
     assert code == 0
     assert "all 2 rows: experiment=exp" in screen
-    assert "\x1b[" not in on_terminal(told, "ls", NO_COLOR="1")[1].replace("\x1b[1m", "").replace("\x1b[0m", "")
     # Names stay in one piece, since people copy them: other cells are broken into lines, and columns are left out.
-    name = told.run_dir.name
-    assert name in on_terminal(told, "ls", columns=40)[1]
+    name, plain = told.run_dir.name, on_terminal(told, "ls", columns=40, NO_COLOR="1")[1]
+    assert name in plain
+    assert "\x1b[" not in plain.replace("\x1b[1m", "").replace("\x1b[0m", "")
     for command, columns in (("ls", 90), ("table", 50)):
         code, narrow = on_terminal(told, command, *["latest"] * (command == "table"), columns=columns)
         shown = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in narrow.split("\r\n\r\n")[0].splitlines()]
@@ -350,13 +351,11 @@ def test_terminals_wide_and_narrow_coloured_and_not(told: Project) -> None:
 
 def complete(project: Project, words: str) -> list[str]:
     """What bash would offer."""
-    done = subprocess.run(
-        [*COMMAND[:2], "import sys; sys.argv[0] = 'suitecase'; " + COMMAND[2]], cwd=project.root,
-        env=environment(_SUITECASE_COMPLETE="complete_bash", COMP_WORDS=words, COMP_CWORD=str(words.count(" "))),
-        capture_output=True, text=True, timeout=DEADLINE_S,
-    )  # fmt: skip
-    assert done.stderr == ""
-    return done.stdout.split()
+    asked = environment(_SUITECASE_COMPLETE="complete_bash", COMP_WORDS=words, COMP_CWORD=str(words.count(" ")))
+    code = "import sys; sys.argv[0] = 'suitecase'; " + COMMAND[2]
+    offered, errors = Forked(["-c", code], project.root, asked).communicate(timeout=DEADLINE_S)
+    assert errors == ""
+    return offered.split()
 
 
 def test_a_shell_completes_runs_and_cases(told: Project, tmp_path: Path) -> None:

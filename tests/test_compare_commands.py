@@ -111,7 +111,7 @@ def planned_run(project: Project) -> Path:
     before = f"from suitecase.compare import Plan\nWRITES = {WRITES!r}"
     project.suite(cases, more='hooks=[Plan("plan.toml")]', before=before)
     here = str(Path(__file__).resolve().parent.parent)
-    done = project.run("-q", env={"PYTHONPATH": here})
+    done = project.run_forked("-q", env={"PYTHONPATH": here})
     assert done.code == 0, done
     return project.run_dir
 
@@ -141,7 +141,7 @@ def test_nothing_starts_with_a_plan_that_cannot_be_held_to(project: Project) -> 
     project.suite(
         "[ExperimentCase('a', Config())]", more='hooks=[Plan("plan.toml")]', before="from suitecase.compare import Plan"
     )
-    done = project.run(env={"PYTHONPATH": str(Path(__file__).resolve().parent.parent)})
+    done = project.run_forked(env={"PYTHONPATH": str(Path(__file__).resolve().parent.parent)})
     assert done.code == 1
     assert "alfa: there is no such key" in done.stdout + done.stderr
     assert not list(project.run_dir.glob("a/attempt-*.log"))

@@ -39,7 +39,7 @@ def two_runs(project: Project) -> tuple[Path, Path]:
 def test_same_run_twice(project: Project) -> None:
     """Nothing differs but times; and what isn't deterministic is called so."""
     project.suite({"a": writing(accuracy="0.5", fit_s="time.time()"), "b": writing(accuracy="os.getpid()")})
-    assert project.run("-q").code == project.run("-q").code == 0
+    assert project.run_forked("-q").code == project.run_forked("-q").code == 0
     before, after = two_runs(project)
     listing = project.listing()
     found = answer(project, "diff", before, after)
@@ -65,12 +65,12 @@ def test_code_config_and_cases(project: Project) -> None:
     project.write("constant.py", "VALUE = 1\n")
     cases = {"same": "from constant import VALUE; " + writing(x="VALUE"), "gone": "pass", "ok": "pass"}
     project.suite(cases)
-    assert project.run("-q").code == 0
+    assert project.run_forked("-q").code == 0
     project.write("constant.py", "VALUE = 3\nOTHER = 1\n")
     project.git("add", "suite.py")
     project.git("commit", "-q", "-m", "Second")
     project.suite({"same": cases["same"], "new": "pass", "ok": "sys.exit(4)"})
-    assert project.run("-q").code == 1
+    assert project.run_forked("-q").code == 1
     found = answer(project, "diff", *two_runs(project))
     assert found["code"]["equal"] is False
     files = {file["path"]: (file["added"], file["removed"]) for file in found["code"]["files"]}
@@ -92,7 +92,8 @@ def test_config_and_means(project: Project) -> None:
         accuracy="0.25 + x / 4", metrics="{'accuracy': {'mean': 0.25 + x / 4, 'n': 8}}", other="'text'"
     )
     project.suite({"a": code, "b": code, "left out": code})
-    assert project.run("-q").code == project.run("-q", "--set", "x=1", "--only", "a", "--only", "b").code == 0
+    assert project.run_forked("-q").code == 0
+    assert project.run_forked("-q", "--set", "x=1", "--only", "a", "--only", "b").code == 0
     found = answer(project, "diff", *two_runs(project))
     assert {value["variant"] for value in found["results"]} == {"a", "b"}, "what never started misses nothing"
     assert found["configs"]["a"] == [{"what": "x", "before": 0, "after": 1}]
@@ -114,7 +115,7 @@ def test_config_and_means(project: Project) -> None:
 def test_damaged_and_original_runs(project: Project, tmp_path: Path) -> None:
     """What can be compared is compared, and what is wrong is said."""
     project.suite({"a": writing(x="1"), "b": writing(x="1")})
-    assert project.run("-q").code == 0
+    assert project.run_forked("-q").code == 0
     (whole,) = project.runs()
     original = tmp_path / "20260101_120000_abc1234"
     for variant in ("a", "b"):
@@ -226,8 +227,7 @@ def test_names_that_tell_times() -> None:
 
 
 def test_no_such_run(project: Project) -> None:
-    project.suite({"a": "pass"})
-    project.run("-q")
+    project.write("results/exp/20260101_120000_abc1234/a/config.json", "{}")
     done = ask(project, "diff", "nothing", "like-it")
     assert done.code == 2
     assert "'nothing'" in done.stderr

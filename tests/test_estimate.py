@@ -140,12 +140,13 @@ def test_the_same_evidence_gives_the_same_estimate() -> None:
 def test_evidence_is_matched_by_config_then_name_then_experiment(project: Project) -> None:
     """And what it is made of is told: cases of each kind, runs, simulations, seed."""
     project.suite(cases(1, 2, seeds=2))
+    suite = describe_suite(project.root / "suite.py")
     with pytest.raises(NoBasisError, match="nothing tells what exp takes: no case of it has succeeded"):
-        estimated(project)
+        estimate_from_runs(suite)
     nothing = suitecase("estimate", "suite.py", cwd=project.root)
     assert (nothing.code, nothing.stdout) == (1, "")
-    assert project.run("-p", "2").code == 0
-    told = estimated(project)
+    assert project.run_forked("-p", "2").code == 0
+    told = estimate_from_runs(suite)
     assert (told.cases, told.places, told.basis) == (4, 4, {"config": 4})
     assert any("one run" in note for note in told.notes)
     assert any("2 cases at a time, this one 4" in note for note in told.notes)
@@ -171,15 +172,16 @@ def test_evidence_is_matched_by_config_then_name_then_experiment(project: Projec
 def test_failures_and_debugging_are_no_evidence(project: Project) -> None:
     """A case that crashed at once says nothing of how long it takes."""
     project.suite(cases(1, 2, code="sys.exit(config['x'] - 1)"))
-    assert project.run().code == 1
-    told = estimated(project)
+    assert project.run_forked().code == 1
+    suite = describe_suite(project.root / "suite.py")
+    told = estimate_from_runs(suite)
     assert told.basis == {"config": 1, "experiment": 1}
     assert (told.duration_s.low, told.cost_usd, told.overhead_s) == (None, None, 0)
     assert any("No interval" in note for note in told.notes)
     shutil.rmtree(project.root / "results")
-    assert project.run("--debug", "x1-s0").code == 0
+    assert project.run_forked("--debug", "x1-s0").code == 0
     with pytest.raises(NoBasisError):
-        estimated(project)
+        estimate_from_runs(suite)
 
 
 def test_costs_that_need_a_confirmation(project: Project) -> None:
@@ -188,16 +190,15 @@ def test_costs_that_need_a_confirmation(project: Project) -> None:
     unknown = suitecase("estimate", "suite.py", "--confirm-above", "5", cwd=project.root)
     assert unknown.code == 2
     assert "its cost is unknown" in unknown.stderr
-    assert project.run().code == 0
+    assert project.run_forked().code == 0
     assert suitecase("estimate", "suite.py", "--confirm-above", "0.2", cwd=project.root).code == 0
     above = suitecase("estimate", "suite.py", "--confirm-above", "0.1", cwd=project.root)
     assert above.code == 2
     assert "it may cost 0.2 USD, and --confirm-above is 0.1 USD: nobody is here to confirm it." in above.stderr
 
 
-@pytest.mark.parametrize(("answer", "code"), [("y", 0), ("n", 1)])
-def test_on_a_terminal_the_cost_is_asked_about(project: Project, answer: str, code: int) -> None:
-    """Yes goes on, no is exit code 1."""
+def test_on_a_terminal_the_cost_is_asked_about(project: Project) -> None:
+    """No is exit code 1; what yes is, a suite that asks shows below."""
     project.suite(cases(1))
     terminal, theirs = os.openpty()
     command = [*COMMAND, "estimate", "suite.py", "--confirm-above", "5"]
@@ -206,8 +207,8 @@ def test_on_a_terminal_the_cost_is_asked_about(project: Project, answer: str, co
         stdin=theirs, stdout=theirs, stderr=theirs,
     )  # fmt: skip
     os.close(theirs)
-    os.write(terminal, f"{answer}\n".encode())
-    assert process.wait(timeout=DEADLINE_S) == code
+    os.write(terminal, b"n\n")
+    assert process.wait(timeout=DEADLINE_S) == 1
     assert b"more than 5 USD. Go on?" in os.read(terminal, 10_000)
     os.close(terminal)
 
@@ -228,22 +229,23 @@ def test_a_suite_asks_for_the_estimate_of_what_it_is_to_run(project: Project, tm
     """With its own --set, --only, results folder and resume; above the limit nothing starts, below it does."""
     env = path_with_command(tmp_path)
     project.suite(cases(1, 2, seeds=2))
-    assert project.run("--only", "x1-*", "--set", "name=a", "--results-dir", "other").code == 0
+    assert project.run_forked("--only", "x1-*", "--set", "name=a", "--results-dir", "other").code == 0
     flags = ("--results-dir", "other", "--set", "name=a", "--only", "x1-*", "-p", "1")
-    above = project.run(*flags, "--confirm-above", "0.1", env=env)
+    above = project.run_forked(*flags, "--confirm-above", "0.1", env=env)
     assert above.code == 2, above
     assert "exp: 2 cases, 1 at a time" in above.stderr  # on stdout --json has lines of its own
     assert "2 by cases with the same config, seed aside" in above.stderr
     assert "it may cost 0.2 USD, and --confirm-above is 0.1 USD: nobody is here to confirm it." in above.stderr
     assert above.stderr.endswith("suite.py: --confirm-above: nothing was started.\n")
     assert len(list((project.root / "other/exp").iterdir())) == 1
-    assert project.run(*flags, "--confirm-above", "0.3", env=env).code == 0
+    assert project.run_forked(*flags, "--confirm-above", "0.3", env=env).code == 0
 
-    left = project.run("--results-dir", "other", "--resume", "latest", "--confirm-above", "0.1", env=env)
+    left = project.run_forked("--results-dir", "other", "--resume", "latest", "--confirm-above", "0.1", env=env)
     assert left.code == 2, left
     assert "exp: 2 cases, 2 at a time" in left.stderr
     assert "2 by all cases of the experiment" in left.stderr
-    both = project.run("--results-dir", "other", "--resume", "latest", "--again", "--confirm-above", "1", env=env)
+    again = ("--results-dir", "other", "--resume", "latest", "--again")
+    both = project.run_forked(*again, "--confirm-above", "1", env=env)
     assert "--confirm-above can't tell what --again costs: leave one of them out." in both.stderr
 
 

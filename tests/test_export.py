@@ -44,7 +44,7 @@ def made(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
         "(folder / 'link').symlink_to('config.json'); os.mkfifo(folder / 'pipe')"
     )
     project.suite(f"[ExperimentCase(v, Config(do={code!r}, name={ODD!r})) for v in 'ab']")
-    done = project.run("-q")
+    done = project.run_forked("-q")
     assert done.code == 0, done
     return project
 
@@ -113,7 +113,7 @@ def test_what_is_missing_is_said(project: Project, tmp_path: Path) -> None:
     """Without git there is no code; of a damaged run, what can be read."""
     shutil.rmtree(project.root / ".git")
     project.suite({"a": "(folder / 'results.json').write_text('{\"x\": 1')", "b": "pass"})
-    assert project.run("-q").code == 0
+    assert project.run_forked("-q").code == 0
     (project.run_dir / "environment.json").unlink()
     made = export_run(read_run(project.run_dir), tmp_path / "artefact")
     assert not (made.path / "code").exists()

@@ -8,33 +8,42 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from asking import suitecase
-from conftest import HERE, Project, clean_environment, wait_for
+from conftest import HERE, Kept, Project, clean_environment, wait_for
 
 from suitecase.errors import SuitecaseError
 from suitecase.queries.cleaning import Rules, Verdicts, delete, find_disposable
 from suitecase.rundir import find_runs
 
 
-@pytest.fixture
-def ran(project: Project) -> Project:
+@pytest.fixture(scope="module")
+def kept(new_project: Callable[[str], Project]) -> Kept:
     """Three runs that succeeded a moment ago, one that failed, and one of the simple original, years old."""
+    project = new_project("ran")
     project.suite({"a": "(folder / 'large').write_bytes(bytes(5000))"})
-    assert project.run().code == 0
+    assert project.run_forked().code == 0
     first = project.run_dir
     for second in (1, 2):
         shutil.copytree(first, first.with_name(f"20990101_00000{second}_abc1234"))
     project.suite({"a": "sys.exit(3)"})
-    assert project.run(suite="suite.py").code == 1
+    assert project.run_forked(suite="suite.py").code == 1
     original = project.root / "results/old/20200101_000000_abc1234/a"
     original.mkdir(parents=True)
     (original / "config.json").write_text("{}")
-    return project
+    return Kept(project)
+
+
+@pytest.fixture
+def ran(kept: Kept) -> Iterator[Project]:
+    """The same for each test."""
+    with kept.restored() as project:
+        yield project
 
 
 def found(project: Project, **rules: Any) -> Verdicts:
@@ -96,7 +105,7 @@ def test_only_what_no_reader_takes_for_a_run_is_deleted_from(ran: Project) -> No
 def test_a_run_that_lives_stays(project: Project) -> None:
     """Also if it came to life after it was listed."""
     project.suite({"a": "sys.exit(3) if not Path('go').exists() else time.sleep(600)"})
-    assert project.run().code == 1
+    assert project.run_forked().code == 1
     (listed,) = found(project, statuses=("failed",)).disposable
     (project.root / "go").touch()
     runner = project.start("--resume", "latest")

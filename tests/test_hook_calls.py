@@ -403,7 +403,7 @@ def test_a_thread_that_can_not_start_is_a_failure_of_the_call(
     assert asking.ask("after_case") == [ABORT]
 
 
-@settings(deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.lists(st.lists(st.sampled_from([None, RETRY, SKIP, ABORT, "nonsense", ValueError("x")]), max_size=6)))
 def test_every_call_is_delivered_once_in_order(plans: list[list[Any]]) -> None:
     """Whatever a number of hooks do in a number of calls."""

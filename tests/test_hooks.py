@@ -72,7 +72,7 @@ def test_retry(project: Project) -> None:
     project.suite(
         {"a": "sys.exit(2)"}, before=IMPORTS + hook(body), more="hooks=[Hook()], policy=ExecutionPolicy(backoff_s=0)"
     )
-    done = project.run()
+    done = project.run_forked()
     assert done.code == 1
     assert [line for line in done.lines if line.startswith("a ")] == [f"a {number} failed" for number in (1, 2, 3)]
     assert len(project.events("retry_scheduled")) == 2
@@ -83,7 +83,7 @@ def test_skip_ends_the_retries(project: Project) -> None:
     """SKIP after a failure: no more attempts, although the policy has some left."""
     body = "def after_case(self, record): return SKIP if record.status == 'failed' else None"
     project.suite({"a": "sys.exit(1)", "b": ""}, before=IMPORTS + hook(body), more="hooks=[Hook()]")
-    assert project.run("--max-attempts", "5", "--backoff", "0").code == 1
+    assert project.run_forked("--max-attempts", "5", "--backoff", "0").code == 1
     assert project.statuses() == {"a": "failed", "b": "succeeded"}
     assert len(project.events("attempt_started")) == 2
 
@@ -93,13 +93,13 @@ def test_skip_a_case(project: Project) -> None:
     body = "def before_case(self, record):\n    if record.config['x'] == 1 and not os.path.exists('go'): return SKIP"
     cases = "[ExperimentCase('a', Config(x=1)), ExperimentCase('b', Config(x=2))]"
     project.suite(cases, before=IMPORTS + hook(body), more="hooks=[Hook()]")
-    done = project.run()
+    done = project.run_forked()
     assert done.code == 1
     assert project.statuses() == {"a": "skipped", "b": "succeeded"}
     assert not list(project.run_dir.glob("a/attempt*"))
     assert "Completed: 1/2 succeeded (1 skipped)" in done.lines
     project.write("go", "")
-    assert project.run("--resume", "latest").code == 0
+    assert project.run_forked("--resume", "latest").code == 0
 
 
 @pytest.mark.parametrize("method", ["before_case", "after_case"])
@@ -107,7 +107,7 @@ def test_abort(project: Project, method: str) -> None:
     """ABORT: nothing more is launched, the rest is skipped."""
     body = f"def {method}(self, record):\n    if record.variant == 'b': return ABORT"
     project.suite(dict.fromkeys("abcd", ""), before=IMPORTS + hook(body), more="hooks=[Hook()]")
-    done = project.run("-p", "1")
+    done = project.run_forked("-p", "1")
     assert done.code == 1
     statuses = project.statuses()
     # Of a case that succeeded the hook is told while the next one starts.
@@ -122,13 +122,13 @@ def test_refuse(project: Project) -> None:
     """A run that a hook refuses starts nothing and says why; another pass may go on."""
     body = "def before_run(self, record):\n    if not os.path.exists('go'): return Refuse('the cluster is closed')"
     project.suite({"a": "", "b": ""}, before=IMPORTS + hook(body), more="hooks=[Hook()]")
-    done = project.run()
+    done = project.run_forked()
     assert done.code == 1
     assert "Stopping: a hook refused the run: the cluster is closed." in done.stdout
     assert project.events("attempt_started") == []
     assert project.statuses() == {"a": "skipped", "b": "skipped"}
     project.write("go", "")
-    assert project.run("--resume", "latest").code == 0
+    assert project.run_forked("--resume", "latest").code == 0
 
 
 def test_extra_facts_are_journalled(project: Project) -> None:
@@ -136,7 +136,7 @@ def test_extra_facts_are_journalled(project: Project) -> None:
     first = hook("def before_run(self, record): return {'cluster': 'é', 'nodes': [1, 2]}", "First")
     second = hook("def before_run(self, record): return {'more': None}", "Second")
     project.suite({"a": ""}, before=IMPORTS + first + second, more="hooks=[First(), Second()]")
-    assert project.run().code == 0
+    assert project.run_forked().code == 0
     extra = [event["extra"] for event in project.events("run_annotated")]
     assert extra == [{"cluster": "é", "nodes": [1, 2]}, {"more": None}]
     names = [event["event"] for event in project.events()]
@@ -161,7 +161,7 @@ def test_hooks_that_fail(project: Project) -> None:
     )
     given = ", ".join(f"{name}()" for name in [*FAILING, "Tells"])
     project.suite({"a": "", "b": "sys.exit(1)"}, before=IMPORTS + classes + TELLS, more=f"hooks=[{given}]")
-    done = project.run("-p", "1")
+    done = project.run_forked("-p", "1")
     assert done.code == 1
     assert project.statuses() == {"a": "succeeded", "b": "failed"}
     for name, (_, reason) in FAILING.items():
@@ -180,7 +180,7 @@ def test_cases_that_hooks_skip_cost_no_time(project: Project) -> None:
         "[ExperimentCase(f'c{n}', Config(x=n)) for n in range(100)]", before=IMPORTS + hook(body), more="hooks=[Hook()]"
     )
     started = time.monotonic()
-    assert project.run("-p", "1").code == 1
+    assert project.run_forked("-p", "1").code == 1
     assert set(project.statuses().values()) == {"skipped"}
     assert time.monotonic() - started < 50
 
@@ -197,7 +197,7 @@ def test_a_hook_that_hangs_holds_up_no_case(project: Project) -> None:
         f" for name, code in {codes}.items()]",
         before=IMPORTS + hook(body), more="hooks=[Hook()], policy=ExecutionPolicy(hook_timeout_s=3600)",
     )  # fmt: skip
-    process = project.start("-p", "4", "--grace", "0.2")
+    process = project.fork("-p", "4", "--grace", "0.2")
     wait_for(lambda: project.runs() and len(project.events("attempt_ended")) == 4, "the ends of all")
     ended = {event["variant"]: event["status"] for event in project.events("attempt_ended")}
     assert ended == {"first": "succeeded", "ends": "succeeded", "last": "succeeded", "times-out": "timed_out"}
@@ -213,7 +213,7 @@ def test_a_hook_that_hangs_is_left_behind(project: Project) -> None:
     """Past its limit a hook is abandoned and that is journalled; the others are asked by a fresh thread."""
     body = "hook_timeout_s = 0.3\ndef before_case(self, record):\n    if record.variant == 'a': time.sleep(600)"
     project.suite({"a": "", "b": ""}, before=IMPORTS + hook(body) + TELLS, more="hooks=[Hook(), Tells()]")
-    done = project.run("-p", "1")
+    done = project.run_forked("-p", "1")
     assert done.code == 0, done.stderr
     reasons = [event["reason"] for event in project.events("hook_failed")]
     assert reasons == ["gave no answer within 0.3 s and was left behind", "is still busy with an earlier call"]
@@ -227,7 +227,7 @@ def test_a_failed_case_whose_next_attempt_a_hook_decides_about(project: Project)
         "        open('asked', 'w').close(); time.sleep(0.01)"
     )
     project.suite({"a": "sys.exit(1)"}, before=IMPORTS + hook(body), more="hooks=[Hook()]")
-    process = project.start("--max-attempts", "2", "--backoff", "0")
+    process = project.fork("--max-attempts", "2", "--backoff", "0")
     wait_for((project.root / "asked").exists, "the question")
     process.send_signal(signal.SIGINT)
     wait_for(lambda: project.events("run_cancelled"), "the effect of Ctrl-C")
@@ -242,7 +242,7 @@ def test_wrong_hooks_are_refused(project: Project) -> None:
     """What could never be called is told before anything starts, together with other problems."""
     body = "def after_cases(self, record): pass"
     project.suite({"a/b": ""}, before=IMPORTS + hook(body), more="hooks=[Hook(), Hook, 5]")
-    done = project.run()
+    done = project.run_forked()
     assert done.code == 2
     assert "did you mean after_case?" in done.stderr
     assert "give an instance" in done.stderr
@@ -266,12 +266,12 @@ def test_a_budget_overspends_by_the_cases_in_flight(project: Project) -> None:
     project.suite(
         {f"c{n:02}": COSTS + "time.sleep(0.05)" for n in range(16)}, before=POLICIES, more="hooks=[CostBudget(0.35)]"
     )
-    done = project.run("-p", "3")
+    done = project.run_forked("-p", "3")
     assert done.code == 1
     assert 4 <= spent(project) <= 4 + 3
     assert list(project.statuses().values()).count("skipped") == 16 - spent(project)
     assert "Stopping: a hook answered ABORT." in done.stdout
-    refused = project.run("--resume", "latest")
+    refused = project.run_forked("--resume", "latest")
     assert refused.code == 1
     assert "Stopping: a hook refused the run: cost budget: 0." in refused.stdout
 
@@ -302,7 +302,7 @@ def test_failure_rate(project: Project) -> None:
         {f"c{n}": f"sys.exit({code})" for n, code in enumerate("010110000")},
         before=POLICIES, more="hooks=[FailureRate(0.5, window=4)]",
     )  # fmt: skip
-    done = project.run("-p", "1")
+    done = project.run_forked("-p", "1")
     assert done.code == 1
     statuses = project.statuses()
     assert [statuses[f"c{n}"] for n in (1, 3, 4)] == ["failed"] * 3

@@ -53,7 +53,7 @@ def shell(command: str, folder: Path) -> str:
     ("template", "only", "in_git"),
     [
         ("basic", "*", True),
-        ("basic", "*", False),
+        ("basic", "small", False),
         ("sweep", "lr0.03-m0.0-s*", True),
         ("inspect", "brief", True),  # once: an evaluation takes seconds of a core
     ],

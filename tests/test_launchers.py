@@ -31,7 +31,7 @@ class TestLocal(Conformance):
     ],
 )
 def test_a_launcher_that_is_not_there_is_told(project: Project, arguments: list[str], told: list[str]) -> None:
-    done = project.run(*arguments)
+    done = project.run_forked(*arguments)
     assert done.code == 2
     assert all(part in done.stderr for part in told), done.stderr
     assert not (project.root / "results").exists()
@@ -58,7 +58,7 @@ def test_a_launcher_of_another_package_that_fails_is_told(
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: mine\nVersion: 1\n")
     (metadata / "entry_points.txt").write_text(f"[experiment_runner.launchers]\n{name} = mine:Mine\n")
     (tmp_path / "mine.py").write_text(code)
-    done = project.run("--launcher", name, env={"PYTHONPATH": str(tmp_path)})
+    done = project.run_forked("--launcher", name, env={"PYTHONPATH": str(tmp_path)})
     assert done.code == 2
     assert told in done.stderr
     assert "Traceback" not in done.stderr
@@ -89,9 +89,9 @@ class Mine(Local):
 def test_a_suite_may_bring_its_own(project: Project) -> None:
     """What it can't do is refused, what it describes is recorded, and a dry run shows what it would do."""
     project.suite({"a": "print('hello')", "b": ""}, before=THIRD_PARTY, more="launcher=Mine('short')")
-    dry = project.run("--dry-run")
+    dry = project.run_forked("--dry-run")
     assert "would ask queue short for 2 cases of exp" in dry.lines
-    done = project.run()
+    done = project.run_forked()
     assert done.code == 0, done.stderr
     run = json.loads((project.run_dir / "run.json").read_text())
     assert run["launcher"] == {"name": "mine", "outlives_runner": False, "options": {"queue": "short"}}
@@ -101,7 +101,7 @@ def test_a_suite_may_bring_its_own(project: Project) -> None:
         (["--nice", "5"], "'mine' has no room for --nice"),
         (["--debug", "a"], "no room for --debug"),
     ):
-        refused = project.run(*arguments)
+        refused = project.run_forked(*arguments)
         assert refused.code == 2
         assert told in refused.stderr
 
@@ -110,7 +110,7 @@ def test_what_keeps_a_launcher_from_working_is_told_with_all_else(project: Proje
     more = "launcher=Mine('none'), tags=['t'], policy=ExecutionPolicy(grace_s=-1)"
     before = THIRD_PARTY + "from experiment_runner import ExecutionPolicy"
     project.suite({"a": ""}, before=before, more=more)
-    done = project.run()
+    done = project.run_forked()
     assert done.code == 2
     assert "queue 'none' takes nothing" in done.stderr
     assert "grace_s" in done.stderr
@@ -122,9 +122,9 @@ def test_a_launcher_is_recorded_and_used_again(project: Project) -> None:
     How to step into a failed case is told with a launcher that can.
     """
     project.suite({"a": "sys.exit(1)"}, before=THIRD_PARTY, more="launcher=Mine('short')")
-    assert project.run("--launcher", "local").code == 1
-    assert "--debug a\n" in project.run("--resume", "latest").stdout
-    assert "--launcher local --debug a\n" in project.run("--resume", "latest", "--launcher", "mine").stdout
+    assert project.run_forked("--launcher", "local").code == 1
+    assert "--debug a\n" in project.run_forked("--resume", "latest").stdout
+    assert "--launcher local --debug a\n" in project.run_forked("--resume", "latest", "--launcher", "mine").stdout
     used = [event["launcher"]["name"] for event in project.events("run_resumed")]
     assert used == ["local", "mine"]
     assert run_overview(read_run(project.run_dir))["launcher"] == "mine queue=short"
@@ -134,7 +134,7 @@ def test_what_goes_on_without_a_runner_is_running(project: Project) -> None:
     """Until it has told its end; then a resume is needed, to write that into the journal."""
     lasting = THIRD_PARTY.replace("outlives_runner = False", "outlives_runner = True")
     project.suite({"a": "time.sleep(60)", "b": "time.sleep(60)"}, before=lasting, more="launcher=Mine()")
-    runner = project.start()
+    runner = project.fork()
     project.wait_for_started("a", "b")
     claim = project.run_dir / "a" / "attempt-1.json"
     claim.write_text(json.dumps({"attempt": 1, "host": "elsewhere"}))

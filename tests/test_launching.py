@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -24,7 +24,7 @@ THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXP
 CPUS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 FOREVER = "(folder / 'pid').write_text(str(os.getpid())); time.sleep(600)"
-STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); " + FOREVER
+IGNORES = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
 
 
 def files(folder: Path) -> set[str]:
@@ -63,6 +63,33 @@ SINGLE = {
 }
 
 
+# Each case looks around for a while, and none ends before as many as may have been there at once.
+LOOK_AROUND = """\
+here, full = folder.parent / f'{folder.name}.on', folder.parent / 'full'
+here.touch()
+most = 0
+end = time.monotonic() + 0.2
+while time.monotonic() < end or not full.exists():
+    most = max(most, len(list(folder.parent.glob('*.on'))))
+    if most >= AT_ONCE:
+        full.touch()
+    time.sleep(0.01)
+here.unlink()
+print(most)
+"""
+
+
+PRINT_THREADS = f"print(*(os.environ.get(name) for name in {THREADS}))"
+
+# One after the other, with all that may be recorded of a run.
+RECORDED = {
+    "a": "print(sorted(str(p.relative_to(folder.parent)) for p in folder.parent.rglob('*.json')))\n"
+    "(folder / 'deep').mkdir(); (folder / 'deep' / 'f').write_bytes(b'123')",
+    "b": f"{PRINT_THREADS}; sys.exit(3)",
+    **{f"c{number}": LOOK_AROUND.replace("AT_ONCE", "1") for number in range(3)},
+}
+
+
 @dataclass(frozen=True)
 class Single:
     """A run of the cases of `SINGLE`."""
@@ -88,6 +115,15 @@ def single(new_project: Callable[[str], Project]) -> Single:
     return Single(project, done)
 
 
+@pytest.fixture(scope="module")
+def recorded(new_project: Callable[[str], Project]) -> Project:
+    """A run of the cases of `RECORDED`."""
+    project = new_project("recorded")
+    project.suite(RECORDED, more="tags=['t1', 't2']")
+    assert project.run_forked("--note", "why", "--set", "x=5", "-p", "1").code == 1
+    return project
+
+
 # --- The run directory -----------------------------------------------------------------------------------------------
 
 
@@ -105,60 +141,53 @@ def test_layout(project: Project) -> None:
     assert RUN_NAME.fullmatch(project.run_dir.name)
     assert project.run_dir.name.endswith("-dirty")
     project.git("commit", "-qam", "Second")
-    assert project.run().code == 0
+    assert project.run_forked().code == 0
     assert RUN_NAME.fullmatch(project.run_dir.name)
     assert not project.run_dir.name.endswith("-dirty")
     assert not (project.run_dir / "uncommitted.patch").exists()
 
 
-def test_all_configs_are_written_before_the_first_launch(project: Project) -> None:
+def test_all_configs_are_written_before_the_first_launch(recorded: Project) -> None:
     """The first case finds run.json, environment.json and the configs of all others."""
-    look = "print(sorted(str(p.relative_to(folder.parent)) for p in folder.parent.rglob('*.json')))"
-    project.suite({"a": look, **{f"c{number}": "" for number in range(20)}})
-    assert project.run("-p", "1").code == 0
-    seen = (project.run_dir / "a" / "attempt-1.log").read_text()
-    expected = ["a/config.json", *(f"c{n}/config.json" for n in range(20)), "environment.json", "run.json"]
-    assert seen.strip() == str(sorted(expected))
+    seen = (recorded.run_dir / "a" / "attempt-1.log").read_text()
+    assert seen.strip() == str([*(f"{variant}/config.json" for variant in RECORDED), "environment.json", "run.json"])
 
 
-def test_config_json_is_the_whole_config(project: Project) -> None:
+def test_config_json_is_the_whole_config(recorded: Project) -> None:
     """config.json holds every field, the output folder included."""
-    project.suite("[ExperimentCase('a', Config(x=3))]")
-    assert project.run().code == 0
-    saved = json.loads((project.run_dir / "a" / "config.json").read_text())
-    assert saved == {"output_dir": str(project.run_dir / "a"), "seed": 42, "do": "", "x": 3, "name": "n"}
+    folder = recorded.run_dir / "b"
+    saved = json.loads((folder / "config.json").read_text())
+    assert saved == {"output_dir": str(folder), "seed": 42, "do": RECORDED["b"], "x": 5, "name": "n"}
 
 
 def test_starts_in_one_second_get_directories_of_their_own(project: Project) -> None:
-    """Four runners started at once make four run directories, each complete."""
-    started = [project.start() for _ in range(4)]
+    """Three runners started at once make three run directories, each complete."""
+    started = [project.fork() for _ in range(3)]
     finished = [project.finish(process) for process in started]
-    assert [done.code for done in finished] == [0] * 4
+    assert [done.code for done in finished] == [0] * 3
     said = {line for done in finished for line in done.lines if line.startswith("Run directory: ")}
     assert said == {f"Run directory: {path}" for path in project.runs()}
-    assert len(said) == 4
+    assert len(said) == 3
     for path in project.runs():
         assert files(path) >= {"run.json", "environment.json", "journal.jsonl", "a/attempt-1.log", "b/attempt-1.log"}
         assert json.loads((path / "a" / "config.json").read_text())["output_dir"] == str(path / "a")
 
 
-def test_run_json(project: Project) -> None:
+def test_run_json(recorded: Project) -> None:
     """run.json says what was asked, of which code, by which runner, and where."""
-    project.suite({"a": "", "b": ""}, more="tags=['t1', 't2']")
-    assert project.run("--note", "why", "--set", "x=5", "-p", "1").code == 0
-    run = json.loads((project.run_dir / "run.json").read_text())
+    run = json.loads((recorded.run_dir / "run.json").read_text())
     assert run["format_version"] == 1
     assert (run["experiment"], run["mode"], run["description"]) == ("exp", "standard", "What the suite is about.")
     assert (run["tags"], run["note"], run["set"], run["parallelism"]) == (["t1", "t2"], "why", ["x=5"], 1)
-    assert run["project_root"] == str(project.root)
-    assert run["results_dir"] == str(project.root / "results")
-    assert run["code"]["commit"] == project.git("rev-parse", "HEAD")
+    assert run["project_root"] == str(recorded.root)
+    assert run["results_dir"] == str(recorded.root / "results")
+    assert run["code"]["commit"] == recorded.git("rev-parse", "HEAD")
     assert run["code"]["dirty"] is True
     for key, name in (("suite", "suite.py"), ("entry_point", "work.py"), ("runner", "experiment_runner.py")):
-        assert run[key]["sha256"] == hashlib.sha256((project.root / name).read_bytes()).hexdigest()
+        assert run[key]["sha256"] == hashlib.sha256((recorded.root / name).read_bytes()).hexdigest()
     assert run["runner"]["version"]
-    assert [case["variant"] for case in run["cases"]] == ["a", "b"]
-    config = (project.run_dir / "a" / "config.json").read_bytes()
+    assert [case["variant"] for case in run["cases"]] == [*RECORDED]
+    config = (recorded.run_dir / "a" / "config.json").read_bytes()
     assert run["cases"][0]["config_sha256"] == hashlib.sha256(config).hexdigest()
     assert run["cases"][0]["config_class"] == "Config"
 
@@ -176,22 +205,20 @@ def test_environment_json(single: Single) -> None:
     assert "s3cret" not in text
 
 
-def test_journal_events(project: Project) -> None:
+def test_journal_events(recorded: Project) -> None:
     """The journal tells each case's steps in order, with the fields that the format promises."""
-    project.suite({"a": "(folder / 'deep').mkdir(); (folder / 'deep' / 'f').write_bytes(b'123')", "b": "sys.exit(3)"})
-    assert project.run("-p", "1").code == 1
-    events = project.events()
-    told = {variant: [event for event in events if event.get("variant") == variant] for variant in ("a", "b")}
+    events = recorded.events()
+    told = {variant: [event for event in events if event.get("variant") == variant] for variant in RECORDED}
     for of_case in told.values():
         assert [event["event"] for event in of_case] == ["attempt_started", "attempt_ended", "case_ended"]
-    assert len(events) == 8
+    assert len(events) == 2 + 3 * len(RECORDED)
     assert (events[0]["event"], events[-1]["event"]) == ("run_started", "run_ended")
     assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", event["time"]) for event in events)
     assert [event["time"] for event in events] == sorted(event["time"] for event in events)
     started, ended, case = told["b"]
     assert started["attempt"] == 1
     assert started["host"] == os.uname().nodename
-    assert started["commit"] == project.git("rev-parse", "HEAD")
+    assert started["commit"] == recorded.git("rev-parse", "HEAD")
     assert started["dirty"] is True
     assert isinstance(started["pid"], int)
     assert (ended["status"], ended["exit_code"]) == ("failed", 3)
@@ -220,7 +247,7 @@ def test_large_files_have_a_size_only(single: Single) -> None:
 def test_results_dir_option_is_relative_to_the_current_folder(project: Project, tmp_path: Path) -> None:
     """`--results-dir` moves the whole tree; both spellings are recorded."""
     (tmp_path / "here").mkdir()
-    done = project.run("--results-dir", "out", cwd=tmp_path / "here")
+    done = project.run_forked("--results-dir", "out", cwd=tmp_path / "here")
     assert done.code == 0
     (run_dir,) = (tmp_path / "here" / "out" / "exp").iterdir()
     assert json.loads((run_dir / "run.json").read_text())["results_dir"] == str(tmp_path / "here" / "out")
@@ -230,7 +257,7 @@ def test_results_dir_option_is_relative_to_the_current_folder(project: Project, 
 def test_results_dir_of_the_project(project: Project, tmp_path: Path) -> None:
     """`[tool.suitecase] results_dir` moves the tree, relative to the project root."""
     project.write("pyproject.toml", '[tool.suitecase]\nresults_dir = "kept/here"\n')
-    assert project.run(cwd=tmp_path).code == 0
+    assert project.run_forked(cwd=tmp_path).code == 0
     (run_dir,) = (project.root / "kept" / "here" / "exp").iterdir()
     assert (run_dir / "journal.jsonl").exists()
     assert not (project.root / "results").exists()
@@ -240,7 +267,7 @@ def test_results_may_be_a_link(project: Project, tmp_path: Path) -> None:
     """`results` may be a link to a scratch disk; where it led is recorded."""
     (tmp_path / "scratch").mkdir()
     (project.root / "results").symlink_to(tmp_path / "scratch")
-    assert project.run().code == 0
+    assert project.run_forked().code == 0
     (run_dir,) = (tmp_path / "scratch" / "exp").iterdir()
     run = json.loads((run_dir / "run.json").read_text())
     assert run["results_dir"] == str(project.root / "results")
@@ -251,7 +278,7 @@ def test_results_may_be_a_link(project: Project, tmp_path: Path) -> None:
 def test_results_lie_in_the_project_root(project: Project, tmp_path: Path) -> None:
     """Whatever folder one starts from, results and the cases' current folder are the project root's."""
     project.suite({"a": "print(os.getcwd())"}, path="experiments/x/suite.py")
-    done = project.run(suite="experiments/x/suite.py", cwd=tmp_path, env={"PYTHONPATH": str(project.root)})
+    done = project.run_forked(suite="experiments/x/suite.py", cwd=tmp_path, env={"PYTHONPATH": str(project.root)})
     assert done.code == 0, done.stderr
     assert (project.run_dir / "a" / "attempt-1.log").read_text() == f"{project.root}\n"
 
@@ -264,13 +291,17 @@ def test_output_is_kept_raw(single: Single) -> None:
     assert single.log("raw") == bytes(range(256)) * 10 + b"\xff\r\x1b[31m" + b"no newline"
 
 
-def test_much_output_does_not_stall(project: Project) -> None:
-    """200 kB on each stream and a line of 10 MB pass, whole."""
-    code = "sys.stdout.write('x' * 200_000); sys.stderr.write('y' * 200_000); sys.stdout.write('z' * 10_000_000)"
-    project.suite({"a": code})
-    assert project.run("--follow").code == 0
-    log = (project.run_dir / "a" / "attempt-1.log").read_bytes()
+def test_much_output_and_what_is_no_text(project: Project) -> None:
+    """200 kB on each stream and a line of 10 MB pass, whole; bytes that are no text are no problem for --follow."""
+    much = "sys.stdout.write('x' * 200_000); sys.stderr.write('y' * 200_000); sys.stdout.write('z' * 10_000_000)"
+    half = "os.write(1, b'\\xff\\xfe\\x00 \\x1b]0;title\\x07 end\\n'); sys.exit(1)"
+    project.suite({"much": much, "half": half})
+    done = project.run_forked("--follow")
+    assert done.code == 1
+    log = (project.run_dir / "much" / "attempt-1.log").read_bytes()
     assert [log.count(letter) for letter in (b"x", b"y", b"z")] == [200_000, 200_000, 10_000_000]
+    assert "end" in done.stdout
+    assert project.statuses() == {"much": "succeeded", "half": "failed"}
 
 
 def test_standard_input_is_empty(single: Single) -> None:
@@ -300,7 +331,7 @@ def test_what_the_suite_can_import_its_entry_points_can(project: Project, tmp_pa
     suite.write_text(
         f"import sys; sys.path[1:1] = [{str(project.root)!r}, {str(tmp_path / 'added')!r}]\n" + suite.read_text()
     )
-    done = project.run(suite="deep/suite.py", env={"PYTHONPATH": path})
+    done = project.run_forked(suite="deep/suite.py", env={"PYTHONPATH": path})
     assert done.code == 0, done.stdout + done.stderr
     place, told = (project.run_dir / "a" / "attempt-1.log").read_text().splitlines()
     assert place == "added"
@@ -317,7 +348,8 @@ def test_a_killed_case_has_its_log(single: Single) -> None:
     ended = single.event("attempt_ended", "killed")
     assert ended["signal"] == 9
     assert "exit_code" not in ended
-    assert "[FAILED] killed: killed by SIGKILL" in single.done.stdout
+    assert "[FAILED] killed: killed by SIGKILL (out of memory?)" in single.done.stdout
+    assert "[FAILED] segmentation: killed by SIGSEGV (" in single.done.stdout
 
 
 @pytest.mark.parametrize("variant", ENDINGS)
@@ -328,21 +360,20 @@ def test_signals_and_exit_codes_are_told_apart(single: Single, variant: str) -> 
     assert ended["cause"].startswith(ENDINGS[variant][1])
 
 
-PRINT_THREADS = f"print(*(os.environ.get(name) for name in {THREADS}))"
-
-
-@pytest.mark.parametrize(
-    ("at_once", "threads"), [("1", CPUS), ("2", max(1, CPUS // 2)), ("64", 1 if CPUS < 128 else 2)]
-)
-def test_threads(project: Project, at_once: str, threads: int) -> None:
+@pytest.mark.parametrize("at_once", [2, 5])
+def test_threads(project: Project, recorded: Project, at_once: int) -> None:
     """Numeric libraries get the CPUs divided by the cases that run at once, and at least one."""
     project.write("work.sh", f"#!/bin/sh\necho ${' $'.join(THREADS)}\n").chmod(0o755)
     project.suite(f"[ExperimentCase(f'c{{n}}', Config(x=n)) for n in range({at_once})]", entry_point="work.sh")
-    assert project.run("-p", at_once).code == 0
-    assert (project.run_dir / "c0" / "attempt-1.log").read_text() == " ".join([str(threads)] * 4) + "\n"
-    told = json.loads((project.run_dir / "run.json").read_text())["environment_set"]
-    assert {name: told[name] for name in THREADS} == dict.fromkeys(THREADS, str(threads))
-    assert told["PYTHONUNBUFFERED"] == "1"
+    assert project.run_forked("-p", str(at_once)).code == 0
+    for run_dir, variant, threads in (
+        (recorded.run_dir, "b", CPUS),
+        (project.run_dir, "c0", max(1, CPUS // at_once)),
+    ):
+        assert (run_dir / variant / "attempt-1.log").read_text() == " ".join([str(threads)] * 4) + "\n"
+        told = json.loads((run_dir / "run.json").read_text())["environment_set"]
+        assert {name: told[name] for name in THREADS} == dict.fromkeys(THREADS, str(threads))
+        assert told["PYTHONUNBUFFERED"] == "1"
 
 
 def test_threads_of_the_user_stay(project: Project) -> None:
@@ -351,7 +382,7 @@ def test_threads_of_the_user_stay(project: Project) -> None:
         f"[ExperimentCase('a', Config(do={PRINT_THREADS!r}), env={{'MKL_NUM_THREADS': '7'}})]",
         more="env={'OPENBLAS_NUM_THREADS': '8'}",
     )
-    assert project.run(env={"OMP_NUM_THREADS": "9"}).code == 0
+    assert project.run_forked(env={"OMP_NUM_THREADS": "9"}).code == 0
     assert (project.run_dir / "a" / "attempt-1.log").read_text() == f"9 8 7 {CPUS}\n"
     told = json.loads((project.run_dir / "run.json").read_text())["environment_set"]
     assert "OMP_NUM_THREADS" not in told
@@ -367,7 +398,7 @@ def test_variables_of_cases_and_runs(project: Project) -> None:
         more="env={'A': os.environ['TWO'], 'B': os.environ['BEE']}",
         before="import os",
     )
-    done = project.run(env={"ONE": "one", "TWO": "two", "BEE": "b-s3cret"})
+    done = project.run_forked(env={"ONE": "one", "TWO": "two", "BEE": "b-s3cret"})
     assert done.code == 0, done.stdout
     run = json.loads((project.run_dir / "run.json").read_text())
     assert run["environment_names"] == ["A", "B"]
@@ -382,7 +413,7 @@ def test_entry_point_that_is_no_python(project: Project) -> None:
     script = project.write("work.sh", '#!/bin/sh\necho "$1"; test -f "$2/config.json" && echo found\n')
     script.chmod(0o755)
     project.suite({"a": "", "b": ""}, entry_point="work.sh")
-    assert project.run().code == 0
+    assert project.run_forked().code == 0
     assert (project.run_dir / "a" / "attempt-1.log").read_text() == "--output_dir\nfound\n"
 
 
@@ -391,12 +422,12 @@ def test_entry_point_that_cannot_start(project: Project) -> None:
     script = project.write("work.sh", "#!/no/such/interpreter\n")
     script.chmod(0o755)
     project.suite({"a": "", "b": ""}, entry_point="work.sh")
-    done = project.run()
+    done = project.run_forked()
     assert done.code == 1
     assert project.statuses() == {"a": "failed", "b": "failed"}
     assert "could not be started: No such file or directory" in done.stdout
     script.write_text("#!/bin/sh\nexit 0\n")
-    assert project.run("--resume", "latest").code == 0
+    assert project.run_forked("--resume", "latest").code == 0
     assert project.statuses() == {"a": "succeeded", "b": "succeeded"}
 
 
@@ -408,31 +439,14 @@ def test_grandchildren_end_with_their_case(single: Single) -> None:
 
 # --- How many at once ------------------------------------------------------------------------------------------------
 
-# Each case looks around for a while, and none ends before as many as may have been there at once.
-COUNT = """\
-here, full = folder.parent / f'{folder.name}.on', folder.parent / 'full'
-here.touch()
-most = 0
-end = time.monotonic() + 0.2
-while time.monotonic() < end or not full.exists():
-    most = max(most, len(list(folder.parent.glob('*.on'))))
-    if most >= AT_ONCE:
-        full.touch()
-    time.sleep(0.01)
-here.unlink()
-print(most)
-"""
 
-
-@pytest.mark.parametrize("at_once", [1, 3])
-def test_parallelism(project: Project, at_once: int) -> None:
+def test_parallelism(project: Project, recorded: Project) -> None:
     """With -p N, N cases run at once and never more."""
-    cases = 2 * at_once + 1
-    project.suite({f"c{number}": COUNT.replace("AT_ONCE", str(at_once)) for number in range(cases)})
-    assert project.run("-p", str(at_once)).code == 0
-    seen = [int((project.run_dir / f"c{number}" / "attempt-1.log").read_text()) for number in range(cases)]
-    assert max(seen) == at_once
-    assert max(numbers_running(project)) == at_once
+    project.suite({f"c{number}": LOOK_AROUND.replace("AT_ONCE", "3") for number in range(7)})
+    assert project.run_forked("-p", "3").code == 0
+    for ran, at_once in ((project, 3), (recorded, 1)):
+        assert max(int(log.read_text()) for log in ran.run_dir.glob("c*/attempt-1.log")) == at_once
+        assert max(numbers_running(ran)) == at_once
 
 
 def numbers_running(project: Project) -> list[int]:
@@ -472,7 +486,7 @@ def crowd(project: Project) -> Iterator[Crowd]:
 
 def test_all_at_once(project: Project, crowd: Crowd) -> None:
     """`-p all` lifts the limit of 64: 66 cases run before one has ended."""
-    process = project.start("-p", "all")
+    process = project.fork("-p", "all")
     crowd.wait_for(66)
     crowd.let_go(66)
     done = project.finish(process)
@@ -484,17 +498,17 @@ def test_all_at_once(project: Project, crowd: Crowd) -> None:
 def test_limit_of_64(project: Project) -> None:
     """Without -p, no more than 64 cases run at once, and the header says so."""
     project.suite({f"c{number}": "" for number in range(66)})
-    done = project.run("--dry-run")
+    done = project.run_forked("--dry-run")
     assert "Note: 64 cases at a time; -p N or -p all changes that." in done.lines
     assert "parallelism=64)" in done.stdout
-    assert "Note" not in project.run("--dry-run", "-p", "64").stdout
+    assert "Note" not in project.run_forked("--dry-run", "-p", "64").stdout
     project.suite({f"c{number}": "" for number in range(64)})
-    assert "Note" not in project.run("--dry-run").stdout
+    assert "Note" not in project.run_forked("--dry-run").stdout
 
 
 def test_the_limit_holds(project: Project, crowd: Crowd) -> None:
     """Of 66 cases the 65th starts only when another one has ended, and the 66th never if the run is stopped."""
-    process = project.start()
+    process = project.fork()
     crowd.wait_for(64)
     project.wait_for_started(*(f"c{number}" for number in range(64)))
     descriptors = len(os.listdir(f"/proc/{process.pid}/fd")) if os.path.isdir("/proc") else 0
@@ -524,9 +538,9 @@ def test_few_descriptors(project: Project) -> None:
 
 def test_exit_codes(project: Project) -> None:
     """0 if all cases succeeded, 1 if some failed."""
-    assert project.run().code == 0
+    assert project.run_forked().code == 0
     project.suite({"a": "", "b": "sys.exit(7)"})
-    done = project.run()
+    done = project.run_forked()
     assert done.code == 1
     assert "Completed: 1/2 succeeded (1 failed)" in done.lines
 
@@ -535,7 +549,7 @@ def test_exit_codes(project: Project) -> None:
 def test_signals_stop_everything(project: Project, number: signal.Signals, code: int) -> None:
     """A signal stops the running cases, starts no more, and is the exit code; the journal says what became of each."""
     project.suite({"done": "", "a": FOREVER, "b": FOREVER, "later": ""})
-    process = project.start("-p", "2")
+    process = project.fork("-p", "2")
     pids = [pid_of(project, "a"), pid_of(project, "b")]
     process.send_signal(number)
     done = project.finish(process)
@@ -553,21 +567,9 @@ def test_signals_stop_everything(project: Project, number: signal.Signals, code:
     assert "Traceback" not in done.stderr
 
 
-def test_ctrl_c_on_the_process_group(project: Project) -> None:
-    """Ctrl-C reaches the runner alone: cases get SIGTERM from it, not a KeyboardInterrupt of their own."""
-    project.suite({"a": "import signal; signal.signal(signal.SIGTERM, lambda *_: sys.exit('was asked')); " + FOREVER})
-    process = project.start(start_new_session=True)
-    pid_of(project, "a")
-    os.killpg(process.pid, signal.SIGINT)
-    assert project.finish(process).code == 130
-    log = (project.run_dir / "a" / "attempt-1.log").read_text()
-    assert "was asked" in log
-    assert "KeyboardInterrupt" not in log
-
-
 def test_a_second_signal_kills_at_once(project: Project) -> None:
     """A case that ignores SIGTERM is killed by a second Ctrl-C, however long the grace would last."""
-    project.suite({"a": STUBBORN})
+    project.suite({"a": IGNORES + FOREVER})
     process = project.start("--grace", "3600")
     pid = pid_of(project, "a")
     process.send_signal(signal.SIGINT)
@@ -579,37 +581,64 @@ def test_a_second_signal_kills_at_once(project: Project) -> None:
     assert project.statuses() == {"a": "cancelled"}
 
 
-def test_stubborn_cases_are_killed_after_the_grace(project: Project) -> None:
-    """A case that ignores SIGTERM, and its child, are dead after the grace."""
-    child = (
-        "import subprocess; s = \"trap '' TERM; echo; sleep 600; sleep 600\"; "
-        "p = subprocess.Popen(['sh', '-c', s], stdout=subprocess.PIPE); p.stdout.readline(); "
-    )
-    project.suite({"a": child + "(folder / 'child').write_text(str(p.pid)); " + STUBBORN})
-    process = project.start("--grace", "1")
-    pid = pid_of(project, "a")
+CHILD = """\
+import subprocess
+p = subprocess.Popen(['sh', '-c', "trap '' TERM; echo; sleep 600; sleep 600"], stdout=subprocess.PIPE)
+p.stdout.readline()
+(folder / 'child').write_text(str(p.pid))
+"""
+
+
+@dataclass(frozen=True)
+class Interrupted:
+    """A run that got Ctrl-C on its process group, and the pids of its cases."""
+
+    project: Project
+    done: Finished
+    took_s: float
+    pids: Mapping[str, int]
+
+
+@pytest.fixture(scope="module")
+def interrupted(new_project: Callable[[str], Project]) -> Interrupted:
+    project = new_project("interrupted")
+    on_term = "import signal; signal.signal(signal.SIGTERM, lambda *_: sys.exit({}))\n"
+    cases = {
+        "asked": on_term.format("'was asked'"), "saves": on_term.format(0), "stubborn": f"{CHILD}{IGNORES}",
+    }  # fmt: skip
+    project.suite({variant: code + FOREVER for variant, code in cases.items()})
+    process = project.fork("--grace", "1", start_new_session=True)
+    pids = {variant: pid_of(project, variant) for variant in cases}
     started = time.monotonic()
-    process.send_signal(signal.SIGTERM)
+    os.killpg(process.pid, signal.SIGINT)
     done = project.finish(process)
-    assert done.code == 143
-    assert time.monotonic() - started > 1
-    assert "(1 s at most; " in done.stdout
-    child_pid = int((project.run_dir / "a" / "child").read_text())
-    assert not alive(pid)
-    wait_for(lambda: not alive(child_pid), "the end of the case's child")
-    (ended,) = project.events("attempt_ended")
-    assert (ended["status"], ended["signal"]) == ("cancelled", 9)
+    return Interrupted(project, done, time.monotonic() - started, pids)
 
 
-def test_cases_that_end_well_when_asked_are_cancelled(project: Project) -> None:
+def test_ctrl_c_on_the_process_group(interrupted: Interrupted) -> None:
+    """Ctrl-C reaches the runner alone: cases get SIGTERM from it, not a KeyboardInterrupt of their own."""
+    assert interrupted.done.code == 130
+    log = (interrupted.project.run_dir / "asked" / "attempt-1.log").read_text()
+    assert "was asked" in log
+    assert "KeyboardInterrupt" not in log
+
+
+def test_stubborn_cases_are_killed_after_the_grace(interrupted: Interrupted) -> None:
+    """A case that ignores SIGTERM, and its child, are dead after the grace."""
+    assert interrupted.took_s > 1
+    assert "(1 s at most; " in interrupted.done.stdout
+    assert not alive(interrupted.pids["stubborn"])
+    child = int((interrupted.project.run_dir / "stubborn" / "child").read_text())
+    wait_for(lambda: not alive(child), "the end of the case's child")
+    ends = {event["variant"]: event for event in interrupted.project.events("attempt_ended")}
+    assert (ends["stubborn"]["status"], ends["stubborn"]["signal"]) == ("cancelled", 9)
+
+
+def test_cases_that_end_well_when_asked_are_cancelled(interrupted: Interrupted) -> None:
     """A case that saves its work on SIGTERM and exits with 0 was cut short all the same: a resume runs it again."""
-    project.suite({"a": "import signal; signal.signal(signal.SIGTERM, lambda *_: sys.exit(0)); " + FOREVER})
-    process = project.start()
-    pid_of(project, "a")
-    process.terminate()
-    assert project.finish(process).code == 143
-    assert project.statuses() == {"a": "cancelled"}
-    assert [event["exit_code"] for event in project.events("attempt_ended")] == [0]
+    assert interrupted.project.statuses() == dict.fromkeys(interrupted.pids, "cancelled")
+    ends = {event["variant"]: event.get("exit_code") for event in interrupted.project.events("attempt_ended")}
+    assert ends == {"asked": 1, "saves": 0, "stubborn": None}
 
 
 def test_nohup(project: Project) -> None:
@@ -645,14 +674,14 @@ def test_started_in_the_background(project: Project) -> None:
 def test_closed_pipe(project: Project, arguments: list[str], last: str, code: int) -> None:
     """A reader that goes away, as `| head -1` does, changes neither the run nor its exit code."""
     project.suite({"a": "print('x')\nwhile not Path('go').exists(): time.sleep(0.02)", "b": "print('y')", "c": last})
-    process = project.start("-p", "1", *arguments)
-    assert process.stdout is not None
-    assert process.stdout.readline()
-    process.stdout.close()
+    reader, writer = os.pipe()
+    process = project.fork("-p", "1", *arguments, stdout=writer)
+    os.close(writer)
+    with open(reader, encoding="utf-8") as head:
+        assert head.readline()
     project.write("go", "")
     assert process.wait(timeout=DEADLINE_S) == code
-    assert process.stderr is not None
-    assert process.stderr.read() == ""
+    assert process.communicate()[1] == ""
     assert len(project.statuses()) == 3
 
 
@@ -668,9 +697,7 @@ def test_closed_streams(project: Project, closing: str) -> None:
     assert project.run_dir.joinpath("journal.jsonl").read_text().count("\n") == len(project.events())
 
 
-@pytest.mark.parametrize(
-    "env", [{"LC_ALL": "C"}, {"LC_ALL": "POSIX"}, {"PYTHONIOENCODING": "ascii"}, {"PYTHONIOENCODING": "latin-1"}]
-)
+@pytest.mark.parametrize("env", [{"LC_ALL": "C"}, {"PYTHONIOENCODING": "ascii"}, {"PYTHONIOENCODING": "latin-1"}])
 def test_narrow_encodings(project: Project, env: dict[str, str]) -> None:
     """Names and output that the terminal's encoding lacks are shown escaped, and nothing fails for it."""
     project.suite({"naïve-模型": "", "bad-é": "sys.stdout.buffer.write('ü 模\\n'.encode()); sys.exit(1)"})
@@ -680,14 +707,6 @@ def test_narrow_encodings(project: Project, env: dict[str, str]) -> None:
     assert "Completed: 1/2 succeeded" in done.stdout
     assert project.statuses() == {"naïve-模型": "succeeded", "bad-é": "failed"}
     assert project.run("--dry-run", env=env).code == 0
-
-
-def test_half_a_character_of_output(project: Project) -> None:
-    """Bytes that are no text are no problem for the summary nor for --follow."""
-    project.suite({"a": "os.write(1, b'\\xff\\xfe\\x00 \\x1b]0;title\\x07 end\\n'); sys.exit(1)"})
-    done = project.run("--follow")
-    assert done.code == 1
-    assert "end" in done.stdout
 
 
 def test_a_suite_may_be_a_module(project: Project) -> None:
@@ -714,7 +733,7 @@ def test_run_experiments(project: Project) -> None:
     suite.write_text(
         text + "import json\nprint(json.dumps([str(s.run_dir), dict(s.statuses), s.exit_code, dict(s.counts)]))\n"
     )
-    done = project.run()
+    done = project.run_forked()
     assert (done.code, done.stderr) == (0, "")
     statuses = {"a": "succeeded", "b": "failed", "c": "pending"}
     counts = {"succeeded": 1, "failed": 1, "pending": 1}
@@ -723,13 +742,13 @@ def test_run_experiments(project: Project) -> None:
 
 
 def test_run_experiments_in_a_thread(project: Project) -> None:
-    """Outside the main thread, where Python allows no signal handlers, a run works."""
-    suite = project.suite({"a": ""})
+    """Outside the main thread, where Python allows no signal handlers, a run works; with cases of any iterable."""
+    suite = project.suite("(ExperimentCase(name, Config()) for name in 'abc')")
     text = suite.read_text().replace("run_experiments_cli(cases", "f = lambda: run_experiments(cases")
     suite.write_text(text + "import threading\nt = threading.Thread(target=f)\nt.start()\nt.join()\n")
-    done = project.run()
+    done = project.run_forked()
     assert (done.code, done.stderr) == (0, "")
-    assert project.statuses() == {"a": "succeeded"}
+    assert project.statuses() == dict.fromkeys("abc", "succeeded")
 
 
 def test_a_case_that_can_not_start_does_not_slow_the_others(project: Project) -> None:
@@ -747,35 +766,38 @@ else:
         f" *(ExperimentCase(name, Config(do={meet!r})) for name in 'ab')]"
     )
     project.suite(cases)
-    done = project.run("-p", "2")
+    done = project.run_forked("-p", "2")
     assert done.code == 1
     assert "[FAILED] huge: could not be started: " in done.stdout
     assert project.statuses() == {"huge": "failed", "a": "succeeded", "b": "succeeded"}
 
 
-def test_cases_from_a_generator(project: Project) -> None:
-    """Cases may come from any iterable, and all of them run."""
-    project.suite("(ExperimentCase(name, Config()) for name in 'abc')")
-    assert "Completed: 3/3 succeeded" in project.run().stdout
-
-
 def test_the_suite_is_no_entry_point(project: Project) -> None:
     """One file for both is refused with the reason, before every case fails for it."""
     project.suite({"a": ""}, entry_point="suite.py")
-    done = project.run()
+    done = project.run_forked()
     assert done.code == 2
     assert "is the suite itself" in done.stderr
 
 
-@pytest.mark.parametrize(
-    "call",
-    ["run_experiments_cli(None, 'work.py', 'exp')", "run_experiments_cli([], None, 'exp')",
-     "run_experiments_cli([], 'work.py', 'exp', tags='abc')", "run_experiments_cli([], 'work.py', 'exp', env='x')"],
-)  # fmt: skip
-def test_arguments_of_wrong_types_are_messages(project: Project, call: str) -> None:
+WRONG_CALLS = """
+for arguments, more in (
+    ((None, 'work.py', 'exp'), {}), (([], None, 'exp'), {}), (([], 'work.py', 'exp'), {'tags': 'abc'}),
+    (([], 'work.py', 'exp'), {'env': 'x'}),
+):
+    try:
+        run_experiments_cli(*arguments, **more)
+    except SystemExit as end:
+        print(end.code)
+"""
+
+
+def test_arguments_of_wrong_types_are_messages(project: Project) -> None:
     """A suite's own mistake is a sentence that names the argument."""
-    project.suite({"a": ""}, before=call)
-    done = project.run()
-    assert done.code == 2
-    assert ": give a" in done.stderr
+    project.suite({"a": ""}, before=WRONG_CALLS)
+    done = project.run_forked("--dry-run")
+    assert done.lines[:4] == ["2"] * 4
+    told = [line for line in done.stderr.splitlines() if ": give a" in line]
+    assert len(told) >= 4
+    assert all(any(f"{name} is " in line for line in told) for name in ("cases", "entry_point", "tags", "env"))
     assert "Traceback" not in done.stderr

@@ -127,8 +127,8 @@ def test_every_file_the_runner_writes_is_reserved(project: Project) -> None:
     """Nothing that a run leaves in its directory could have been a variant's name."""
     project.write("work.py", project.root.joinpath("work.py").read_text() + "\n# changed\n")
     project.suite({"good": "", "bad": "raise SystemExit(1)"})
-    assert project.run().code == 1
-    assert project.run("--resume", "latest").code == 1
+    assert project.run_forked().code == 1
+    assert project.run_forked("--resume", "latest").code == 1
     names = {path.name for path in (*project.run_dir.iterdir(), *project.run_dir.glob("bad/*"))} - {"good", "bad"}
     assert names >= {"uncommitted.patch", "uncommitted-2.patch", "run.json", "attempt-1.log", "attempt-2.log"}
     assert [name for name in names if not name_problem(name)] == []
@@ -205,7 +205,7 @@ PIECES = st.one_of(st.sampled_from(NASTY), st.sampled_from(WORDS), st.characters
 NAMES = st.one_of(st.lists(PIECES, max_size=12).map("".join), st.text(max_size=70), st.text(alphabet=NASTY, max_size=8))
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None)
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None)
 @given(name=NAMES)
 @example(name="foo.eval")
 @example(name="a\u3000")
@@ -274,7 +274,7 @@ def test_refused_by_a_suite(project: Project, place: str) -> None:
     else:
         project.suite({"a": ""}, experiment=names[0])
     before = project.listing()
-    done = project.run()
+    done = project.run_forked()
     assert done.code == 2
     assert project.listing() == before
     assert "'openai-gpt-4o'" in done.stderr
@@ -286,7 +286,7 @@ def test_refused_by_a_suite(project: Project, place: str) -> None:
 def test_hostile_experiment_names_have_no_traceback(project: Project, experiment: str) -> None:
     """Checks that look at the disk survive a name that no disk can hold."""
     project.suite({"a": ""}, experiment=experiment)
-    done = project.run()
+    done = project.run_forked()
     assert (done.code, done.stdout) == (2, "")
     assert "experiment name" in done.stderr
     assert "Traceback" not in done.stderr
@@ -296,7 +296,7 @@ def test_names_arrive(project: Project) -> None:
     """Accepted names are folders as written, and the case sees them."""
     names = ["naïve café", "模型甲", "👩\u200d🔬", "a b", "$(id)", "[bold]"]
     project.suite(dict.fromkeys(names, "print(folder.name)"))
-    done = project.run()
+    done = project.run_forked()
     assert done.code == 0, done.stderr
     for name in names:
         assert (project.run_dir / name / "attempt-1.log").read_text() == f"{name}\n"

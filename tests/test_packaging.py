@@ -8,12 +8,15 @@ import re
 import shutil
 import subprocess
 import sys
+import venv
 import zipfile
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
+from conftest import clean_environment
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parent.parent
 SKILL = (ROOT / "skills/experiment-infrastructure/SKILL.md").read_text(encoding="utf-8")
@@ -26,6 +29,7 @@ def run(*command: str | Path, folder: Path) -> str:
     done = subprocess.run(
         [str(part) for part in command],
         cwd=folder,
+        env=clean_environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -36,31 +40,51 @@ def run(*command: str | Path, folder: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def bare_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def build_tools(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what builds the user's project."""
+    folder = tmp_path_factory.mktemp("tools")
+    run(*PIP, "install", "-q", "--no-compile", "--target", folder, "hatchling", "editables", folder=folder)
+    return folder
+
+
+@pytest.fixture
+def bare_python(build_tools: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The Python of a fresh environment with the three core packages, and what builds the user's project."""
     folder = tmp_path_factory.mktemp("bare")
-    run(sys.executable, "-m", "venv", "--without-pip", folder / "venv", folder=folder)
-    python = folder / "venv/bin/python"
-    install(python, *CORE, "hatchling", "editables")
-    return python
+    venv.create(folder, symlinks=True)
+    (packages,) = folder.glob("lib/python*/site-packages")
+    for path in {*build_tools.iterdir(), *installed_files(*CORE)}:
+        if path.name not in ("bin", "__pycache__") and not (packages / path.name).exists():
+            (packages / path.name).symlink_to(path)
+    return folder / "bin/python"
+
+
+def installed_files(*names: str) -> Iterator[Path]:
+    """The files and folders of distributions of this environment and of what they need: links to them are enough."""
+    wanted, seen = [*names], set[str]()
+    while wanted:
+        requirement = Requirement(wanted.pop())
+        if requirement.name.lower() in seen or (requirement.marker and not requirement.marker.evaluate({"extra": ""})):
+            continue
+        seen.add(requirement.name.lower())
+        found = distribution(requirement.name)
+        wanted += found.requires or []
+        tops = {file.parts[0] for file in found.files or () if ".." not in file.parts}
+        yield from (Path(str(found.locate_file(top))) for top in tops)
+
+
+PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check")
 
 
 def pip(python: Path) -> tuple[str | Path, ...]:
     """The pip of this environment, at work in another one: to unpack one for each takes seconds."""
-    return (sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", python)
+    return (*PIP, "--python", python)
 
 
 def install(python: Path, *what: str | Path) -> None:
-    """Install with pip; Python compiles what is imported, which is a small part of it."""
-    run(*pip(python), "install", "-q", "--no-compile", *what, folder=python.parent)
-
-
-@contextmanager
-def installed(python: Path, *what: str | Path, name: str) -> Generator[None]:
-    """A distribution in the bare environment, for a while."""
-    install(python, "--no-deps", "--no-build-isolation", *what)
-    yield
-    run(*pip(python), "uninstall", "-q", "-y", name, folder=python.parent)
+    """Install into the bare environment, with what is there; Python compiles what is imported, a small part of it."""
+    options = ("-q", "--no-compile", "--no-deps", "--no-build-isolation")
+    run(*pip(python), "install", *options, *what, folder=python.parent)
 
 
 def example_of_the_skill(root: Path, package: str = "") -> Path:
@@ -75,22 +99,23 @@ def example_of_the_skill(root: Path, package: str = "") -> Path:
 
 def test_wheel_holds_the_two_modules_and_the_package_and_runs_a_suite(tmp_path: Path, bare_python: Path) -> None:
     """The wheel, in an environment with nothing else, gives top-level modules that run a suite from its own folder."""
-    options = ("-q", "--no-deps", "--no-build-isolation", "-w", tmp_path)
-    run(*pip(bare_python), "wheel", *options, ROOT, folder=tmp_path)
+    build = "import sys, hatchling.build; hatchling.build.build_wheel(sys.argv[1])"  # what pip and uv call (PEP 517)
+    run(bare_python, "-c", build, tmp_path, folder=ROOT)
     (wheel,) = tmp_path.glob("*.whl")
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     modules = {str(path.relative_to(ROOT)) for path in (ROOT / "suitecase").rglob("*.py")}
     templates = {str(path.relative_to(ROOT)) for path in (ROOT / "suitecase").glob("*/templates/**/*.*")}
     assert names == {*REFERENCE_FILES, *modules, *templates, "suitecase/py.typed", "suitecase/scaffold/SKILL.md"}
     suite = example_of_the_skill(tmp_path)
-    with installed(bare_python, wheel, name="suitecase"):
-        command = "from suitecase.cli import main; main()"
-        run(bare_python, "-c", command, "init", "made", "--skill", "--template", "sweep", folder=tmp_path)
-        skill = tmp_path / "made/.claude/skills/experiment-infrastructure"
-        assert (skill / "SKILL.md").read_text(encoding="utf-8") == SKILL
-        assert all((skill / name).read_bytes() == (ROOT / name).read_bytes() for name in REFERENCE_FILES)
-        assert "Completed: 4/4 succeeded" in run(bare_python, suite.name, "-p", "2", folder=suite.parent)
-    assert len(list(tmp_path.glob("results/my-experiment/2*/*/results.json"))) == 4
+    install(bare_python, wheel)
+    command = "from suitecase.cli import main; main()"
+    run(bare_python, "-c", command, "init", "made", "--skill", "--template", "sweep", folder=tmp_path)
+    skill = tmp_path / "made/.claude/skills/experiment-infrastructure"
+    assert (skill / "SKILL.md").read_text(encoding="utf-8") == SKILL
+    assert all((skill / name).read_bytes() == (ROOT / name).read_bytes() for name in REFERENCE_FILES)
+    printed = run(bare_python, suite.name, "-p", "2", "--only", "*-n10", folder=suite.parent)
+    assert "Completed: 2/4 succeeded (2 pending)" in printed
+    assert len(list(tmp_path.glob("results/my-experiment/2*/*-n10/results.json"))) == 2
 
 
 @pytest.mark.parametrize("package", ["", "my_project."])
@@ -107,8 +132,10 @@ def test_copies_work_after_the_documented_step(tmp_path: Path, package: str, bar
         pyproject = re.sub(r"only-include = .*", f'packages = ["{package.rstrip(".")}"]', pyproject)
     (tmp_path / "pyproject.toml").write_text(pyproject, encoding="utf-8")
     suite = example_of_the_skill(tmp_path, package)
-    with installed(bare_python, "-e", tmp_path, name="my-project"):
-        assert "Completed: 4/4 succeeded" in run(bare_python, suite.name, "-p", "2", folder=suite.parent)
+    install(bare_python, "-e", tmp_path)
+    assert "Completed: 1/4 succeeded (3 pending)" in run(
+        bare_python, suite.name, "--only", "small-n10", folder=suite.parent
+    )
 
 
 @pytest.mark.parametrize("name", REFERENCE_FILES)

@@ -74,7 +74,7 @@ def test_a_cluster_that_is_not_there_is_told(project: Project) -> None:
     """Before anything starts, with what to do."""
     before = "from suitecase.launchers.ray import Ray"
     project.suite({"a": ""}, before=before, more="launcher=Ray('http://127.0.0.1:9')")
-    done = project.run("--dry-run", env={"PYTHONPATH": str(HERE)})
+    done = project.run_forked("--dry-run", env={"PYTHONPATH": str(HERE)})
     assert done.code == 2
     there = importlib.util.find_spec("ray") is not None
     told = "no Ray dashboard answers at http://127.0.0.1:9" if there else "pip install 'suitecase[ray]'"

@@ -7,12 +7,13 @@ import os
 import signal
 import subprocess
 from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from asking import COMMAND, suitecase
-from conftest import HERE, Project, clean_environment, wait_for
+from conftest import HERE, Kept, Project, clean_environment, wait_for
 from test_command import answer
 
 from suitecase.items import read_dead_letters, read_items
@@ -36,14 +37,22 @@ sys.exit(0 if process('abcdef', ask, key=str, breaker=None).ok else 1)
 """
 
 
-@pytest.fixture
-def failed(project: Project) -> Project:
+@pytest.fixture(scope="module")
+def kept(new_project: Callable[[str], Project]) -> Kept:
     """A run of three cases that succeeded: of one all items, of the others all but three and one."""
+    project = new_project("failed")
     names = {"whole": "", "three": "bcd", "one": "f"}
     project.suite(f"[ExperimentCase(v, Config(name=n, do={LOOP!r})) for v, n in {names!r}.items()]")
-    done = project.run(env=WITH_PACKAGE)
+    done = project.run_forked(env=WITH_PACKAGE)
     assert done.code == 0, done
-    return project
+    return Kept(project)
+
+
+@pytest.fixture
+def failed(kept: Kept) -> Iterator[Project]:
+    """The same for each test."""
+    with kept.restored() as project:
+        yield project
 
 
 def asked(case: Path) -> dict[str, int]:
@@ -169,11 +178,11 @@ def test_a_torn_dead_letters_file_changes_nothing(failed: Project) -> None:
 
 def test_again_runs_what_has_succeeded_once_more(project: Project) -> None:
     """Those cases that --only chooses, or all; without --resume it means nothing."""
-    assert project.run().code == 0
-    assert project.run("--resume", "latest", "--only", "a", "--again").code == 0
+    assert project.run_forked().code == 0
+    assert project.run_forked("--resume", "latest", "--only", "a", "--again").code == 0
     assert (project.run_dir / "a/attempt-2.log").read_text() == "hello\n"
     assert not (project.run_dir / "b/attempt-2.log").exists()
-    refused = project.run("--again")
+    refused = project.run_forked("--again")
     assert refused.code == 2
     assert "--again runs cases of an earlier run once more: say of which with --resume." in refused.stderr
     assert len(project.runs()) == 1
@@ -184,8 +193,8 @@ def test_what_was_to_run_again_and_did_not_has_still_succeeded(project: Project)
     hook = "class Closed:\n    def before_run(self, record):\n        if Path('closed').exists(): return Refuse('no')"
     before = f"from pathlib import Path\nfrom experiment_runner import Refuse\n{hook}"
     project.suite({"a": ""}, before=before, more="hooks=[Closed()]")
-    assert project.run().code == 0
+    assert project.run_forked().code == 0
     (project.root / "closed").touch()
-    assert project.run("--resume", "latest", "--again").code == 1
+    assert project.run_forked("--resume", "latest", "--again").code == 1
     assert read_run(project.run_dir).cases["a"].status == "succeeded"
     assert project.statuses() == {"a": "succeeded"}

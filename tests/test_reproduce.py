@@ -52,7 +52,7 @@ def test_a_dirty_run_comes_out_again(project: Project, temporary: dict[str, str]
         "fails": "sys.exit(3)",
     }
     project.suite(cases, before="import os; assert os.environ.get('UNRELATED', '') == ''")
-    assert project.run("-q").code == 1
+    assert project.run_forked("-q").code == 1
     recorded = project.run_dir
     project.write("constant.py", "VALUE = 0\n")
     project.write("suite.py", "raise SystemExit('not this one')\n")
@@ -94,7 +94,7 @@ def test_flags_are_recorded(project: Project, temporary: dict[str, str]) -> None
     project.write("results/data", "")
     project.write("src/package.py", "VALUE = 1\n")
     imports = {"PYTHONPATH": str(project.root / "src")}  # as an editable installation has it
-    assert project.run("-q", "--set", "x=7", "--only", "a*", env=imports).code == 0
+    assert project.run_forked("-q", "--set", "x=7", "--only", "a*", env=imports).code == 0
     project.write("src/package.py", "VALUE = 2\n")
     done = answer(project, "reproduce", "exp", code=1, **temporary)
     assert done["cases"] == ["a1", "a2"]
@@ -107,9 +107,9 @@ def test_flags_are_recorded(project: Project, temporary: dict[str, str]) -> None
 def test_a_run_that_mixes_code(project: Project) -> None:
     """What is run again is the code of its beginning, and which cases had other code is said."""
     project.suite({"a": "pass", "b": "import fixed"})
-    assert project.run("-q").code == 1
+    assert project.run_forked("-q").code == 1
     project.write("fixed.py", "")
-    assert project.run("-q", "--resume", "latest").code == 0
+    assert project.run_forked("-q", "--resume", "latest").code == 0
     run = read_run(project.run_dir)
     (note,) = plan_reproduction(run).notes
     assert note.startswith("b: the code had changed when it ran")
@@ -119,12 +119,12 @@ def test_a_run_that_mixes_code(project: Project) -> None:
 def test_what_can_not_be_done(project: Project, tmp_path: Path, temporary: dict[str, str]) -> None:
     """Each reason by name, before anything starts; exit code 2."""
     project.write("secret.pem", "key")
-    assert project.run("-q").code == 0
+    assert project.run_forked("-q").code == 0
     done = ask(project, "reproduce", "exp", **temporary)
     assert done.code == 2
     assert "lacks secret.pem (may hold secrets)" in done.stderr
     (project.root / "secret.pem").unlink()
-    assert project.run("-q").code == 0
+    assert project.run_forked("-q").code == 0
     recorded = project.run_dir
 
     def reasons(**changes: Any) -> str:
@@ -149,13 +149,13 @@ def test_what_can_not_be_done(project: Project, tmp_path: Path, temporary: dict[
     assert "can't be rebuilt" in refused.stderr
     assert left_behind(temporary) == []
     shutil.rmtree(project.root / ".git")
-    assert project.run("-q").code == 0
+    assert project.run_forked("-q").code == 0
     assert "not known" in ask(project, "reproduce", "latest", **temporary).stderr
 
 
 def test_the_environment_is_compared(project: Project, temporary: dict[str, str]) -> None:
     """Differences are told before it starts; `--strict` refuses; a missing interpreter is replaced, which is said."""
-    assert project.run("-q").code == 0
+    assert project.run_forked("-q").code == 0
     file = project.run_dir / "environment.json"
     environment = json.loads(file.read_text())
     environment["packages"] |= {"pydantic": "0.1", "long-gone": "1"}
@@ -178,7 +178,7 @@ def test_interrupted(project: Project, temporary: dict[str, str], tmp_path: Path
     flag, pid = tmp_path / "wait", tmp_path / "pid"
     loop = f"\nwhile os.path.exists({str(flag)!r}): time.sleep(0.01)"
     project.suite({"a": f"Path({str(pid)!r}).write_text(str(os.getpid()))" + loop})
-    assert project.run("-q").code == 0
+    assert project.run_forked("-q").code == 0
     pid.unlink()
     flag.touch()
     listing = project.listing()

@@ -15,9 +15,12 @@ from typing import Any
 import pytest
 from conftest import Kept, Project, alive, wait_for
 
+from experiment_runner import Suite, SuiteError, find_run, read_run
+
 # Each case counts its own starts in a file of its folder that the runner knows nothing of.
 COUNT = "open(folder / 'starts', 'a').write('x'); "
 UNTIL_FIXED = COUNT + "sys.exit(0 if Path('fixed').exists() else 3)"
+SUITE = Suite([], "work.py", "exp")
 
 
 def starts(project: Project, variant: str) -> int:
@@ -43,7 +46,7 @@ def half_done_once(new_project: Callable[[str], Project]) -> Kept:
     project.write(".gitignore", "__pycache__/\n/results/\n/fixed\n")
     project.suite({"good": COUNT + "print('first')", "bad": UNTIL_FIXED})
     commit(project)
-    assert project.run("--quiet").code == 1
+    assert project.run_forked("--quiet").code == 1
     assert project.statuses() == {"good": "succeeded", "bad": "failed"}
     return Kept(project)
 
@@ -58,7 +61,7 @@ def half_done(half_done_once: Kept) -> Iterator[Project]:
 def refused(project: Project, *arguments: str, code: int = 2, run_dir: Path | None = None) -> str:
     """What a refused resume says; it must have changed nothing."""
     before = project.listing()
-    done = project.run("--resume", str(run_dir or "latest"), *arguments)
+    done = project.run_forked("--resume", str(run_dir or "latest"), *arguments)
     assert (done.code, done.stdout) == (code, "")
     assert "Traceback" not in done.stderr
     changed = {name for name in before.items() ^ project.listing().items() if "__pycache__" not in name[0]}
@@ -90,9 +93,9 @@ def test_succeeded_cases_are_not_launched_again(half_done: Project) -> None:
 def test_a_complete_run_has_nothing_left_to_do(half_done: Project) -> None:
     """Resuming a run whose cases have all succeeded launches nothing and exits 0, with whatever code."""
     half_done.write("fixed", "")
-    half_done.run("--quiet", "--resume", "latest")
+    half_done.run_forked("--quiet", "--resume", "latest")
     half_done.write("work.py", (half_done.root / "work.py").read_text() + "# changed\n")
-    done = half_done.run("--resume", "latest")
+    done = half_done.run_forked("--resume", "latest")
     assert done.code == 0
     assert "Nothing left to do" in done.stdout
     assert "mixes code" not in done.stdout
@@ -103,10 +106,10 @@ def test_a_torn_result_of_a_killed_case_is_no_success(project: Project) -> None:
     """A results.json that a killed case left half written does not count; the case runs again."""
     torn = "(folder / 'results.json').write_text('{\"accu'); " + COUNT
     project.suite({"a": torn + "Path('fixed').exists() or os.kill(os.getpid(), 9)"})
-    assert project.run("--quiet").code == 1
+    assert project.run_forked("--quiet").code == 1
     assert (project.run_dir / "a" / "results.json").read_text() == '{"accu'
     project.write("fixed", "")
-    assert project.run("--quiet", "--resume", "latest").code == 0
+    assert project.run_forked("--quiet", "--resume", "latest").code == 0
     assert starts(project, "a") == 2
     assert project.statuses() == {"a": "succeeded"}
 
@@ -114,13 +117,13 @@ def test_a_torn_result_of_a_killed_case_is_no_success(project: Project) -> None:
 def test_what_only_left_out_is_pending_and_runs_on_resume(project: Project) -> None:
     """--only leaves cases pending, in a resume as well; a resume without it runs them."""
     project.suite(dict.fromkeys(("a1", "a2", "b"), COUNT))
-    done = project.run("--only", "a*")
+    done = project.run_forked("--only", "a*")
     assert done.code == 0
     assert "(1 pending)" in done.stdout
     assert (project.run_dir / "b" / "config.json").exists()
-    project.run("--quiet", "--resume", "latest", "--only", "a1")
+    project.run_forked("--quiet", "--resume", "latest", "--only", "a1")
     assert [starts(project, name) for name in ("a1", "a2", "b")] == [1, 1, 0]
-    assert project.run("--quiet", "--resume", "latest").code == 0
+    assert project.run_forked("--quiet", "--resume", "latest").code == 0
     assert [starts(project, name) for name in ("a1", "a2", "b")] == [1, 1, 1]
 
 
@@ -129,7 +132,7 @@ def test_a_log_that_the_journal_does_not_know_is_kept(half_done: Project) -> Non
     unknown = half_done.run_dir / "bad" / "attempt-2.log"
     unknown.write_text("of a lost attempt\n")
     half_done.write("fixed", "")
-    assert half_done.run("--resume", "latest").code == 0
+    assert half_done.run_forked("--resume", "latest").code == 0
     assert unknown.read_text() == "of a lost attempt\n"
     assert (half_done.run_dir / "bad" / "attempt-3.log").exists()
     assert half_done.events("attempt_started")[-1]["attempt"] == 3
@@ -167,14 +170,16 @@ def end_orphans(project: Project) -> None:
 # --- Which run -------------------------------------------------------------------------------------------------------
 
 
-def test_the_ways_to_name_a_run(half_done: Project, tmp_path: Path) -> None:
+def test_the_ways_to_name_a_run(half_done: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run is named by its path, absolute or relative, by its name alone, or as the latest."""
     run_dir = half_done.run_dir
+    monkeypatch.chdir(half_done.root)
     relative = os.path.relpath(run_dir, half_done.root)
     for way in (str(run_dir), relative, f"{relative}/", run_dir.name, "latest"):
-        assert half_done.run("--resume", way, "--dry-run", "--json").code == 0, way
+        assert find_run(way, run_dir.parent).resolve() == run_dir, way
     (tmp_path / "elsewhere").mkdir()
-    assert half_done.run("--resume", run_dir.name, "--dry-run", cwd=tmp_path / "elsewhere").code == 0
+    for way, cwd in ((f"{relative}/", half_done.root), (run_dir.name, tmp_path / "elsewhere")):
+        assert f"Run directory: {run_dir}" in half_done.run_forked("--resume", way, "--dry-run", cwd=cwd).lines, way
 
 
 def test_latest_is_the_newest_whole_run(half_done: Project) -> None:
@@ -183,7 +188,7 @@ def test_latest_is_the_newest_whole_run(half_done: Project) -> None:
     for name in (".29991231_235959_abcdefg.building", "zzz", "29991231_235959"):
         (folder / name).mkdir()
     (folder / "29991231_235958_file").write_text("no folder")
-    half_done.run("--quiet", "--resume", "latest", "--only", "bad")
+    half_done.run_forked("--quiet", "--resume", "latest", "--only", "bad")
     assert len(half_done.events("run_resumed", folder / half_done.runs()[0].name)) == 1
 
 
@@ -214,7 +219,7 @@ def test_a_moved_run_directory(half_done: Project, tmp_path: Path) -> None:
     moved.parent.mkdir()
     half_done.run_dir.rename(moved)
     half_done.write("fixed", "")
-    done = half_done.run("--resume", str(moved))
+    done = half_done.run_forked("--resume", str(moved))
     assert done.code == 0
     assert (moved / "bad" / "starts").read_text() == "xx"
     assert (moved / "bad" / "attempt-2.log").exists()
@@ -259,7 +264,7 @@ def test_values_are_compared_with_their_types(project: Project) -> None:
     config = project.root / "config.py"
     config.write_text("from typing import Any\n" + config.read_text() + "    v: Any = None\n")
     project.suite("[ExperimentCase('a', Config(v=1))]")
-    assert project.run("--quiet").code == 0
+    assert project.run_forked("--quiet").code == 0
     project.suite("[ExperimentCase('a', Config(v=1.0))]")
     assert "v: 1 is now 1.0" in refused(project)
     project.suite("[ExperimentCase('a', Config(v=True))]")
@@ -271,14 +276,14 @@ def test_a_new_field_at_its_default_is_reported(half_done: Project) -> None:
     config = half_done.root / "config.py"
     config.write_text(config.read_text() + "    warmup: int = 5\n    tags: list[str] = []\n")
     half_done.write("fixed", "")
-    done = half_done.run("--resume", "latest", "--dry-run")
+    done = half_done.run_forked("--resume", "latest", "--dry-run")
     assert done.code == 0
     assert "field warmup is new since the run began, and at its default" in done.stdout
     assert "field tags is new" in done.stdout
     half_done.suite(f"[ExperimentCase('good', Config(do={COUNT!r}, warmup=6))]")
     assert "warmup: nothing is now 6" in refused(half_done)
     half_done.suite({"good": COUNT + "print('first')", "bad": UNTIL_FIXED})
-    assert half_done.run("--quiet", "--resume", "latest").code == 0
+    assert half_done.run_forked("--quiet", "--resume", "latest").code == 0
 
 
 def test_a_field_that_is_gone_is_refused(half_done: Project) -> None:
@@ -291,7 +296,7 @@ def test_a_field_that_is_gone_is_refused(half_done: Project) -> None:
 def test_new_and_vanished_cases_are_reported(half_done: Project) -> None:
     """New cases are added and run; those that left the suite stay as they are."""
     half_done.suite({"good": COUNT + "print('first')", "new1": COUNT, "new2": COUNT})
-    done = half_done.run("--resume", "latest")
+    done = half_done.run_forked("--resume", "latest")
     assert done.code == 0
     assert "new, added: new1, new2" in done.stdout
     assert "no longer in the suite, left alone: bad" in done.stdout
@@ -302,7 +307,7 @@ def test_new_and_vanished_cases_are_reported(half_done: Project) -> None:
     # A third pass knows the added ones as cases of the run, and the vanished one may come back.
     half_done.suite({"good": COUNT + "print('first')", "bad": UNTIL_FIXED, "new1": COUNT, "new2": COUNT})
     half_done.write("fixed", "")
-    done = half_done.run("--resume", "latest")
+    done = half_done.run_forked("--resume", "latest")
     assert done.code == 0
     assert "new, added" not in done.stdout
     assert [starts(half_done, name) for name in ("good", "bad", "new1", "new2")] == [1, 2, 1, 1]
@@ -313,18 +318,21 @@ def test_an_added_case_whose_folder_is_there_already(half_done: Project) -> None
     half_done.suite({"good": COUNT + "print('first')", "new": COUNT})
     (half_done.run_dir / "new").mkdir()
     (half_done.run_dir / "new" / ".config.json.writing").write_text('{"tor')
-    assert half_done.run("--quiet", "--resume", "latest").code == 0
+    assert half_done.run_forked("--quiet", "--resume", "latest").code == 0
     assert json.loads((half_done.run_dir / "new" / "config.json").read_text())["do"] == COUNT
     assert starts(half_done, "new") == 1
 
 
 def test_set_is_replayed(half_done: Project) -> None:
     """What --set changed in the run holds in its resume; giving something else is refused."""
-    assert half_done.run("--quiet", "--set", "x=5", "--set", "name=five").code == 1
+    assert half_done.run_forked("--quiet", "--set", "x=5", "--set", "name=five").code == 1
     half_done.write("fixed", "")
     assert "was started with --set=x=5 --set=name=five" in refused(half_done, "--set", "x=6")
-    assert half_done.run("--quiet", "--resume", "latest", "--set", "x=5", "--set", "name=five", "--dry-run").code == 0
-    assert half_done.run("--quiet", "--resume", "latest").code == 0
+    assert (
+        half_done.run_forked("--quiet", "--resume", "latest", "--set", "x=5", "--set", "name=five", "--dry-run").code
+        == 0
+    )
+    assert half_done.run_forked("--quiet", "--resume", "latest").code == 0
     assert json.loads((half_done.run_dir / "bad" / "config.json").read_text())["x"] == 5
     assert half_done.statuses() == {"good": "succeeded", "bad": "succeeded"}
 
@@ -336,16 +344,18 @@ def test_set_cannot_be_added(half_done: Project) -> None:
     )
 
 
-@pytest.mark.parametrize("damage", [None, b"", b'{"seed": 42, "do": "pass"}', b"\0\0"])
-def test_a_lost_config_is_written_again(half_done: Project, damage: bytes | None) -> None:
+@pytest.mark.parametrize("damages", [(None, b""), (b'{"seed": 42, "do": "pass"}', b"\0\0")])
+def test_a_lost_config_is_written_again(half_done: Project, damages: tuple[bytes | None, bytes | None]) -> None:
     """A missing or changed config.json is repaired if the suite declares exactly what the run recorded; it is said."""
-    file = half_done.run_dir / "good" / "config.json"
-    saved = file.read_bytes()
-    file.unlink() if damage is None else file.write_bytes(damage)
-    done = half_done.run("--resume", "latest")
-    fault = "is missing" if damage is None else "is not what the run recorded"
-    assert f"Note: {file} {fault}: it is written again" in done.stdout
-    assert (done.code, file.read_bytes()) == (1, saved)
+    files = [half_done.run_dir / variant / "config.json" for variant in ("good", "bad")]
+    saved = [file.read_bytes() for file in files]
+    for file, damage in zip(files, damages, strict=True):
+        file.unlink() if damage is None else file.write_bytes(damage)
+    done = half_done.run_forked("--resume", "latest")
+    for file, damage in zip(files, damages, strict=True):
+        fault = "is missing" if damage is None else "is not what the run recorded"
+        assert f"Note: {file} {fault}: it is written again" in done.stdout
+    assert (done.code, [file.read_bytes() for file in files]) == (1, saved)
 
 
 @pytest.mark.parametrize("damage", [None, b"{}"])
@@ -364,18 +374,18 @@ def test_a_lost_config_of_a_moved_run(half_done: Project, tmp_path: Path) -> Non
     saved = (half_done.run_dir / "bad" / "config.json").read_bytes()
     half_done.run_dir.rename(moved)
     (moved / "bad" / "config.json").unlink()
-    assert "is written again" in half_done.run("--resume", str(moved)).stdout
+    assert "is written again" in half_done.run_forked("--resume", str(moved)).stdout
     assert (moved / "bad" / "config.json").read_bytes() == saved
 
 
 def test_a_lost_config_of_an_added_case(half_done: Project) -> None:
     """A case that a resume added has its config's hash in the journal."""
     half_done.suite({"good": COUNT + "print('first')", "new": "sys.exit(1)"})
-    half_done.run("--quiet", "--resume", "latest")
+    half_done.run_forked("--quiet", "--resume", "latest")
     file = half_done.run_dir / "new" / "config.json"
     saved = file.read_bytes()
     file.write_bytes(saved.replace(b"exit(1)", b"exit(0)"))
-    half_done.run("--quiet", "--resume", "latest")
+    half_done.run_forked("--quiet", "--resume", "latest")
     assert file.read_bytes() == saved
     assert half_done.statuses()["new"] == "failed"
 
@@ -384,19 +394,19 @@ def test_a_lost_folder(half_done: Project) -> None:
     """A case's folder is made again if nothing had succeeded there; that of a success is missed by name."""
     shutil.rmtree(half_done.run_dir / "bad")
     half_done.write("fixed", "")
-    assert half_done.run("--resume", "latest", "--dry-run").code == 0
+    assert half_done.run_forked("--resume", "latest", "--dry-run").code == 0
     shutil.copytree(half_done.run_dir / "good", half_done.root / "results" / "kept")
     shutil.rmtree(half_done.run_dir / "good")
     assert f"its folder {half_done.run_dir / 'good'} is gone" in refused(half_done)
     (half_done.root / "results" / "kept").rename(half_done.run_dir / "good")
-    assert half_done.run("--quiet", "--resume", "latest").code == 0
+    assert half_done.run_forked("--quiet", "--resume", "latest").code == 0
     assert (half_done.run_dir / "bad" / "config.json").exists()
     assert half_done.statuses() == {"good": "succeeded", "bad": "succeeded"}
 
 
 def test_only_works_as_the_note_does(half_done: Project) -> None:
     """Each pass records its own note and choice."""
-    half_done.run("--quiet", "--resume", "latest", "--note", "second try", "--only", "b*")
+    half_done.run_forked("--quiet", "--resume", "latest", "--note", "second try", "--only", "b*")
     resumed = half_done.events("run_resumed")[-1]
     assert (resumed["number"], resumed["note"], resumed["only"]) == (2, "second try", ["b*"])
 
@@ -409,7 +419,7 @@ def test_other_code_is_the_normal_case(half_done: Project) -> None:
     before = half_done.git("rev-parse", "--short", "HEAD")
     work = half_done.root / "work.py"
     work.write_text(work.read_text().replace('exec(config["do"])', 'exec(config["do"].replace("sys.exit", "print"))'))
-    done = half_done.run("--resume", "latest")
+    done = half_done.run_forked("--resume", "latest")
     assert done.code == 0
     said = [number for number, line in enumerate(done.lines) if "other code than before" in line]
     assert len(said) == 1
@@ -429,7 +439,7 @@ def test_other_code_is_the_normal_case(half_done: Project) -> None:
 def test_the_same_code_is_not_remarked_on(half_done: Project) -> None:
     """Without a change of the tree nothing is said of code, whatever was committed meanwhile."""
     commit(half_done, "Empty")
-    done = half_done.run("--resume", "latest", "--same-code")
+    done = half_done.run_forked("--resume", "latest", "--same-code")
     assert done.code == 1
     assert "other code" not in done.stdout
     assert "mixes code" not in done.stdout
@@ -445,18 +455,18 @@ def test_same_code_makes_it_an_error(half_done: Project) -> None:
     assert f"{short}, the code here is {short}-dirty" in message
     work.write_text(original)
     half_done.write("fixed", "")
-    assert half_done.run("--quiet", "--resume", "latest", "--same-code").code == 0
+    assert half_done.run_forked("--quiet", "--resume", "latest", "--same-code").code == 0
 
 
 def test_same_code_sees_what_a_patch_leaves_out(project: Project) -> None:
     """A changed file that is only listed by its hash is other code too."""
     project.write(".env", "A=1\n")
     project.suite({"a": "sys.exit(1)"})
-    project.run("--quiet")
-    assert project.run("--quiet", "--resume", "latest", "--same-code").code == 1
+    project.run_forked("--quiet")
+    assert project.run_forked("--quiet", "--resume", "latest", "--same-code").code == 1
     project.write(".env", "A=2\n")
     assert "--same-code" in refused(project, "--same-code")
-    assert "other code than before" in project.run("--resume", "latest").stdout
+    assert "other code than before" in project.run_forked("--resume", "latest").stdout
 
 
 def test_same_code_needs_to_know_the_code(half_done: Project) -> None:
@@ -475,29 +485,34 @@ def test_an_unfinished_last_line_is_cut(half_done: Project, tail: bytes) -> None
     complete = journal.read_bytes()
     journal.write_bytes(complete + tail)
     half_done.write("fixed", "")
-    assert half_done.run("--quiet", "--resume", "latest").code == 0
+    assert half_done.run_forked("--quiet", "--resume", "latest").code == 0
     assert journal.read_bytes().startswith(complete + b'{"event":"run_resumed"')
     assert half_done.statuses() == {"good": "succeeded", "bad": "succeeded"}
     assert starts(half_done, "bad") == 2
 
 
-@pytest.mark.parametrize("damage", [b"garbage", b"[]", b"{}", b'{"event":"case_ended","vari', b"\0\0\0", b""])
-def test_a_damaged_line_is_refused(half_done: Project, damage: bytes) -> None:
+def test_a_damaged_line_is_refused(half_done: Project) -> None:
     """A line in the middle that is no event is refused by file and number, and nothing is changed."""
     journal = half_done.run_dir / "journal.jsonl"
     lines = journal.read_bytes().split(b"\n")
-    lines[2] = damage
-    journal.write_bytes(b"\n".join(lines))
+    for damage in (b"[]", b"{}", b'{"event":"case_ended","vari', b"\0\0\0", b"", b"garbage"):
+        lines[2] = damage
+        journal.write_bytes(b"\n".join(lines))
+        with pytest.raises(SuiteError, match=f"{re.escape(str(journal))}, line 3.*Nothing was changed"):
+            read_run(half_done.run_dir, SUITE)
     message = refused(half_done)
     assert f"{journal}, line 3" in message
     assert "Nothing was changed" in message
 
 
-@pytest.mark.parametrize("content", [b"", b'{"experiment', b"[]", b"\xff\xfe", b"[" * 100_000])
-def test_a_damaged_run_json_is_refused(half_done: Project, content: bytes) -> None:
+def test_a_damaged_run_json_is_refused(half_done: Project) -> None:
     """A run.json that can't be read is refused by name."""
-    (half_done.run_dir / "run.json").write_bytes(content)
-    assert "run.json" in refused(half_done)
+    file = half_done.run_dir / "run.json"
+    for content in (b"", b'{"experiment', b"[]", b"\xff\xfe", b"[" * 100_000):
+        file.write_bytes(content)
+        with pytest.raises(SuiteError, match=re.escape(str(file))):
+            read_run(half_done.run_dir, SUITE)
+    assert str(file) in refused(half_done)
 
 
 def test_an_edited_run_json_is_refused(half_done: Project) -> None:
@@ -518,7 +533,7 @@ def test_another_damaged_run_does_not_matter(half_done: Project) -> None:
     old = half_done.run_dir.with_name("20200101_000000_abc1234")
     old.mkdir()
     (old / "run.json").write_text("garbage")
-    assert half_done.run("--resume", "latest", "--dry-run").code == 0
+    assert half_done.run_forked("--resume", "latest", "--dry-run").code == 0
 
 
 def test_a_lost_journal_is_refused(half_done: Project) -> None:
@@ -535,7 +550,7 @@ def test_a_journal_without_checksums(half_done: Project) -> None:
     journal = half_done.run_dir / "journal.jsonl"
     journal.write_bytes(re.sub(rb',"crc32":\d+\}', b"}", journal.read_bytes()))
     half_done.write("fixed", "")
-    assert half_done.run("--quiet", "--resume", "latest").code == 0
+    assert half_done.run_forked("--quiet", "--resume", "latest").code == 0
     assert half_done.statuses() == {"good": "succeeded", "bad": "succeeded"}
     assert b"crc32" not in journal.read_bytes()
 
@@ -569,7 +584,7 @@ def test_a_dry_run_of_a_resume_writes_nothing(half_done: Project) -> None:
     journal.write_bytes(journal.read_bytes() + b'{"event":"torn')
     half_done.suite({"good": COUNT + "print('first')", "bad": UNTIL_FIXED, "new": COUNT})
     before = half_done.listing()
-    done = half_done.run("--resume", "latest", "--dry-run")
+    done = half_done.run_forked("--resume", "latest", "--dry-run")
     assert done.code == 0
     assert [line.split()[0] for line in done.lines if line.startswith("  ")] == ["bad", "new"]
     assert half_done.listing() == before
@@ -578,11 +593,11 @@ def test_a_dry_run_of_a_resume_writes_nothing(half_done: Project) -> None:
 def test_two_runners_on_one_run(project: Project) -> None:
     """The second exits 75 and names the first's pid and host; after kill -9 of the first nothing has to be unlocked."""
     project.suite({"a": COUNT + "time.sleep(0 if Path('go').exists() else 600)"})
-    first = project.start("--quiet")
+    first = project.fork("--quiet")
     project.wait_for_started("a")
     wait_for(lambda: starts(project, "a") == 1)
     for arguments in ((), ("--dry-run",)):
-        second = project.run("--resume", "latest", *arguments)
+        second = project.run_forked("--resume", "latest", *arguments)
         assert second.code == 75
         assert f"pid {first.pid} on {socket.gethostname()}" in second.stderr
     assert first.poll() is None
@@ -590,14 +605,14 @@ def test_two_runners_on_one_run(project: Project) -> None:
     project.finish(first)
     end_orphans(project)
     project.write("go", "")
-    assert project.run("--quiet", "--resume", "latest").code == 0
+    assert project.run_forked("--quiet", "--resume", "latest").code == 0
     assert starts(project, "a") == 2
 
 
 def test_many_resumes_at_once(half_done: Project) -> None:
     """Of several resumes started together one runs the case, the others are turned away or find it done."""
     half_done.write("fixed", "")
-    resumes = [half_done.start("--quiet", "--resume", "latest") for _ in range(4)]
+    resumes = [half_done.fork("--quiet", "--resume", "latest") for _ in range(3)]
     codes = [half_done.finish(resume).code for resume in resumes]
     assert set(codes) <= {0, 75}
     assert 0 in codes
@@ -627,7 +642,7 @@ def test_a_run_of_the_original_can_be_resumed(original: Project) -> None:
     """Configs alone are enough; results that an entry point finds are its own business, and are kept."""
     results = original.run_dir / "a" / "results.json"
     saved = (original.run_dir / "a" / "config.json").read_bytes()
-    done = original.run("--resume", "latest")
+    done = original.run_forked("--resume", "latest")
     assert done.code == 0
     assert original.run_dir.name == "20250101_120000_abc1234"
     assert results.read_text() == '{"accuracy": 0.5}'
@@ -636,7 +651,7 @@ def test_a_run_of_the_original_can_be_resumed(original: Project) -> None:
     assert original.statuses() == {"a": "succeeded", "b": "succeeded"}
     assert run_json(original)["adopted"] is True
     assert (original.run_dir / "environment.json").exists()
-    done = original.run("--resume", "latest")
+    done = original.run_forked("--resume", "latest")
     assert "Nothing left to do" in done.stdout
 
 
@@ -650,14 +665,14 @@ def test_a_run_of_the_original_with_another_config(original: Project) -> None:
 def test_a_dry_run_adopts_nothing(original: Project) -> None:
     """Looking at a run of the original leaves it as it is."""
     before = original.listing()
-    assert original.run("--resume", "latest", "--dry-run").code == 0
+    assert original.run_forked("--resume", "latest", "--dry-run").code == 0
     assert original.listing() == before
 
 
 def test_a_dirty_run_of_the_original(original: Project) -> None:
     """The code that adopts a run is stored with it."""
     original.write("new.py", "x = 1\n")
-    assert original.run("--quiet", "--resume", "latest").code == 0
+    assert original.run_forked("--quiet", "--resume", "latest").code == 0
     assert run_json(original)["code"]["patch"] == "uncommitted.patch"
     assert b"new.py" in (original.run_dir / "uncommitted.patch").read_bytes()
 
@@ -665,9 +680,9 @@ def test_a_dirty_run_of_the_original(original: Project) -> None:
 def test_latest_is_never_a_run_that_debugged_one_case(half_done: Project) -> None:
     """A run that --debug made on its own doesn't stand between the user and the run to go on with."""
     whole = half_done.run_dir
-    half_done.run("--debug", "bad")
+    half_done.run_forked("--debug", "bad")
     assert len(half_done.runs()) == 2
-    done = half_done.run("--resume", "latest", "--dry-run")
+    done = half_done.run_forked("--resume", "latest", "--dry-run")
     assert f"Run directory: {whole}" in done.stdout
 
 
@@ -675,7 +690,7 @@ def test_what_a_killed_runner_left_running_ends_before_its_case_runs_again(proje
     """After kill -9 of the runner and its guardian, a resume never lets two processes share a case's folder."""
     wait = "(folder / f'pid-{os.getpid()}').touch(); Path('fixed').exists() or time.sleep(600)"
     project.suite({"slow": wait})
-    runner = project.start()
+    runner = project.fork()
     wait_for(lambda: list(project.root.glob("results/exp/2*/slow/pid-*")), "the case to start")
     pid = project.wait_for_started("slow")["slow"]
     guardian = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
@@ -686,6 +701,6 @@ def test_what_a_killed_runner_left_running_ends_before_its_case_runs_again(proje
     os.kill(guardian, signal.SIGKILL)
     assert alive(pid), "the fault did not fire"
     project.write("fixed", "")
-    done = project.run("--resume", "latest")
+    done = project.run_forked("--resume", "latest")
     assert done.code == 0, done
     wait_for(lambda: not alive(pid), "the end of the first attempt")

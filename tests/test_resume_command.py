@@ -27,7 +27,7 @@ FAILS_ONCE = "ok = Path('ok').exists(); print('x is', config['x']); sys.exit(0 i
 def failed_run(project: Project, *arguments: str) -> Run:
     """A run with a case that fails until there is a file `ok` in the project."""
     project.suite({"good": "", "bad": FAILS_ONCE})
-    assert project.run(*arguments).code == 1
+    assert project.run_forked(*arguments).code == 1
     return read_run(project.run_dir)
 
 
@@ -35,7 +35,7 @@ def test_from_another_folder_with_everything_that_was_said(project: Project, tmp
     """Results folder, `--set` and how cases run are those of the run; the exit code is the runner's own."""
     shutil.rmtree(project.root / ".git")  # so that the folder it was called in is the project
     project.suite({"good": "", "bad": FAILS_ONCE})
-    assert project.run("--results-dir", "elsewhere", "--set", "x=7", "-p", "1", "--timeout=60").code == 1
+    assert project.run_forked("--results-dir", "elsewhere", "--set", "x=7", "-p", "1", "--timeout=60").code == 1
     (run_dir,) = (project.root / "elsewhere/exp").iterdir()
     done = suitecase("resume", str(run_dir), cwd=tmp_path)
     assert done.code == 1
@@ -54,7 +54,7 @@ def test_from_another_folder_with_everything_that_was_said(project: Project, tmp
 def test_signals_are_the_runners(project: Project) -> None:
     """The command becomes the runner: Ctrl-C ends the cases, and the exit code says so."""
     project.suite({"bad": "sys.exit(3) if os.environ['SUITECASE_ATTEMPT'] == '1' else time.sleep(600)"})
-    assert project.run().code == 1
+    assert project.run_forked().code == 1
     process = subprocess.Popen(
         [*COMMAND, "resume", "latest"], cwd=project.root, env={**clean_environment(), "PYTHONPATH": str(HERE)},
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
@@ -114,7 +114,7 @@ def test_a_suite_that_is_gone(project: Project, tmp_path: Path) -> None:
     ):
         find_resume(run)
     (project.root / "ok").touch()
-    assert project.run("--resume", "latest", suite="renamed.py").code == 0
+    assert project.run_forked("--resume", "latest", suite="renamed.py").code == 0
     done = suitecase("resume", "latest", cwd=project.root)
     assert (done.code, done.stderr) == (0, "")
     assert done.stdout.startswith("Nothing left to do in ")
@@ -136,7 +136,7 @@ def test_runs_that_record_no_suite(project: Project, tmp_path: Path) -> None:
 
 def test_flags_that_say_how_cases_run_are_those_of_the_runner(project: Project) -> None:
     """Each is one of the runner's, and every field of its policy that has a flag is among them."""
-    shown = project.run("--help", env={"COLUMNS": "200"}).stdout
+    shown = project.run_forked("--help", env={"COLUMNS": "200"}).stdout
     assert [flag for flag in HOW_TO_RUN if flag not in shown] == []
     with_values = set(re.findall(r"(--[a-z-]+) [A-Z]", shown))
     assert with_values == {*(flag for flag, value in HOW_TO_RUN.items() if value), *OTHERS_WITH_VALUES} - {"-p"}

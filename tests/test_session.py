@@ -7,13 +7,13 @@ import os
 import shlex
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from asking import COMMAND, answer, ask
-from conftest import HERE, Finished, Project, clean_environment, wait_for
+from conftest import HERE, Finished, Kept, Project, clean_environment, wait_for
 from typer.testing import CliRunner
 
 from suitecase.cli.app import app
@@ -31,6 +31,21 @@ WAITING = """\
     while config.model == "large" and Path(config.output_dir).parents[1].joinpath("hold").exists():
         time.sleep(0.02)
 """
+
+
+@pytest.fixture(scope="module")
+def kept(new_project: Callable[[str], Project]) -> Kept:
+    """A run of two cases that succeeded."""
+    project = new_project("ran")
+    assert project.run_forked().code == 0
+    return Kept(project)
+
+
+@pytest.fixture
+def ran(kept: Kept) -> Iterator[Project]:
+    """The same for each test."""
+    with kept.restored() as project:
+        yield project
 
 
 @pytest.fixture
@@ -65,6 +80,7 @@ def test_the_session_of_a_stranger(empty: Project) -> None:
     project.wait_for_started("large", run_dir=project.runs("my-experiment")[0])
     runner.kill()
     runner.wait()
+    wait_for(lambda: read_run(project.runs("my-experiment")[0]).status == "interrupted", "the end of the case")
     (results / "hold").unlink()
 
     (listed,) = list_runs(project)
@@ -80,7 +96,7 @@ def test_the_session_of_a_stranger(empty: Project) -> None:
     assert all(row["results"]["n"] == 1000 for row in shown["cases"])
 
     # Again, with one thing changed: the difference has one explanation.
-    assert project.run("-p", "1", "--set", "num_samples=500", suite=SUITE).code == 0
+    assert project.run_forked("-p", "1", "--set", "num_samples=500", suite=SUITE).code == 0
     compared = answer(project, "diff", "latest~1", "latest")
     assert compared["code"]["equal"] is True
     fields = {each["what"] for found in compared["configs"].values() for each in found}
@@ -105,12 +121,11 @@ def test_help_shows_examples_whose_options_exist(command: str) -> None:
         assert f"  {example}\n" in parsed.output
 
 
-def test_what_nobody_may_read_is_named(project: Project) -> None:
+def test_what_nobody_may_read_is_named(ran: Project) -> None:
     """A folder without permission is neither empty nor the end: what can be read is shown."""
     if os.geteuid() == 0 and not shutil.which("setpriv"):
         pytest.skip("root may read everything")
-    assert project.run().code == 0
-    case = project.run_dir / "a"
+    project, case = ran, ran.run_dir / "a"
     try:
         case.chmod(0)
         shown = as_somebody(project, "show", "latest")
@@ -145,9 +160,9 @@ def as_somebody(project: Project, *arguments: str) -> Finished:
     return Finished(done.returncode, done.stdout, done.stderr)
 
 
-def test_a_misspelt_field_is_no_empty_list(project: Project) -> None:
+def test_a_misspelt_field_is_no_empty_list(ran: Project) -> None:
     """`ls` says which fields there are, where one is known to nobody."""
-    assert project.run().code == 0
+    project = ran
     assert ask(project, "ls", "x=7").stdout.startswith("No such run in ")
     misspelt = ask(project, "ls", "nmae=n")
     assert (misspelt.code, misspelt.stderr) == (
@@ -159,9 +174,9 @@ def test_a_misspelt_field_is_no_empty_list(project: Project) -> None:
     )
 
 
-def test_time_between_passes_does_not_count(project: Project) -> None:
+def test_time_between_passes_does_not_count(ran: Project) -> None:
     """A run that was resumed the day after did not take a day."""
-    assert project.run().code == 0
+    project = ran
     journal = project.run_dir / "journal.jsonl"
     first = read_run(project.run_dir)
     assert first.duration_s is not None

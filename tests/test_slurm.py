@@ -333,7 +333,7 @@ def test_a_signal_is_explained_by_what_slurm_says(
 
 def test_options_that_are_wrong_are_all_told(project: Project) -> None:
     arguments = ("--launcher", "slurm", "--launcher-option", "partion=gpu", "--launcher-option", "wait=1")
-    done = project.run(*arguments, "--gpus-per-case", "99")
+    done = project.run_forked(*arguments, "--gpus-per-case", "99")
     assert done.code == 2
     assert "GPUs" not in done.stderr, "nobody knows what the cluster has"
     assert "launcher 'slurm' has no option 'partion'. Did you mean 'partition'?" in done.stderr
@@ -379,7 +379,7 @@ def test_without_slurm_nothing_is_started(project: Project, tmp_path: Path) -> N
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "git").symlink_to("/usr/bin/git")
     project.suite({"a": ""}, before="from suitecase.launchers.slurm import Slurm", more="launcher=Slurm()")
-    done = project.run(env={"PATH": str(tmp_path / "bin"), "PYTHONPATH": str(HERE)})
+    done = project.run_forked(env={"PATH": str(tmp_path / "bin"), "PYTHONPATH": str(HERE)})
     assert done.code == 2
     assert "launcher 'slurm' needs sbatch, squeue, scancel, scontrol: start the suite on a login node" in done.stderr
     assert not (project.root / "results").exists()

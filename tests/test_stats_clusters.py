@@ -58,7 +58,7 @@ class TestMean:
         spread = stats.t.isf(0.025, 3.133020344288) * 1.4239620387032
         assert ends(found.interval) == pytest.approx((70 / 15 - spread, 70 / 15 + spread))
 
-    @settings(max_examples=30, deadline=None)
+    @settings(max_examples=20, deadline=None)
     @given(st.lists(st.tuples(st.integers(0, 4), st.integers(-9, 9)), min_size=6, max_size=25))
     def test_cr2_and_its_df_by_their_matrix_definition(self, rows: list[tuple[int, int]]) -> None:
         rows += [(0, 10), (1, -10), (2, 4)]
@@ -184,7 +184,7 @@ class TestRate:
         none = clustered_rate([0] * 40, np.repeat(np.arange(20), 2))
         assert ends(none.interval) == pytest.approx((0, 1 - 0.025 ** (1 / 20)))
 
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=25, deadline=None)
     @given(
         st.lists(st.tuples(st.integers(0, 5), st.booleans()), min_size=1, max_size=40),
         st.floats(0.02, 0.98),

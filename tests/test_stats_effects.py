@@ -40,7 +40,7 @@ SLEEP_2 = [1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4]
 F_PLANT_GROWTH = 4.84608786238014  # R: anova(lm(weight ~ group, PlantGrowth))
 
 numbers = st.lists(st.integers(-5, 5).map(float), min_size=2, max_size=12)
-laws = settings(max_examples=40, deadline=None)
+laws = settings(max_examples=25, deadline=None)
 
 
 def ends(effect: Effect) -> tuple[float, float]:

@@ -38,7 +38,7 @@ def test_pass_at_k_reference() -> None:
 
 
 @given(st.integers(1, 7), st.data())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_pass_at_k_is_the_share_of_draws(n: int, data: st.DataObject) -> None:
     c, k = data.draw(st.integers(0, n)), data.draw(st.integers(1, n))
     draws = list(itertools.combinations([1] * c + [0] * (n - c), k))
@@ -113,7 +113,7 @@ def test_bands_hold_jointly() -> None:
 
 
 @given(st.integers(2, 4), st.data())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_cohen_kappa_equals_statsmodels(k: int, data: st.DataObject) -> None:
     table = np.array(data.draw(st.lists(st.lists(st.integers(1, 30), min_size=k, max_size=k), min_size=k, max_size=k)))
     a, b = (np.repeat(labels.ravel(), table.ravel()) for labels in np.indices(table.shape))

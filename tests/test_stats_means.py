@@ -83,7 +83,7 @@ def test_the_reference_systems_readme_stands_corrected() -> None:
     assert (found.interval.low, found.interval.high) == pytest.approx((0.046940, 0.093060), abs=1e-6)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(values, values, st.sampled_from(ALTERNATIVES), st.booleans(), st.sampled_from([0.8, 0.95, 0.99]))
 def test_two_samples_agree_with_scipy(
     a: list[float], b: list[float], alternative: Alternative, equal_variances: bool, level: float

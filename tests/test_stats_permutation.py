@@ -51,7 +51,7 @@ def test_sleep_by_sign_flips() -> None:
     assert found.details == {"arrangements": 1024, "exact": 1, "seed": 0, "p_standard_error": 0}
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(few, few, alternatives, st.booleans())
 def test_few_values_are_enumerated(a: list[int], b: list[int], alternative: Alternative, studentised: bool) -> None:
     """p is the share of all ways to split the values whose statistic is as far out."""
@@ -71,7 +71,7 @@ def test_few_values_are_enumerated(a: list[int], b: list[int], alternative: Alte
     assert (found.details["exact"], found.details["arrangements"]) == (1, ways)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.lists(st.integers(-9, 9), min_size=1, max_size=8), alternatives)
 def test_few_pairs_are_enumerated(differences: list[int], alternative: Alternative) -> None:
     sums = [
@@ -92,11 +92,11 @@ def test_drawn_arrangements_agree_with_the_t_test_and_repeat_by_their_seed(n: in
     """For normal values permutation and t-test are nearly the same; both ways to draw groups are met."""
     rng = np.random.default_rng(5)
     a, b = rng.normal(0, 1, n), rng.normal(0.25 if n < 100 else 0.01, 1, m)
-    found = permutation_test(a, b, draws=4999)
+    found = permutation_test(a, b, draws=1999)
     assert found.details["exact"] == 0
     assert found.p == pytest.approx(t_test(a, b).p, abs=4 * found.details["p_standard_error"] + 0.005)
-    assert permutation_test(a, b, draws=999) == permutation_test(a, b, draws=999)
-    assert permutation_test(a, b, draws=4999, seed=1).p != found.p
+    assert permutation_test(a, b, draws=1999) == found
+    assert permutation_test(a, b, draws=1999, seed=1).p != found.p
 
 
 def test_random_groups_have_their_size_and_are_all_as_likely() -> None:

@@ -99,7 +99,7 @@ def test_miller_formula() -> None:
 
 
 @given(st.floats(-3, 3), st.integers(2, 300), st.floats(1e-4, 0.3), st.sampled_from(["two-sided", "less", "greater"]))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_t_power_equals_statsmodels(d: float, n: int, alpha: float, alternative: Any) -> None:
     name = {"two-sided": "two-sided", "less": "smaller", "greater": "larger"}[alternative]
     with np.errstate(all="ignore"):
@@ -114,7 +114,7 @@ def test_t_power_equals_statsmodels(d: float, n: int, alpha: float, alternative:
 
 
 @given(st.integers(2, 12), st.integers(2, 10_000), st.floats(0, 2))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_anova_power_equals_statsmodels(groups: int, n: int, f: float) -> None:
     expected = cast(Any, reference).FTestAnovaPower().power(f, n * groups, 0.05, groups)
     if not np.isnan(expected):  # it is, for large noncentralities
@@ -122,7 +122,7 @@ def test_anova_power_equals_statsmodels(groups: int, n: int, f: float) -> None:
 
 
 @given(st.integers(2, 40), st.sampled_from([0.5, 1.0, 2.0]), RATES, RATES)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_power_of_two_rates_is_the_sum_over_all_outcomes(n: int, ratio: float, first: float, second: float) -> None:
     m = round(n * ratio)
     x, y = np.arange(n + 1)[:, None], np.arange(m + 1)
@@ -152,7 +152,7 @@ def test_power_of_paired_rates_is_the_sum_over_all_tables(n: int, discordant: fl
 
 
 @given(st.integers(2, 300), st.floats(0.05, 0.95), RATES)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_power_of_one_rate_is_that_of_wilson(n: int, null: float, true: float) -> None:
     counts = np.arange(n + 1)
     rejected = np.abs(counts - n * null) >= stats.norm.ppf(0.975) * math.sqrt(n * null * (1 - null))

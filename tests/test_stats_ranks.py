@@ -101,7 +101,7 @@ def test_many_groups_agree_with_r() -> None:
     assert found.effect.value == pytest.approx(11.142857142857 / 44)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(small, small, alternatives)
 def test_two_samples_agree_with_scipy_and_with_counting(a: list[int], b: list[int], alternative: Alternative) -> None:
     """W counts pairs, and the estimate is the median of all differences."""
@@ -116,7 +116,7 @@ def test_two_samples_agree_with_scipy_and_with_counting(a: list[int], b: list[in
     assert found.estimate == pytest.approx(np.median(np.subtract.outer(a, b)))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.lists(st.integers(-40, 40), min_size=4, max_size=12, unique_by=abs), st.integers(-45, 45), alternatives)
 def test_exact_p_is_below_alpha_exactly_if_the_interval_excludes_the_shift(
     values: list[int], shift: int, alternative: Alternative

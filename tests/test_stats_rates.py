@@ -35,7 +35,7 @@ from suitecase.stats import (
 stats: Any = scipy_stats  # without the gaps of its types
 optimize: Any = scipy_optimize
 
-LAW = settings(max_examples=50, deadline=None)
+LAW = settings(max_examples=30, deadline=None)
 LEVELS = st.sampled_from([0.8, 0.9, 0.95, 0.99, 0.999])
 ALTERNATIVES = st.sampled_from(["two-sided", "less", "greater"])
 SIZES = st.one_of(st.integers(1, 30), st.sampled_from([100, 10_000, 10_000_000]))

@@ -88,7 +88,7 @@ def test_constant_groups_and_values_are_named() -> None:
         shapiro_wilk([2, 2, 2])
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.integers(0, 10**6), st.integers(2, 5))
 def test_variance_tests_agree_with_scipy(seed: int, k: int) -> None:
     rng = np.random.default_rng(seed)
@@ -103,7 +103,7 @@ def test_variance_tests_agree_with_scipy(seed: int, k: int) -> None:
         assert (ours.statistic, ours.p) == pytest.approx((theirs.statistic, theirs.pvalue), rel=1e-9)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.lists(st.integers(-100, 100), min_size=4, max_size=30))
 def test_descriptions_agree_with_scipy_and_numpy(values: list[int]) -> None:
     found = describe(values)

@@ -185,7 +185,7 @@ STIMULI: dict[str, tuple[Callable[[subprocess.Popen[str]], None], int]] = {
 def test_nothing_outlives_the_runner(project: Project, ledger: Ledger, stimulus: str) -> None:
     """Whatever ends the runner, of two cases with five kinds of processes each none is left soon after."""
     families(project, "a", "b")
-    process = project.start("--grace", "0.5", start_new_session=True)
+    process = project.fork("--grace", "0.5", start_new_session=True)
     ledger.await_families(run_dir_of(project), "a", "b")
     act, code = STIMULI[stimulus]
     act(process)
@@ -202,7 +202,7 @@ def test_nothing_outlives_the_runner(project: Project, ledger: Ledger, stimulus:
 def test_the_second_ctrl_c_kills_at_once(project: Project, ledger: Ledger) -> None:
     """A second Ctrl-C doesn't wait for the grace period; the journal is whole and says what became of each case."""
     families(project, "a", "b")
-    process = project.start("--grace", "300", start_new_session=True)
+    process = project.fork("--grace", "300", start_new_session=True)
     ledger.await_families(run_dir_of(project), "a", "b")
     interrupt_group(process)
     wait_for(lambda: project.events("run_cancelled"), "the effect of the first")
@@ -220,7 +220,7 @@ def test_the_second_ctrl_c_kills_at_once(project: Project, ledger: Ledger) -> No
 def test_the_guardian_is_killed(project: Project, ledger: Ledger) -> None:
     """Its cases are ended and told as lost, and the run goes on with another guardian."""
     families(project, "a", "b")
-    process = project.start("-p", "1")
+    process = project.fork("-p", "1")
     run_dir = run_dir_of(project)
     ledger.await_families(run_dir, "a")
     project.write("quick", "")
@@ -238,7 +238,7 @@ def test_the_guardian_is_killed(project: Project, ledger: Ledger) -> None:
 def test_a_lost_attempt_may_be_made_again(project: Project) -> None:
     """`lost` in `retry_on` means an attempt whose guardian was killed, and no other failure."""
     project.suite({"a": "time.sleep(600 if os.environ['SUITECASE_ATTEMPT'] == '1' else 0)", "b": "sys.exit(1)"})
-    process = project.start("-p", "1", "--retry-on", "lost", "--max-attempts", "2", "--backoff", "0")
+    process = project.fork("-p", "1", "--retry-on", "lost", "--max-attempts", "2", "--backoff", "0")
     wait_for(lambda: run_dir_of(project) and project.events("attempt_started"), "the first attempt")
     os.kill(guardian_of(process.pid), signal.SIGKILL)
     assert project.finish(process).code == 1
@@ -251,10 +251,10 @@ def test_a_lost_attempt_may_be_made_again(project: Project) -> None:
 def test_the_guardian_is_killed_before_it_had_anything_to_do(project: Project) -> None:
     """Also while the run waits for a retry: another one takes its place each time."""
     project.suite({"a": "sys.exit(1)"})
-    process = project.start("--max-attempts", "2", "--backoff", "3600")
+    process = project.fork("--max-attempts", "2", "--backoff", "3600")
     wait_for(lambda: run_dir_of(project) and project.events("retry_scheduled"), "the delay")
     guardian = 0
-    for _ in range(3):
+    for _ in range(2):
         gone, guardian = guardian, wait_for(lambda old=guardian: at_work(process.pid, old), "a guardian at work")
         assert guardian != gone
         os.kill(guardian, signal.SIGKILL)
@@ -270,7 +270,7 @@ def test_the_guardian_is_killed_before_it_had_anything_to_do(project: Project) -
 def test_the_runner_is_killed_while_its_guardian_begins(project: Project, delay_s: float) -> None:
     """What the guardian was told to launch before it could look at its runner ends, or never starts."""
     project.suite({f"c{number}": "time.sleep(600)" for number in range(4)})
-    process = project.start()
+    process = project.fork()
     guardian = guardian_of(process.pid)
     time.sleep(delay_s)  # the moments differ; each must do
     process.kill()
@@ -282,7 +282,7 @@ def test_the_runner_is_killed_while_its_guardian_begins(project: Project, delay_
 def test_guardian_and_runner_are_killed_together(project: Project, ledger: Ledger) -> None:
     """What then survives carries a mark, and a resume ends all of it before it starts anything."""
     families(project, "a", "b")
-    process = project.start()
+    process = project.fork()
     run_dir = run_dir_of(project)
     ledger.await_families(run_dir, "a", "b")
     guardian = guardian_of(process.pid)
@@ -292,7 +292,7 @@ def test_guardian_and_runner_are_killed_together(project: Project, ledger: Ledge
     process.wait()
     assert len(ledger.survivors) == 2 * len(MEMBERS), "the fault did not fire"
     project.write("quick", "")
-    done = project.run("--resume", "latest")
+    done = project.run_forked("--resume", "latest")
     assert done.code == 0, done.stderr
     assert ledger.survivors == []
     assert "Note: 10 processes that an earlier pass had left running were ended." in done.lines
@@ -305,7 +305,7 @@ def test_guardian_and_runner_are_killed_together(project: Project, ledger: Ledge
 def test_nothing_outlives_the_runner_in_inspect_mode(project: Project, ledger: Ledger, stimulus: str) -> None:
     """The same where cases get SIGINT first, which half of the processes ignore."""
     families(project, "a", more="mode='inspect'")
-    process = project.start("--grace", "0.5", start_new_session=True)
+    process = project.fork("--grace", "0.5", start_new_session=True)
     run_dir = run_dir_of(project, ".runs")
     ledger.await_families(run_dir, "a")
     act, code = STIMULI[stimulus]
@@ -331,7 +331,7 @@ while not all((folder / f"{name}.pid").exists() for name in ("session", "escaped
 def test_what_a_case_leaves_behind_is_gone_when_it_is_recorded(project: Project, ledger: Ledger) -> None:
     """A daemon ends with its own case, `env -i setsid` or not, and with no other."""
     project.suite({"a": DAEMONS, "b": DAEMONS + "\nwhile not Path('go').exists(): time.sleep(0.02)"})
-    process = project.start("-p", "2")
+    process = project.fork("-p", "2")
     run_dir = run_dir_of(project)
     of = {variant: Ledger() for variant in "ab"}
     for variant in "ba":  # those of `a` may be gone before they are read
@@ -362,7 +362,7 @@ def test_a_suite_within_a_case(project: Project, ledger: Ledger, stimulus: str) 
         "outer": f"import subprocess; subprocess.Popen({inner!r}, start_new_session=True){wait}\n"
         "while not Path('go').exists(): time.sleep(0.02)"
     })  # fmt: skip
-    process = project.start("--grace", "2", start_new_session=True)
+    process = project.fork("--grace", "2", start_new_session=True)
     run_dir = run_dir_of(project)
     nested = project.root / "results" / "nested" / "exp"
     wait_for(lambda: list(nested.glob("2*/inner/first.pid")), "the inner case")
@@ -380,16 +380,6 @@ def test_a_suite_within_a_case(project: Project, ledger: Ledger, stimulus: str) 
     act(process)
     assert process.wait(timeout=DEADLINE_S) == code
     ledger.await_end(10 if code < 0 else 0.1)
-
-
-@linux
-def test_cases_inherit_no_descriptor(project: Project) -> None:
-    """Neither the lifeline, which would keep all cases alive, nor the journal's lock."""
-    look = "print(sorted(int(fd) for fd in os.listdir('/proc/self/fd') if os.path.exists(f'/proc/self/fd/{fd}')))"
-    project.suite({"a": look, "b": look})
-    assert project.run("-p", "1", close_fds=True).code == 0
-    for variant in "ab":
-        assert (project.run_dir / variant / "attempt-1.log").read_text().strip() == "[0, 1, 2]"
 
 
 @linux
@@ -438,7 +428,7 @@ def test_not_in_the_main_thread(project: Project) -> None:
     suite = project.root / "suite.py"
     lines = [line for line in suite.read_text().splitlines() if not line.startswith("run_experiments_cli")]
     suite.write_text("\n".join(lines) + IN_A_THREAD)
-    done = project.run()
+    done = project.run_forked()
     assert done.stderr == ""
     assert done.lines == ["1 {'a': 'succeeded', 'b': 'failed'} True", "True -1"]
 
@@ -478,7 +468,7 @@ def test_a_forked_copy_keeps_nothing_alive(project: Project, ledger: Ledger, num
     families(project, "a", more="tags=[], hooks=[Forks()]")
     suite = project.root / "suite.py"
     suite.write_text(suite.read_text().replace("cases = ", f"{FORKS}\ncases = ", 1))
-    process = project.start("--grace", "0.5", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = project.fork("--grace", "0.5")
     copies = Ledger()
     copies.await_pid(project.root / "copy.pid")
     ledger.processes.update(copies.processes)
@@ -489,7 +479,7 @@ def test_a_forked_copy_keeps_nothing_alive(project: Project, ledger: Ledger, num
     assert len(copies.survivors) == 1, "the fault did not fire"
     project.write("quick", "")
     suite.write_text(suite.read_text().replace(", hooks=[Forks()]", ""))
-    done = wait_for(lambda: (done := project.run("--resume", "latest")).code != 75 and done, "the resume", 10)
+    done = wait_for(lambda: (done := project.run_forked("--resume", "latest")).code != 75 and done, "the resume", 10)
     assert done.code == 0, done.stderr
 
 
@@ -528,17 +518,6 @@ def test_few_processes(project: Project) -> None:
         assert "Note: no room for " in done.stdout, "the fault did not fire"
     finally:
         shutil.rmtree(root)
-
-
-def test_killed_from_outside(project: Project) -> None:
-    """A case that the system kills for its memory is told as such, and the others go on."""
-    project.suite({"a": "os.kill(os.getpid(), 9)", "b": "", "c": "os.kill(os.getpid(), 11)"})
-    done = project.run("-p", "1")
-    assert done.code == 1
-    assert project.statuses() == {"a": "failed", "b": "succeeded", "c": "failed"}
-    assert "[FAILED] a: killed by SIGKILL (out of memory?)" in done.stdout
-    assert "[FAILED] c: killed by SIGSEGV (" in done.stdout
-    assert [event.get("signal") for event in project.events("attempt_ended")] == [9, None, 11]
 
 
 # --- A terminal ------------------------------------------------------------------------------------------------------
@@ -635,7 +614,7 @@ def test_ctrl_z_and_fg(project: Project, shell: Shell) -> None:
 def test_the_guardian_is_killed_before_it_heeds_ctrl_z(project: Project) -> None:
     """The runner stops all the same; when it goes on, the case is told as lost."""
     project.suite({"a": "time.sleep(600)"})
-    process = project.start()
+    process = project.fork()
     wait_for(lambda: run_dir_of(project) and project.events("attempt_started"), "the case")
     guardian = guardian_of(process.pid)
     os.kill(guardian, signal.SIGSTOP)
@@ -667,7 +646,7 @@ def test_the_terminal_is_given_back_as_it_was(project: Project, shell: Shell) ->
 def test_cancel_a_case(project: Project, ledger: Ledger) -> None:
     """A file `cancel` in a case's folder ends that case's tree and no other; also of one that hasn't started."""
     families(project, "a", "b", "c")
-    process = project.start("-p", "2", "--grace", "0.5")
+    process = project.fork("-p", "2", "--grace", "0.5")
     run_dir = run_dir_of(project)
     other = Ledger()
     other.await_families(run_dir, "b")
@@ -683,22 +662,22 @@ def test_cancel_a_case(project: Project, ledger: Ledger) -> None:
     assert project.finish(process).code == 1
     assert ledger.survivors == []
     project.write("quick", "")
-    assert project.run("--resume", "latest").code == 0, "a resume takes up what was cancelled"
+    assert project.run_forked("--resume", "latest").code == 0, "a resume takes up what was cancelled"
 
 
 @linux
 def test_a_case_that_sees_its_cancel_file_first(project: Project) -> None:
     """It ends in good order before the runner looks: cancelled all the same, and taken up by a resume."""
     project.suite({"a": "n = folder / 'cancel'; (folder / 'been').exists() or (n.touch(), (folder / 'been').touch())"})
-    assert project.run().code == 1
+    assert project.run_forked().code == 1
     assert project.statuses() == {"a": "cancelled"}
-    assert project.run("--resume", "latest").code == 0
+    assert project.run_forked("--resume", "latest").code == 0
 
 
 def test_cancel_a_run(project: Project, ledger: Ledger) -> None:
     """A file `cancel` in the run's folder is like Ctrl-C."""
     families(project, "a", "b")
-    process = project.start("-p", "1", "--grace", "0.5")
+    process = project.fork("-p", "1", "--grace", "0.5")
     run_dir = run_dir_of(project)
     ledger.await_families(run_dir, "a")
     (run_dir / "cancel").touch()
@@ -706,7 +685,7 @@ def test_cancel_a_run(project: Project, ledger: Ledger) -> None:
     assert ledger.survivors == []
     assert project.statuses() == {"a": "cancelled"}
     project.write("quick", "")
-    assert project.run("--resume", "latest").code == 0
+    assert project.run_forked("--resume", "latest").code == 0
 
 
 @linux
@@ -726,7 +705,7 @@ def test_detach(project: Project, ledger: Ledger) -> None:
     ledger.await_families(run_dir, "a")
     assert "runner" in ledger.survivors
     assert os.getsid(told["pid"]) == told["pid"]
-    refused = project.run("--resume", "latest")
+    refused = project.run_forked("--resume", "latest")
     assert refused.code == 75
     assert str(told["pid"]) in refused.stderr
     (run_dir / "cancel").touch()
@@ -735,7 +714,7 @@ def test_detach(project: Project, ledger: Ledger) -> None:
     assert [event["exit_code"] for event in project.events("run_ended")] == [130]
     assert '"event": "run_ended"' in (run_dir / "runner.log").read_text()
     project.write("quick", "")
-    assert project.run("--resume", "latest", "--detach").code == 0
+    assert project.run_forked("--resume", "latest", "--detach").code == 0
     wait_for(lambda: project.statuses() == {"a": "succeeded"}, "the detached resume")
     wait_for(lambda: project.events("run_ended")[-1]["exit_code"] == 0, "its end")
 
@@ -744,7 +723,7 @@ def test_detach_tells_what_is_wrong(project: Project) -> None:
     """A run that can't begin is refused on the terminal, not in a log that nobody reads."""
     project.suite({"a": ""})
     (project.root / "results").write_text("a file")
-    done = project.run("--detach")
+    done = project.run_forked("--detach")
     assert done.code != 0
     assert "results" in done.stderr
     assert "Traceback" not in done.stderr
@@ -753,11 +732,11 @@ def test_detach_tells_what_is_wrong(project: Project) -> None:
 def test_detach_tells_what_went_wrong_after_the_checks(project: Project) -> None:
     """What only the detached runner can find out is told in its words, with the exit code that it has otherwise."""
     project.suite({"a": "raise SystemExit(1)"})
-    assert project.run().code == 1
+    assert project.run_forked().code == 1
     (project.run_dir / "cancel").mkdir()
     expected = (2, f"suite.py: {project.run_dir / 'cancel'} can't be written: Is a directory.\n")
     for arguments in ([], ["--detach"]):
-        done = project.run("--resume", "latest", *arguments)
+        done = project.run_forked("--resume", "latest", *arguments)
         assert (done.code, done.stderr) == expected
 
 
@@ -805,7 +784,7 @@ def test_isolated(project: Project, stimulus: str) -> None:
     needs_bwrap()
     project.write("work.sh", HOLDERS).chmod(0o755)
     project.suite("[ExperimentCase('a', Config())]", entry_point="work.sh")
-    process = project.start("--isolate", "--grace", "0.5")
+    process = project.fork("--isolate", "--grace", "0.5")
     run_dir = run_dir_of(project)
     held = run_dir / "a" / "held"
     wait_for(lambda: (run_dir / "a" / "ready").exists() and len(holders(held)) >= 4, "the case")
@@ -822,7 +801,7 @@ def test_isolated(project: Project, stimulus: str) -> None:
         process.kill()
         wait_for(lambda: holders(held) == [], "the end of the case", 10)
     project.write("quick", "")
-    done = project.run("--resume", "latest", "--isolate")
+    done = project.run_forked("--resume", "latest", "--isolate")
     assert done.code == 1
     assert project.statuses() == {"a": "failed"}
     assert project.events("attempt_ended")[-1]["exit_code"] == 3
@@ -837,7 +816,7 @@ def test_an_isolated_case_is_asked_first(project: Project) -> None:
         "a": "import signal; signal.signal(signal.SIGTERM, lambda *_: sys.exit('was asked'))\n"
         "(folder / 'ready').touch(); time.sleep(600)"
     })  # fmt: skip
-    process = project.start("--isolate", "--grace", "30")
+    process = project.fork("--isolate", "--grace", "30")
     run_dir = run_dir_of(project)
     wait_for((run_dir / "a" / "ready").exists, "the case")
     process.terminate()
@@ -861,7 +840,7 @@ def test_how_isolated_cases_end(project: Project) -> None:
     """Signals and exit codes are told as they are without isolation, and failures are retried by the same words."""
     needs_bwrap()
     project.suite({"killed": "os.kill(os.getpid(), 9)", "crashed": "os.kill(os.getpid(), 11)", "wrong": "sys.exit(3)"})
-    done = project.run(
+    done = project.run_forked(
         "--isolate", "--max-attempts", "2", "--backoff", "0", "--retry-on", "oom", "--retry-on", "SIGSEGV"
     )
     assert done.code == 1
@@ -878,7 +857,7 @@ def test_isolation_without_bwrap_is_refused(project: Project, tmp_path: Path) ->
     tools.mkdir()
     for name in ("git", "sh"):
         (tools / name).symlink_to(shutil.which(name) or name)
-    done = project.run("--isolate", env={"PATH": str(tools)})
+    done = project.run_forked("--isolate", env={"PATH": str(tools)})
     assert done.code == 2
     assert "isolate needs the program bwrap" in done.stderr
     assert not (project.root / "results").exists()

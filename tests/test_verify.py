@@ -30,7 +30,7 @@ def made(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
     shutil.copytree(template, project.root, symlinks=True)
     write = "(folder / 'results.json').write_text('{\"x\": 1}'); (folder / 'deep').mkdir(); (folder / 'deep/t').touch()"
     project.suite({"a": write, "b": write})
-    assert project.run("-q").code == 0
+    assert project.run_forked("-q").code == 0
     return project
 
 
@@ -171,7 +171,7 @@ def test_runs_that_did_not_end(project: Project) -> None:
     assert any("interrupted" in problem for problem in found["problems"])
     assert any("1 of 2 cases have no final status: b (interrupted)" in problem for problem in found["problems"])
     project.write("go", "")
-    assert project.run("-q", "--resume", "latest").code == 0
+    assert project.run_forked("-q", "--resume", "latest").code == 0
     assert verify_run(project.run_dir).is_whole
     os.unlink(project.root / "go")
 
@@ -179,7 +179,7 @@ def test_runs_that_did_not_end(project: Project) -> None:
 def test_what_is_no_damage(project: Project) -> None:
     """A failed case has a final status; and one that `--only` leaves out needs none."""
     project.suite({"a": "sys.exit(3)", "b": "pass"})
-    assert project.run("-q", "--only", "a").code == 1
+    assert project.run_forked("-q", "--only", "a").code == 1
     found = verify_run(project.run_dir)
     assert found.is_whole, found.problems
     assert found.notes == ("1 of 2 cases were not asked for (--only), and never started.",)

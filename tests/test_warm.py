@@ -457,9 +457,9 @@ def test_warm_cases_leave_what_cold_ones_leave(project: Project, tmp_path: Path)
     before = "from experiment_runner import Resources"
     project.suite(f"[{', '.join(cases)}]", entry_point="behave.py", before=before)
     env = {"XDG_CACHE_HOME": str(tmp_path), "OMP_NUM_THREADS": "1"}
-    project.run("-p", "2", env=env)
+    project.run_forked("-p", "2", env=env)
     cold = project.run_dir
-    done = project.run("-p", "2", "--launcher", "warm", "--launcher-option", f"preload={PRELOAD}", env=env)
+    done = project.run_forked("-p", "2", "--launcher", "warm", "--launcher-option", f"preload={PRELOAD}", env=env)
     assert project.run_dir != cold, done.stderr
     starts = {event["variant"]: event.get("start") for event in project.events("attempt_started")}
     assert set(starts.values()) == {"warm"}, done.stderr
@@ -497,9 +497,10 @@ def installed(project: Project, tmp_path: Path) -> dict[str, str]:
     return {"PYTHONPATH": str(packages), "XDG_CACHE_HOME": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
 
 
-def warm(project: Project, env: Mapping[str, str], *arguments: str) -> tuple[dict[str, str], str]:
+def warm(project: Project, env: Mapping[str, str], *arguments: str, forked: bool = True) -> tuple[dict[str, str], str]:
     """Run the suite warm; how each attempt was started, and what was said."""
-    done = project.run("-p", "1", "--launcher", "warm", *arguments, env=env)
+    run = project.run_forked if forked else project.run
+    done = run("-p", "1", "--launcher", "warm", *arguments, env=env)
     assert set(project.statuses().values()) == {"succeeded"}, done.stdout + done.stderr
     return {event["variant"]: event["start"] for event in project.events("attempt_started")}, done.stderr
 
@@ -536,9 +537,9 @@ def test_what_is_preloaded_is_learned(project: Project, tmp_path: Path) -> None:
     _, said = warm(project, env)
     assert said == "", "what is known is said once"
     assert preloaded_here(project, "c0") == {"plain", "uses_plain"}
-    assert "modules are preloaded" in project.run("--launcher", "warm", "--dry-run", env=env).stdout
+    assert "modules are preloaded" in project.run_forked("--launcher", "warm", "--dry-run", env=env).stdout
     project.write("work.py", (project.root / "work.py").read_text() + "# changed\n")
-    assert "is learned" in project.run("--launcher", "warm", "--dry-run", env=env).stdout
+    assert "is learned" in project.run_forked("--launcher", "warm", "--dry-run", env=env).stdout
 
 
 def test_others_wait_for_the_case_that_tells_what_to_preload(project: Project, tmp_path: Path) -> None:
@@ -588,7 +589,7 @@ def test_a_default_that_inspect_reads_at_import_is_renewed(project: Project, tmp
 
 def test_options_that_say_nothing_are_refused(project: Project) -> None:
     options = ("--launcher-option", "preload=a b,json", "--launcher-option", "no_preload=x,,1")
-    done = project.run("--launcher", "warm", *options)
+    done = project.run_forked("--launcher", "warm", *options)
     assert done.code == 2
     assert "preload: 'a b' is no name of a module" in done.stderr
     assert "no_preload: '1' is no name of a module" in done.stderr
@@ -599,7 +600,7 @@ def test_a_cache_that_cant_be_written(project: Project, tmp_path: Path) -> None:
     """A dry run writes nothing; a run goes on without."""
     env = installed(project, tmp_path)
     project.suite({"a": LOOK})
-    project.run("--launcher", "warm", "--dry-run", env=env)
+    project.run_forked("--launcher", "warm", "--dry-run", env=env)
     assert not Path(env["XDG_CACHE_HOME"]).exists()
     Path(env["XDG_CACHE_HOME"]).write_text("no folder")
     starts, said = warm(project, env)
@@ -641,7 +642,7 @@ def test_an_edit_between_two_cases_is_seen(project: Project, tmp_path: Path) -> 
     code = "import mine; print(mine.value); Path('mine.py').write_text(f'value = {mine.value + 1}  # {mine.value}')"
     project.suite({f"c{n}": f"import importlib; {code}" for n in range(3)})
     env["PYTHONDONTWRITEBYTECODE"] = "1"  # or a .pyc of the same second and size could hide the edit
-    starts, _ = warm(project, env)
+    starts, _ = warm(project, env, forked=False)
     assert set(starts.values()) == {"warm"}
     logs = [(project.run_dir / f"c{n}" / "attempt-1.log").read_text() for n in range(3)]
     assert logs == ["1\n", "2\n", "3\n"]
@@ -663,7 +664,7 @@ def test_the_server_is_killed(project: Project, tmp_path: Path) -> None:
     """Running cases go on and are recorded as ever; the others get another server."""
     env = installed(project, tmp_path)
     project.suite({"a": WAIT, "b": WAIT + "\nsys.exit(3)", "c": "", "d": ""})
-    runner = project.start(
+    runner = project.fork(
         "-p", "2", "--launcher", "warm", "--launcher-option", "preload=json", env=env
     )  # fmt: skip
     project.wait_for_started("a", "b")
@@ -688,7 +689,7 @@ def test_a_server_that_hangs_is_ended(project: Project, tmp_path: Path, number: 
     env = installed(project, tmp_path)
     project.suite({"a": WAIT, "b": WAIT})
     options = ("-p", "2", "--grace", "0.2", "--launcher", "warm", "--launcher-option", "preload=json")
-    runner = project.start(*options, env=env)
+    runner = project.fork(*options, env=env)
     server = server_of(project, "a")
     pids = project.wait_for_started("a", "b")
     guardian = int(Path(f"/proc/{server}/stat").read_text().rpartition(")")[2].split()[1])
@@ -706,7 +707,7 @@ def test_a_server_that_hangs_is_ended(project: Project, tmp_path: Path, number: 
 def test_nothing_outlives_a_runner_or_a_guardian_that_is_killed(project: Project, tmp_path: Path, victim: str) -> None:
     env = installed(project, tmp_path)
     project.suite({"a": WAIT, "b": WAIT})
-    runner = project.start("-p", "2", "--launcher", "warm", "--launcher-option", "preload=json", env=env)
+    runner = project.fork("-p", "2", "--launcher", "warm", "--launcher-option", "preload=json", env=env)
     pids = project.wait_for_started("a", "b")
     server = server_of(project, "a")
     guardian = int(Path(f"/proc/{server}/stat").read_text().rpartition(")")[2].split()[1])
@@ -728,7 +729,7 @@ def test_what_preloads_for_ever_is_no_obstacle_to_a_stop(project: Project, tmp_p
     code = f"import os, time\nopen({str(told)!r}, 'w').write(str(os.getpid()))\nwhile True: time.sleep(1)"
     (packages / "slow.py").write_text(code)
     project.suite({"a": "", "b": ""})
-    runner = project.start("--launcher", "warm", "--launcher-option", "preload=slow", env=env)
+    runner = project.fork("--launcher", "warm", "--launcher-option", "preload=slow", env=env)
     pid = int(wait_for(lambda: told.exists() and told.read_text()))
     runner.send_signal(signal.SIGTERM)
     assert project.finish(runner).code == 143
@@ -756,7 +757,7 @@ def test_what_cant_be_forked_starts_cold(project: Project, tmp_path: Path) -> No
     assert starts == {"a": "cold"}
     assert said == "warm: cases start cold: work.sh is no Python script.\n"
     project.suite({"a": "print(os.getppid() > 0, sys.stdout.name)"})
-    done = project.run("--launcher", "warm", "--debug", "a", env=env)
+    done = project.run_forked("--launcher", "warm", "--debug", "a", env=env)
     assert (done.code, done.stderr) == (0, "")
 
 
@@ -765,7 +766,7 @@ def test_coverage_measures_warm_cases(project: Project, tmp_path: Path) -> None:
     settings = f"[run]\nparallel = true\ndata_file = {tmp_path}/data\nsource = {project.root}\n"
     env["COVERAGE_PROCESS_START"] = str(project.write(".coveragerc", settings))
     project.suite({"a": "import mine; mine.value", "b": "import mine"})
-    starts, _ = warm(project, env, "--launcher-option", "preload=json")
+    starts, _ = warm(project, env, "--launcher-option", "preload=json", forked=False)
     assert starts == {"a": "warm", "b": "warm"}
     measured: set[str] = set()
     for file in tmp_path.glob("data.*"):

@@ -90,7 +90,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a damaged line of the journal is accepted",
-        (("        if fault:\n            advice", "        if fault and not line:\n            advice"),),
+        (("    if fault:\n        advice", "    if fault and not line:\n        advice"),),
         (DURABILITY, RESUME),
     ),
     Mutation(
