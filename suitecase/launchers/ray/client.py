@@ -171,7 +171,7 @@ class RayClient:
 
     def nodes(self) -> list[dict[str, float]]:
         """What each living node has in all, by Ray's names of resources; empty if this Ray doesn't tell."""
-        answer = self.ask("_do_request", "GET", "/api/v0/nodes")
+        answer = self.ask("_do_request", "GET", "/api/v0/nodes?limit=10000")  # its default is 100
         try:
             told = answer.json()["data"]["result"]["result"]
             return [numbers_of(node["resources_total"]) for node in told if node["state"] == "ALIVE"]

@@ -123,6 +123,9 @@ class Follower:
         self.warn(unreachable_s)
         self.warn_of_waiting()
         states = self.talk.states
+        for job in self.jobs.values():
+            while job.next_id in states:  # an earlier pass has submitted it again
+                job.take_next_id()
         ours = [states[job.id].status for job in self.jobs.values() if job.id in states]
         if "RUNNING" in ours or unreachable_s or not self.jobs:
             self.idle_since = time.monotonic()
@@ -216,7 +219,7 @@ class Follower:
             text = final_log(job, self.talk)
             if text is None:
                 return False
-            job.fetched = bring_back(job, text) if job.carried else text
+            job.fetched = bring_back(job, text, self.talk.why_unread(job.id)) if job.carried else text
             return not job.carried or bool(job.fetched)  # else the record is there now
         return True
 

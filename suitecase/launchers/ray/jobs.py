@@ -59,11 +59,15 @@ class Job:
     def mark(self) -> int:
         return self.followed.launch.mark
 
+    @property
+    def next_id(self) -> str:
+        """That of the job that would take the place of this one."""
+        return f"{self.id.removesuffix(f'.{self.times}')}.{self.times + 1}"
+
     def take_next_id(self) -> None:
         """Be run by another job."""
-        base = self.id.removesuffix(f".{self.times}")
+        self.id = self.next_id
         self.times += 1
-        self.id = f"{base}.{self.times}"
 
     def silent_s(self) -> float:
         """Seconds since its last sign of life, by our own clock."""

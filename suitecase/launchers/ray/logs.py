@@ -45,8 +45,15 @@ def final_log(job: Job, talk: Talk) -> str | None:
     return None
 
 
-def bring_back(job: Job, text: str) -> str:
-    """Put the files of a case where they belong; why they aren't there, or the empty text."""
+def bring_back(job: Job, text: str, unread: str) -> str:
+    """Put the files of a case where they belong; why they aren't there, or the empty text.
+
+    Args:
+        text: The log.
+        unread: Why it could not be read; empty if it could.
+    """
+    if unread:
+        return f"its files did not come back: Ray can't read its log ({unread})"
     try:
         try:
             unpack(text, job.mark, job.launch.folder)

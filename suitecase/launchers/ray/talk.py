@@ -64,6 +64,7 @@ class Talk:
         self.withdrawn: set[str] = set()
         self.refused: deque[tuple[str, str]] = deque()
         self.logs: dict[str, str] = {}
+        self.unread: dict[str, str] = {}
         self.failed_fetches: Counter[str] = Counter()
         self.trouble = ""
         self.answered = time.monotonic()
@@ -100,8 +101,12 @@ class Talk:
         return any(errand.job_id == job_id and errand.do != "stop" for errand in tuple(self.errands))
 
     def take_log(self, job_id: str) -> str | None:
-        """The log that was fetched; empty if there is none."""
+        """The log that was fetched; empty if there is none, or it can't be read."""
         return self.logs.pop(job_id, None)
+
+    def why_unread(self, job_id: str) -> str:
+        """Why a log could not be read the last time; empty if it could."""
+        return self.unread.pop(job_id, "")
 
     def take_refused(self) -> list[tuple[str, str]]:
         """Jobs that Ray would not have since the last call, and why."""
@@ -156,14 +161,14 @@ class Talk:
             try:
                 self.do(errand)
             except UnreachableError as error:
-                if errand.do != "fetch" or not self.give_up_fetching(errand.job_id):
+                if errand.do != "fetch" or not self.give_up_fetching(errand.job_id, str(error)):
                     self.failed, self.trouble = True, str(error)
                     break
             except RefusedByRayError as error:
                 if errand.do in ("submit", "submit_again"):
                     self.refused.append((errand.job_id, str(error)))
                 elif errand.do == "fetch":
-                    self.logs[errand.job_id] = ""
+                    self.unread[errand.job_id], self.logs[errand.job_id] = str(error), ""
             self.errands.popleft()
             self.trouble = ""
             self.heard()
@@ -177,7 +182,9 @@ class Talk:
         if errand.do == "stop":
             self.client.stop(errand.job_id)
         elif errand.do == "fetch":
-            self.logs[errand.job_id] = self.client.log(errand.job_id)
+            text = self.client.log(errand.job_id)
+            self.unread.pop(errand.job_id, None)
+            self.logs[errand.job_id] = text
         else:
             # A package goes by its file each time, so that Ray's client asks whether the cluster has it: ten minutes
             # after the last job that used it, it no longer does.
@@ -187,7 +194,7 @@ class Talk:
                 self.client.submit_again(errand.job_id, **errand.options)
             self.accepted.add(errand.job_id)
 
-    def give_up_fetching(self, job_id: str) -> bool:
+    def give_up_fetching(self, job_id: str, why: str) -> bool:
         """Whether a log won't come, though Ray answers."""
         try:
             self.client.version()
@@ -197,7 +204,7 @@ class Talk:
         if self.failed_fetches[job_id] < FETCHES:
             return False
         del self.failed_fetches[job_id]
-        self.logs[job_id] = ""
+        self.unread[job_id], self.logs[job_id] = why, ""
         return True
 
     def ask_for_states(self) -> bool:
