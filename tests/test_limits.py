@@ -114,7 +114,7 @@ def test_places_are_taken_and_given_back(tmp_path: Path) -> None:
     assert (limits.usage().in_use, limits.usage().waiting, limits.usage().granted) == (0, 0, 53)
 
 
-def test_ten_thousand_calls_at_a_time(tmp_path: Path) -> None:
+def test_two_thousand_calls_at_a_time(tmp_path: Path) -> None:
     """All come to their turn, in order, and nothing is left behind."""
     limits = Limits(Rates(max_concurrent=200), path=tmp_path / "limits.bin")
     order: list[int] = []
@@ -125,7 +125,7 @@ def test_ten_thousand_calls_at_a_time(tmp_path: Path) -> None:
             await asyncio.sleep(0)
 
     async def all_of_them() -> None:
-        await asyncio.wait_for(asyncio.gather(*(one(number) for number in range(10_000))), DEADLINE_S)
+        await asyncio.wait_for(asyncio.gather(*(one(number) for number in range(2_000))), DEADLINE_S)
         assert len(asyncio.all_tasks()) == 1
 
     asyncio.run(all_of_them())
@@ -341,9 +341,9 @@ with tracking.track():
 """
 
 
-def test_eight_processes_overspend_by_calls_in_flight_at_most(tmp_path: Path) -> None:
-    """Eight cases of a run spend from one budget; what their files tell is what was spent; a larger budget goes on."""
-    cases = [f"case-{number}" for number in range(8)]
+def test_six_processes_overspend_by_calls_in_flight_at_most(tmp_path: Path) -> None:
+    """Six cases of a run spend from one budget; what their files tell is what was spent; a larger budget goes on."""
+    cases = [f"case-{number}" for number in range(6)]
     for case in cases:
         (tmp_path / case).mkdir()
         (tmp_path / case / "config.json").write_text(json.dumps({"seed": int(case[-1]), "output_dir": case}))
@@ -550,7 +550,7 @@ def test_kills_at_any_moment_leave_the_file_whole(tmp_path: Path) -> None:
     """Processes are killed amid changes, again and again: no place is lost, and all accounts tell the same sum."""
     path = tmp_path / "limits.bin"
     limits = Limits(Rates(max_concurrent=3), budget=Budget(run_usd=1e6), path=path)
-    for round_ in range(4):
+    for round_ in range(3):
         started = [start(KILLED, path) for _ in range(3)]
         for process in started:
             assert line(process) == "ready"
