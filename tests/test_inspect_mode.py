@@ -608,7 +608,7 @@ def test_helper_stamps_what_it_can(lab: Lab, logs: dict[str, Path], project: Pro
     project.write("package/__init__.py", "")
     project.write("package/types.py", "raise ImportError('not the standard library')\n")
     (project.root / "experiment_runner.py").rename(project.root / "package" / "experiment_runner.py")
-    suite = project.suite({"a": leaves("odd", "bare")}, more="mode='inspect'")
+    suite = project.suite({"a": leaves("odd bare")}, more="mode='inspect'")
     suite.write_text(suite.read_text().replace("from experiment_runner", "from package.experiment_runner"))
     finished = run_with(lab, {**logs, "odd": tmp_path / "odd.eval"}, project)
     assert finished.code == 0, finished.stdout + finished.stderr

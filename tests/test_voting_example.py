@@ -1,4 +1,4 @@
-"""`experiments/ensemble-vs-single`: its suites by the documented command, small or as far as their plan; no answer leaks."""
+"""`experiments/ensemble-vs-single`: its suites by their commands, small or as far as their plan; no answer leaks."""
 
 from __future__ import annotations
 
