@@ -69,7 +69,7 @@ def test_killed_and_resumed_it_gives_what_an_uninterrupted_run_gives(
     wait_for(lambda: path.read_bytes().count(b"\n") > 20, "some items")
     first.send_signal(signal.SIGKILL)
     project.finish(first)
-    resumed = project.finish(example("--resume", str(path.parents[1])))
+    resumed = project.finish(example("--resume", str(path.parents[1]), *CASE[:2]))
     assert resumed.code == 0, resumed.stdout + resumed.stderr
     case = path.parent
     rows = read_items(case)
