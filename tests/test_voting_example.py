@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from conftest import Finished, Project
+from threadpoolctl import threadpool_limits
 
 from suitecase.compare.plans import registered_plan
 from suitecase.items import read_items
@@ -28,8 +29,9 @@ SMALL: dict[str, Any] = {"tasks": ["wine"], "n_folds": 2, "pool": QUICK}
 def suite(project: Project) -> Callable[..., Finished]:
     """A way to run a suite of the example in a repository of its own."""
     shutil.copytree(ROOT / FOLDER, project.root / FOLDER, ignore=shutil.ignore_patterns("__pycache__"))
-    # What is installed may be another checkout.
+    # What is installed may be another checkout. Several threads would take longer with so few items.
     environment = {"PYTHONPATH": os.pathsep.join([str(project.root), str(ROOT)])}
+    environment |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
     def run(name: str, *arguments: str, **changes: Any) -> Finished:
         changed = [f"--set={field}={json.dumps(value)}" for field, value in changes.items()]
@@ -44,7 +46,9 @@ def suite(project: Project) -> Callable[..., Finished]:
 def imported(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Any]]:
     """A way to import the example's modules, which are forgotten afterwards."""
     monkeypatch.setattr(sys, "path", [str(ROOT / FOLDER), *sys.path])
-    yield import_module
+    import_module("sklearn.ensemble")  # or the limit wouldn't hold for its threads
+    with threadpool_limits(1):
+        yield import_module
     for name, module in [*sys.modules.items()]:
         if str(getattr(module, "__file__", "")).startswith(str(ROOT / FOLDER)):
             del sys.modules[name]
