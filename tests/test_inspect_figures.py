@@ -73,13 +73,13 @@ rules = [
 run_inspect(
     config,
     [
-        task("plain", 24, exact()),
-        task("repeated", 16, exact(), epochs=Epochs(2, ["mean", "pass_at_2"])),
-        task("scored", 16, [exact(), credit(), words()], chat=True),
+        task("plain", 12, exact()),
+        task("repeated", 12, exact(), epochs=Epochs(2, ["mean", "pass_at_2"])),
+        task("scored", 12, [exact(), credit(), words()], chat=True),
         task("hard", 16, exact(), letter="h", token_limit=20),
     ],
     model=get_model("scripted/echo", script={"rules": rules}),
-    max_samples=20, ctl_server=False, fail_on_error=False, continue_on_fail=True,
+    max_samples=20, ctl_server=False, log_realtime=False, fail_on_error=False, continue_on_fail=True,
 )
 """
 
@@ -132,7 +132,9 @@ def ran(new_project: Callable[[str], Project], tmp_path_factory: pytest.TempPath
     cases = "[ExperimentCase(name, Config(name=name, x=x)) for name, x in (('base', 5), ('new', 3))]"
     project.suite(cases, more="mode='inspect'", entry_point="evaluate.py")
     commit(project, "Add a suite")
-    done = lab.run(project, "--launcher", "warm", "--launcher-option", "preload=inspect_ai", PYTHONPATH=str(HERE))
+    done = lab.run(
+        project, "--launcher", "warm", "--launcher-option", "preload=inspect_ai,acp,numpy,IPython", PYTHONPATH=str(HERE)
+    )
     assert done.code == 0, done
     return Ran(project)
 
@@ -175,7 +177,7 @@ def test_samples_are_paired_by_task_id_and_epoch(ran: Ran) -> None:
     """Each task has its own pairs, epochs are averaged per sample, and the average of the tasks comes last."""
     found = {each.stratum: each for each in ran.compared.comparisons if each.metric == "exact.accuracy"}
     differences: list[float] = []
-    for task, n in (("plain", 24), ("repeated", 16), ("scored", 16), ("hard", 16)):
+    for task, n in (("plain", 12), ("repeated", 12), ("scored", 12), ("hard", 16)):
         new, base = (ran.values(variant, task) for variant in ("new", "base"))
         assert new.keys() == base.keys()
         by_hand = sum(fmean(new[key]) - fmean(base[key]) for key in new) / n  # an error is wrong on both sides
@@ -205,7 +207,7 @@ def test_no_answer_errors_and_limits_count_as_the_rule_says(ran: Ran) -> None:
     assert len(values) == 14
     assert (hard.n, hard.missing) == (16, 0)
     assert hard.mean == pytest.approx(sum(map(sum, values.values())) / 16)
-    assert (ran.values("base", "plain")["s9"], described["base", "plain"].n) == ([0.0], 24)
+    assert (ran.values("base", "plain")["s9"], described["base", "plain"].n) == ([0.0], 12)
     assert "base: samples ended at a limit (6 of token) and count as they were scored." in ran.compared.warnings
 
 
@@ -228,7 +230,7 @@ def test_results_of_a_case_name_task_scorer_and_reducer(ran: Ran) -> None:
 def test_delays_of_hedging_are_planned_on_the_calls_of_logs(ran: Ran) -> None:
     """Each call of a model with its own time; but for the two in each case that failed, which have none."""
     (target,) = answer(ran.project, "hedging", "plan", "exp")["targets"]
-    assert (target["target"], target["calls"]) == ("scripted/echo", 2 * (24 + 2 * 16 + 16 + 16 - 2))
+    assert (target["target"], target["calls"]) == ("scripted/echo", 2 * (12 + 2 * 12 + 12 + 16 - 2))
     assert target["front"][0]["p99_s"] > 0
     slowest = max(call.latency_s for log in ran.logs.values() for call in read_calls(log.path))
     assert target["front"][0]["p99_s"] <= slowest
