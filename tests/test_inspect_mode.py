@@ -102,7 +102,7 @@ import local
 names = ("experiment", "variant", "run", "commit", "dirty", "config")
 known = {"metadata": dict.fromkeys(names, "from the entry point")}
 for name, options in {
-    "success": known, "other": known, "bare": {}, "failed": {"model": "broken"}, "error": {"model": "broken", **known},
+    "success": known, "other": known, "bare": {}, "error": {"model": "broken", **known},
     "several": {"tasks": 2, "metadata": {"variant": "mine", "extra": 1}},
     "cancelled": {"model": "interrupted", **known},
 }.items():
@@ -233,13 +233,14 @@ class Made:
 WRITES = """(folder / 'results.json').write_text('{"accuracy": 0.5}')
 (folder / 'items.jsonl').write_text('{"key": "first", "status": "succeeded", "metrics": {"accuracy": 0.5}}\\n')"""
 COPY = "import shutil; shutil.copytree(os.environ['LOGS'] + '/{}', folder, dirs_exist_ok=True)"
-# What logs are worth doesn't hang on who wrote them: cases that evaluate come further down.
+# What logs are worth doesn't hang on who wrote them: cases that evaluate come further down. Those of `several` alone
+# lack facts, so that one helper stamps them.
 CASES = {
-    "plain": COPY.format("bare"),
+    "plain": COPY.format("success"),
     "several": COPY.format("several"),
     "silent": "pass",
-    "broken": COPY.format("failed"),
-    "liar": COPY.format("bare") + "; sys.exit(3)",
+    "broken": COPY.format("error"),
+    "liar": COPY.format("other") + "; sys.exit(3)",
 }
 
 
@@ -251,16 +252,17 @@ def made(lab: Lab, logs: dict[str, Path], new_project: Callable[[str], Project])
     record = "Path('imported.txt').write_text(str('inspect_ai' in sys.modules))"
     before = f"import atexit, sys\nfrom pathlib import Path\natexit.register(lambda: {record})"
     project.suite(CASES, more="mode='inspect'", before=before)
-    # All at once, so that few helpers stamp what they leave.
-    finished = lab.run(project, LOGS=str(logs["bare"].parents[1]))
+    finished = lab.run(project, LOGS=str(logs["success"].parents[1]))
     return Made(project, finished, short, listed(experiment_dir(project)))
 
 
-def test_experiment_folder_holds_flat_logs_and_dot_names_only(made: Made) -> None:
+def test_experiment_folder_holds_flat_logs_and_dot_names_only(made: Made, logs: dict[str, Path]) -> None:
     """Logs are named {git_hash}_{variant}_{task_id}.eval, without -dirty in a dirty tree; beside them lies .runs."""
     assert run_dir(made.project).name.endswith(f"{made.short}-dirty")
-    expected = {f"{made.short}_{log['metadata']['variant']}_{log['task_id']}.eval" for log in made.logs}
-    expected = {name.replace("_mine_", "_several_") for name in expected}
+    left = {"plain": [logs["success"]], "broken": [logs["error"]], "liar": [logs["other"]]}
+    left["several"] = [*logs["success"].parents[1].glob("several/*.eval")]
+    headers = [(variant, read_log_header(path)) for variant, paths in left.items() for path in paths]
+    expected = {f"{made.short}_{variant}_{header.task_id}.eval" for variant, header in headers if header}
     names = {path.name for path in experiment_dir(made.project).iterdir()}
     assert names == expected | {".runs"}
     counts = Counter({variant: len(paths) for variant, paths in published(made.project).items()})
@@ -327,18 +329,21 @@ def test_journal_names_published_logs(made: Made) -> None:
 
 
 def test_case_facts_are_in_every_log(made: Made) -> None:
-    """Variant, commit, dirty, run, experiment and config are stamped; what the entry point said stays."""
+    """Commit, dirty, run, experiment and config are stamped; the variant, which the entry point has named, stays."""
     code = json.loads((run_dir(made.project) / "run.json").read_text())["code"]
-    for variant in published(made.project):
-        for log in made.logs_of(variant):
-            metadata = log["metadata"]
-            assert metadata["variant"] == ("mine" if variant == "several" else variant)
-            assert metadata["commit"] == code["commit"]
-            assert metadata["dirty"] is True
-            assert metadata["run"] == run_dir(made.project).name
-            assert metadata["experiment"] == "exp"
-            assert metadata["config"] == json.loads((run_dir(made.project) / variant / "config.json").read_text())
-    assert [log["metadata"]["extra"] for log in made.logs_of("several")] == [1, 1]
+    several = made.logs_of("several")
+    assert len(several) == 2
+    for log in several:
+        assert log["metadata"] == {
+            "variant": "mine", "extra": 1, "commit": code["commit"], "dirty": True,
+            "run": run_dir(made.project).name, "experiment": "exp", "config": config_of(made.project, "several"),
+        }  # fmt: skip
+    for log in made.logs_of("plain"):
+        assert log["metadata"] == dict.fromkeys(CASE_FACTS, "from the entry point")
+
+
+def config_of(project: Project, variant: str) -> dict[str, Any]:
+    return json.loads((run_dir(project) / variant / "config.json").read_text())
 
 
 def test_stamping_leaves_samples_alone(made: Made) -> None:
@@ -484,8 +489,12 @@ def test_log_of_an_attempt_carries_its_own_commit(interrupted: Interrupted, logs
     assert first != second
     done, killed, waiting = sorted(interrupted.logs, key=lambda log: name_of(log).partition("_")[2])
     assert [name_of(log).partition("_")[0] for log in (done, killed, waiting)] == [first, second, second]
-    assert killed["metadata"]["commit"].startswith(second)
-    assert killed["metadata"]["variant"] == "killed"
+    commit = interrupted.project.git("rev-parse", "HEAD")
+    assert commit.startswith(second)
+    assert killed["metadata"] == {
+        "variant": "killed", "commit": commit, "dirty": False, "run": run_dir(interrupted.project).name,
+        "experiment": "exp", "config": config_of(interrupted.project, "killed"),
+    }  # fmt: skip
     assert Path(done["path"]).read_bytes() == logs["success"].read_bytes()
 
 
@@ -500,13 +509,13 @@ def test_log_never_mixes_code(interrupted: Interrupted) -> None:
 
 @pytest.fixture(scope="module")
 def logs(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """By kind: success, other, error, retried (the same task), cancelled, unfinished; no metadata: bare, failed."""
+    """By kind: success, other, error, retried (the same task), cancelled, unfinished; no metadata: bare."""
     folder = tmp_path_factory.mktemp("logs")
     (folder / "local.py").write_text(LOCAL)
     with pytest.raises(subprocess.CalledProcessError) as killed:
         lab.python("-c", MAKE_LOGS, folder=folder)
     assert killed.value.returncode == -signal.SIGKILL
-    kinds = ("success", "other", "bare", "failed", "error", "retried", "cancelled", "unfinished")
+    kinds = ("success", "other", "bare", "error", "retried", "cancelled", "unfinished")
     return {kind: next((folder / kind).glob("*.eval")) for kind in kinds}
 
 
@@ -538,7 +547,7 @@ def header_status(path: Path) -> str | None:
 def test_each_kind_of_log_is_told_apart(logs: dict[str, Path]) -> None:
     """Success, error and cancelled are final; a log whose process was killed is not."""
     assert {kind: header_status(path) for kind, path in logs.items()} == {
-        "success": "success", "other": "success", "bare": "success", "failed": "error", "error": "error",
+        "success": "success", "other": "success", "bare": "success", "error": "error",
         "retried": "success", "cancelled": "cancelled", "unfinished": None,
     }  # fmt: skip
 
