@@ -644,7 +644,7 @@ async def later(item):
 options = {"retry": RetryPolicy(backoff_s=3600, backoff_cap_s=3600, jitter=False), "key": str, "output_dir": folder}
 kind = sys.argv[3]
 fn, parallel = later if kind == "async" else plain, 1 if kind == "here" else 3
-summary = process(range(10_000), fn, max_parallel=parallel, **options)
+summary = process(range(5_000), fn, max_parallel=parallel, **options)
 print(summary.stopped_by, summary.succeeded)
 """
 
