@@ -74,6 +74,7 @@ from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
 from enum import StrEnum
 from functools import lru_cache, partial
+from itertools import takewhile
 from pathlib import Path
 from queue import SimpleQueue
 from types import FrameType, UnionType
@@ -537,12 +538,14 @@ def make_plan(suite: Suite, options: Options) -> Plan:
     if options.resume is not None and not problems:
         runs = runs_folder(results_dir / suite.experiment, suite.mode)
         record = read_run(find_run(str(options.resume), runs), suite)
-    launcher: Launcher = Local()
+    chosen: Launcher | None = None
     with gathered(problems):
-        launcher = choose_launcher(sound, options, record)
+        chosen = choose_launcher(sound, options, record)
+    launcher = chosen or Local()
     capacity = launcher.capacity(sound)
-    # A description may be for a bigger machine than this.
-    problems += resource_problems(sound, Capacity(math.inf, math.inf, None) if options.describe else capacity)
+    # A description may be for a bigger machine than this, and so may be a launcher that was refused.
+    unbounded = options.describe or chosen is None
+    problems += resource_problems(sound, Capacity(math.inf, math.inf, None) if unbounded else capacity)
     if problems:
         raise SuiteError(problems + problems_of_values(suite, options))
     code = read_code(root, results_dir)
@@ -1987,37 +1990,46 @@ def read_journal(path: Path) -> Written:
     Raises:
         SuiteError: If a finished line is no event, or not the one that was written there.
     """
-    content, status = read_plain(path)
-    *finished, unfinished = content.split(b"\n")
     events: list[dict[str, Any]] = []
     checksum: int | None = 0
-    for number, line in enumerate(finished, start=1):
-        body, _, value = line.rpartition(CHECKSUM)
-        has_checksum = value[:-1].isdigit() and value.endswith(b"}")
-        if number == 1 and not has_checksum:
-            checksum = None
-        expected = None if checksum is None else zlib.crc32(b"}", zlib.crc32(body, checksum))
-        try:
-            event = json.loads(line)
-            if not all(key in event for key in EVENT_KEYS.get(event["event"], ())):
-                raise KeyError
-        except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
-            fault = "is no event"
-        else:
-            fault = ""
-            if has_checksum != (expected is not None):
-                fault = "has no checksum, as others have" if expected is not None else "has a checksum, line 1 has none"
-            elif expected is not None and value != b"%d}" % expected:
-                fault = "does not fit its checksum: it was changed, or a line before it is lost, doubled or moved"
-            needless = UNREAD_OF_CASES if "variant" in event else ("crc32",)
-            # Of a hundred thousand cases. Names, hosts and trees are the same in many of them.
-            items = ((name, value) for name, value in event.items() if name not in needless)
-            events.append({sys.intern(k): sys.intern(v) if type(v) is str else v for k, v in items})
-        if fault:
-            advice = "Nothing was changed. Restore the file from a copy, or start a new run."
-            raise SuiteError([f"{path}, line {number} {fault}: {line[:60]!r}. {advice}"])
-        checksum = expected
-    return Written(events, len(content) - len(unfinished), checksum, stamp_of(status))
+    length = 0
+    with open(open_plain(path), "rb") as file, naming(path):
+        status = os.fstat(file.fileno())
+        for line in takewhile(lambda line: line.endswith(b"\n"), file):  # of a hundred thousand cases they are 100 MB
+            event, checksum = read_event(line[:-1], checksum, path, len(events) + 1)
+            events.append(event)
+            length += len(line)
+    return Written(events, length, checksum, stamp_of(status))
+
+
+def read_event(line: bytes, checksum: int | None, path: Path, number: int) -> tuple[dict[str, Any], int | None]:
+    """An event, and the checksum that the next one continues; None in a journal that has none."""
+    body, _, value = line.rpartition(CHECKSUM)
+    has_checksum = value[:-1].isdigit() and value.endswith(b"}")
+    if number == 1 and not has_checksum:
+        checksum = None
+    expected = None if checksum is None else zlib.crc32(b"}", zlib.crc32(body, checksum))
+    event: dict[str, Any] = {}
+    fault = ""
+    try:
+        event = json.loads(line)
+        if not all(key in event for key in EVENT_KEYS.get(event["event"], ())):
+            raise KeyError
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
+        fault = "is no event"
+    else:
+        if has_checksum != (expected is not None):
+            fault = "has no checksum, as others have" if expected is not None else "has a checksum, line 1 has none"
+        elif expected is not None and value != b"%d}" % expected:
+            fault = "does not fit its checksum: it was changed, or a line before it is lost, doubled or moved"
+        needless = UNREAD_OF_CASES if "variant" in event else ("crc32",)
+        # Of a hundred thousand cases. Names, hosts and trees are the same in many of them.
+        items = ((name, value) for name, value in event.items() if name not in needless)
+        event = {sys.intern(k): sys.intern(v) if type(v) is str else v for k, v in items}
+    if fault:
+        advice = "Nothing was changed. Restore the file from a copy, or start a new run."
+        raise SuiteError([f"{path}, line {number} {fault}: {line[:60]!r}. {advice}"])
+    return event, expected
 
 
 UNREAD_OF_CASES = {
@@ -4674,8 +4686,10 @@ class Console:
         failed = f", {count} failed" if count else ""
         filled = 30 * ended // max(1, total)
         bar = "━" * filled + "╌" * (30 - filled)
-        lines = [f"{bar} {ended}/{total} done, {len(running)} running{failed}  {clock(elapsed)}{eta}"]
-        longest = sorted(running.values(), key=lambda attempt: attempt.started)
+        longest = sorted((each for each in running.values() if each.recorded), key=lambda attempt: attempt.started)
+        queued = len(running) - len(longest)  # with a cluster's scheduler
+        waiting = f", {queued} waiting" if queued else ""
+        lines = [f"{bar} {ended}/{total} done, {len(longest)} running{waiting}{failed}  {clock(elapsed)}{eta}"]
         lines += [
             f"  {clock(moment - attempt.started)}  {attempt.variant}{progress_of(attempt)}" for attempt in longest[:8]
         ]
@@ -4706,6 +4720,7 @@ class Console:
             self.show(self.live.stop)
         counts = Counter(statuses.values())
         resume = f"{suite_command(plan)} --resume {shlex.quote(os.path.relpath(plan.run_dir))}"
+        alone = resume + f" --launcher {Local.name}" * ("debug" in plan.launcher.lacks) + " --debug"
         others = ", ".join(f"{count} {status}" for status, count in counts.items() if status != "succeeded")
         self.say(f"Completed: {counts['succeeded']}/{len(statuses)} succeeded" + f" ({others})" * bool(others), "bold")
         for outcome in self.failures[:20]:
@@ -4713,10 +4728,10 @@ class Console:
             self.say(f"\n{attempt.variant}: {outcome.cause}", "red")
             for text in last_lines(attempt.log):
                 self.say(f"    {text}")
-            if attempt.log:
+            if attempt.log and attempt.log.exists():
                 self.say(f"  log:   {attempt.log}")
             if self.options.as_command:
-                self.say(f"  alone: {resume} --debug {shlex.quote(attempt.variant)}")
+                self.say(f"  alone: {alone} {shlex.quote(attempt.variant)}")
         if len(self.failures) > 20:
             self.say(f"\n… and {len(self.failures) - 20} more failures")
         if len(trees) > 1 or (plan.resumed and plan.resumed.code_changed):

@@ -1,4 +1,4 @@
-"""What needs an environment of its own: `nox -s newest_inspect` (`python -m pip install nox` brings the command)."""
+"""What needs an environment of its own: `nox -s newest_inspect`, `nox -s torch` (`pip install nox` brings nox)."""
 
 from __future__ import annotations
 
@@ -17,3 +17,24 @@ def newest_inspect(session: nox.Session) -> None:
     session.install("--upgrade", "inspect-ai")
     session.run("python", "-c", "from importlib.metadata import version; print('inspect-ai', version('inspect-ai'))")
     session.run("python", "-m", "pytest", *(session.posargs or sorted(glob.glob("tests/test_inspect_*.py"))))
+
+
+@nox.session
+def torch(session: nox.Session) -> None:
+    """PyTorch, warm and on a Slurm cluster if that can be had: too large for the environment of the tests.
+
+    Arguments go to pip.
+    """
+    session.install("-e", ".[dev]")
+    session.install(*(session.posargs or ["torch", "numpy"]))
+    session.run(
+        "python",
+        "-m",
+        "pytest",
+        "-m",
+        "cluster or not cluster",
+        "tests/test_warm.py",
+        "tests/test_slurm_cluster.py",
+        "-k",
+        "torch",
+    )

@@ -117,11 +117,14 @@ def test_what_keeps_a_launcher_from_working_is_told_with_all_else(project: Proje
 
 
 def test_a_launcher_is_recorded_and_used_again(project: Project) -> None:
-    """A resume takes what the run used, whatever the suite's default is by now; `--launcher` is stronger."""
+    """A resume takes what the run used, whatever the suite's default is by now; `--launcher` is stronger.
+
+    How to step into a failed case is told with a launcher that can.
+    """
     project.suite({"a": "sys.exit(1)"}, before=THIRD_PARTY, more="launcher=Mine('short')")
     assert project.run("--launcher", "local").code == 1
-    assert project.run("--resume", "latest").code == 1
-    assert project.run("--resume", "latest", "--launcher", "mine").code == 1
+    assert "--debug a\n" in project.run("--resume", "latest").stdout
+    assert "--launcher local --debug a\n" in project.run("--resume", "latest", "--launcher", "mine").stdout
     used = [event["launcher"]["name"] for event in project.events("run_resumed")]
     assert used == ["local", "mine"]
     assert run_overview(read_run(project.run_dir))["launcher"] == "mine queue=short"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import secrets
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -19,12 +21,16 @@ from suitecase.launchers.ray.carried import (
     CARRIED,
     PROGRAM,
     DamagedError,
+    TooLargeError,
     carried_variable,
-    pack_project,
     print_packed,
     unpack,
 )
-from suitecase.launchers.ray.driver import HERE_ONLY
+from suitecase.launchers.ray.client import JobState
+from suitecase.launchers.ray.judging import said_of
+from suitecase.launchers.ray.project import pack_project, project_files
+from suitecase.launchers.ray.room import no_room
+from suitecase.launchers.ray.submitting import HERE_ONLY
 
 MARK = 1 << 41
 
@@ -49,6 +55,21 @@ def test_options_are_read_checked_and_told_again() -> None:
     assert "use a token" in Ray("http://me:secret@host:8265").problems()[0]
 
 
+def test_the_address_is_that_of_the_dashboard(monkeypatch: pytest.MonkeyPatch) -> None:
+    """RAY_ADDRESS may be that of a driver."""
+    monkeypatch.delenv("RAY_API_SERVER_ADDRESS", raising=False)
+    for told, url in {
+        "auto": "http://127.0.0.1:8265",
+        "10.0.0.1:6379": "http://127.0.0.1:8265",
+        "http://h/": "http://h",
+    }.items():
+        monkeypatch.setenv("RAY_ADDRESS", told)
+        assert Ray().url == url
+    monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "http://jobs")
+    assert Ray().url == "http://jobs"
+    assert Ray("http://mine").url == "http://mine"
+
+
 def test_a_cluster_that_is_not_there_is_told(project: Project) -> None:
     """Before anything starts, with what to do."""
     before = "from suitecase.launchers.ray import Ray"
@@ -59,6 +80,28 @@ def test_a_cluster_that_is_not_there_is_told(project: Project) -> None:
     told = "no Ray dashboard answers at http://127.0.0.1:9" if there else "pip install 'suitecase[ray]'"
     assert told in done.stderr, done.stderr
     assert not (project.root / "results").exists()
+
+
+def test_what_no_node_has_is_told() -> None:
+    nodes = [{"CPU": 4.0, "memory": 16e9}, {"CPU": 2.0, "GPU": 1.0, "memory": 8e9, "big": 1.0}]
+    for reserved, told in (
+        ({"entrypoint_num_cpus": 4}, ""),
+        ({"entrypoint_num_cpus": 2, "entrypoint_num_gpus": 0.5, "entrypoint_resources": {"big": 0.01}}, ""),
+        ({"entrypoint_num_cpus": 8, "entrypoint_memory": 10**9}, "8 CPU, 1 GB memory now, the most is 4 CPU"),
+        ({"entrypoint_num_cpus": 1, "entrypoint_resources": {"tpu": 1}}, "1 CPU, 1 tpu now, the most is 0 tpu"),
+        ({"entrypoint_num_cpus": 4, "entrypoint_num_gpus": 1}, "4 CPU, 1 GPU now at once"),
+    ):
+        assert no_room(reserved, nodes) == f"no node has {told}" * bool(told)
+        assert no_room(reserved, []) == ""
+
+
+def test_what_ray_says_of_a_job_is_told_in_a_line() -> None:
+    """Its message may be a traceback, or have the end of the log."""
+    traceback = "Traceback (most recent call last):\n  File x\nOSError: gone"
+    assert said_of(JobState("FAILED", traceback)) == ("OSError: gone", False)
+    printed = "failed with exit code 3, last available logs (…):\nRunning entrypoint for job x: y\nno such thing\n"
+    assert said_of(JobState("FAILED", printed)) == ("failed with exit code 3: no such thing", True)
+    assert said_of(JobState("FAILED")) == ("nothing", False)
 
 
 def test_what_belongs_to_a_machine_stays_there() -> None:
@@ -74,7 +117,8 @@ def carry(project: Project, node: Path, code: str) -> tuple[Path, str]:
     folder, runner, entry_point = run_dir / "a", root / "experiment_runner.py", root / "work.py"
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps({"output_dir": str(folder), "do": code}))
-    pack_project(root, runner, node.with_suffix(".zip"))
+    names = project_files(root, without=root / "results")
+    pack_project(root, names, runner, node.with_suffix(".zip"))
     zipfile.ZipFile(node.with_suffix(".zip")).extractall(node)
     spec = {
         "launcher": "ray", "job_variable": "JOB", "runner": str(runner), "mark": MARK, "variant": "a", "attempt": 1,
@@ -115,6 +159,46 @@ def test_a_carried_attempt_comes_back_whole(project: Project, tmp_path: Path) ->
     assert "work.py" in told["here"]
     assert "ignored" not in told["here"]
     unpack(printed, MARK, folder)  # a runner may die before it writes that down
+
+
+def test_the_project_is_what_git_would_take_without_results(project: Project) -> None:
+    """Also if nobody told git to ignore the results: each that comes would make another package of the project."""
+    (project.root / ".gitignore").write_text("ignored\n__pycache__/\n")
+    for name in ("ignored", "new.py", "results/exp/run/a/results.json"):
+        project.write(name, "x")
+    found = project_files(project.root, without=project.root / "results")
+    assert found == [
+        ".gitignore",
+        "config.py",
+        "experiment_config.py",
+        "experiment_runner.py",
+        "new.py",
+        "suite.py",
+        "work.py",
+    ]
+    lone = project.root.parent / "lone"
+    shutil.copytree(project.root, lone, ignore=shutil.ignore_patterns(".git", "__pycache__"))
+    assert project_files(lone, without=lone / "results") == sorted({*found, "ignored"} - {".gitignore"})
+
+
+def test_files_of_a_submodule_go_along(project: Project, tmp_path: Path) -> None:
+    (tmp_path / "library").mkdir()
+    library = Project(tmp_path / "library")
+    library.write("deep/module.py", "x")
+    library.git("init", "-q")
+    library.git("add", ".")
+    library.git("commit", "-q", "-m", "Library")
+    project.git("-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(library.root), "library")
+    assert "library/deep/module.py" in project_files(project.root, without=project.root / "results")
+
+
+def test_a_config_too_large_for_a_variable_is_told(tmp_path: Path) -> None:
+    """What can be packed goes."""
+    (tmp_path / "config.json").write_text(json.dumps({"text": "word " * 10**6}))
+    assert len(carried_variable({}, {}, tmp_path, 1)) < 10**5
+    (tmp_path / "config.json").write_text(json.dumps({"text": secrets.token_hex(10**5)}))
+    with pytest.raises(TooLargeError, match="into a file of the project"):
+        carried_variable({}, {}, tmp_path, 1)
 
 
 def test_what_does_not_come_back_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from conftest import Project, wait_for
 from transcripts import run_blocks
 
 from suitecase.launchers.conformance import Conformance
+from suitecase.launchers.ray.client import RayClient
 from suitecase.rundir import read_run
 
 pytestmark = [
@@ -35,6 +37,7 @@ pytestmark = [
 CLONE_NEWNET = 0x40000000  # linux/sched.h
 PORT = 8265
 TOKEN = secrets.token_hex(16)
+RAYS_PATIENCE_S = 20
 URL = f"http://127.0.0.1:{PORT}"
 RAY = ("--launcher", "ray", "--launcher-option", f"address={URL}")
 SHARED = (*RAY, "--launcher-option", "shared=yes")
@@ -107,7 +110,7 @@ def cluster(namespace: None) -> Iterator[Cluster]:
     with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as home:  # short: sockets lie in it
         variables = {
             "HOME": home, "RAY_TMPDIR": home, "RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "token",
-            "RAY_AUTH_TOKEN": TOKEN,
+            "RAY_AUTH_TOKEN": TOKEN, "RAY_JOB_START_TIMEOUT_SECONDS": str(RAYS_PATIENCE_S),
         }  # fmt: skip
         with pytest.MonkeyPatch.context() as patch:
             for name in [name for name in os.environ if name.startswith("RAY_")]:
@@ -131,7 +134,8 @@ class TestRay(Conformance):
 
 
 def test_whether_folders_are_shared_is_found_out(project: Project) -> None:
-    done = project.run(*RAY)
+    elsewhere = {"RAY_ADDRESS": "127.0.0.1:9", "RAY_API_SERVER_ADDRESS": "http://127.0.0.1:9"}  # of no weight here
+    done = project.run(*RAY, env=elsewhere)
     assert (done.code, done.stderr) == (0, "")
     assert (project.run_dir / ".attempts" / "ray-shared").read_text() == f"yes {URL}\n"
     assert (project.run_dir / "a" / "attempt-1.log").read_text() == "hello\n"
@@ -188,9 +192,26 @@ def test_what_a_distant_case_prints_is_shown(project: Project) -> None:
     assert read_run(project.run_dir).statuses["a"] == "running"
     (project.run_dir / "a" / "cancel").touch()
     assert project.finish(runner).code == 1
-    assert dict(read_run(project.run_dir).statuses) == {"a": "cancelled"}
+    case = read_run(project.run_dir).cases["a"]
+    assert (case.status, case.cause) == ("cancelled", "killed by SIGTERM")
     assert (project.run_dir / "a" / "x").exists()
     assert log.read_text() == "early\n"
+
+
+def test_who_is_in_a_hurry_need_not_wait_for_a_distant_case(project: Project) -> None:
+    """The second Ctrl-C: Ray ends the case in its own time."""
+    project.suite({"a": "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"})
+    runner = project.start(*ALONE, "--grace", "40")
+    project.wait_for_started("a")
+    runner.send_signal(signal.SIGINT)
+    began = time.monotonic()
+    assert runner.stdout is not None
+    assert any("Ctrl-C again kills them" in line for line in runner.stdout)
+    runner.send_signal(signal.SIGINT)
+    done = project.finish(runner)
+    assert done.code == 130
+    assert time.monotonic() - began < 35
+    assert "Ray ends it on its node" in read_run(project.run_dir).cases["a"].cause
 
 
 def test_a_distant_case_is_taken_up(project: Project) -> None:
@@ -219,6 +240,26 @@ def test_what_stays_pending_is_given_up(project: Project) -> None:
     run = read_run(project.run_dir)
     assert dict(run.statuses) == {"a": "succeeded", "never": "failed"}
     assert "PENDING for 8 s" in run.cases["never"].cause
+    assert "no node has 1 CPU, 1 GPU now, the most is 0 GPU" in run.cases["never"].cause
+    assert "1 GPU now, the most is 0 GPU; an attempt waits for one" in done.stderr
+    assert "--launcher local --debug never" in done.stdout
+
+
+def test_cases_wait_for_room_for_as_long_as_it_takes(project: Project, tmp_path: Path) -> None:
+    """Ray ends a job that has waited for a while; another one takes its place, for the same attempt."""
+    wait = f"while not os.path.exists({str(tmp_path / 'go')!r}): time.sleep(0.05)"
+    whole_node = "policy=ExecutionPolicy(cpus_per_case=4)"
+    project.suite({"a": wait, "b": wait}, before="from experiment_runner import ExecutionPolicy", more=whole_node)
+    runner = project.start(*ALONE)
+    wait_for(lambda: project.runs() and project.events("attempt_started"), "the first of them")
+    client = RayClient(URL)
+    wait_for(lambda: [job for job in client.states() if job.endswith(".2")], "the second job of the other")
+    (tmp_path / "go").touch()
+    done = project.finish(runner)
+    assert done.code == 0, done.stdout
+    started = project.events("attempt_started")
+    assert [event["attempt"] for event in started] == [1, 1]
+    assert [event["job"].endswith(".2") for event in started] == [False, True]
 
 
 @pytest.mark.parametrize("how", [SHARED, ALONE], ids=["shared", "alone"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import csv
 import io
 import json
@@ -9,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -16,7 +18,7 @@ from typing import Any, cast
 
 import pytest
 from asking import ask
-from conftest import Project, clean_environment
+from conftest import HERE, Project, clean_environment
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from recorded_runs import RecordedCase, RecordedLog, record_run
@@ -194,6 +196,13 @@ def test_without_a_baseline_a_report_describes(study: Study, tmp_path: Path) -> 
     assert (tmp_path / "report.html").exists()
 
 
+def references_in(file: Path) -> Iterator[str]:
+    """Texts such as “Welch 1947, Biometrika 34” and “Miettinen & Nurminen (1985)”."""
+    reference = re.compile(r"[A-ZŠ][\w’-]+( (et al\.|& [\w’-]+|and [\w’-]+))? \(?(18|19|20)\d\d\b")
+    texts = (node.value for node in ast.walk(ast.parse(file.read_text("utf-8"))) if isinstance(node, ast.Constant))
+    return (text for text in texts if isinstance(text, str) and reference.match(text))
+
+
 def test_methods_are_cited_by_what_results_name(study: Study) -> None:
     """By the names of methods, and by author and year; what isn't known is cited as it stands."""
     keys = [work.key for work in works_named(["Tango", "correction holm", "mid-p McNemar test", "score test (Wilson)"])]
@@ -205,6 +214,9 @@ def test_methods_are_cited_by_what_results_name(study: Study) -> None:
     (other,) = works_named(["Hyndman & Fan 1996, The American Statistician 50:361–365"])
     assert (other.key, other.surnames) == ("hyndman1996", ["Hyndman", "Fan"])
     assert len({work.key for work in WORKS}) == len(WORKS)
+    named = {text for file in (HERE / "suitecase" / "stats").glob("*.py") for text in references_in(file)}
+    assert len(named) > 50
+    assert [text for text in named if any(work.title == "Untitled" for work in works_named([text]))] == []
     entries = "\n".join(work.bibtex() for work in WORKS)
     assert entries.count("{") == entries.count("}")
     assert r"Statistics \& Probability Letters" in entries

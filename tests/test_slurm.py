@@ -105,6 +105,15 @@ def test_a_second_copy_of_an_attempt_runs_nothing(node: Node) -> None:
     assert node.log() == "one\n"
 
 
+def test_an_attempt_that_cant_speak_ends_as_it_should(node: Node) -> None:
+    """What a task says goes into a file of the run directory: on a full disk there is no room for that either."""
+    spec = node.spec()
+    assert node.run(spec) == (0, "")
+    command = [sys.executable, "-I", "-S", str(ATTEMPT_PROGRAM), str(spec)]
+    with open("/dev/full", "wb") as full:
+        assert subprocess.run(command, stderr=full).returncode == EXIT_FENCED
+
+
 def test_an_attempt_keeps_its_own_time(node: Node) -> None:
     """Nobody else is there to do it."""
     assert node.run(node.spec(FOREVER, timeout_s=0.5))[0] == 128 + signal.SIGTERM
@@ -263,6 +272,37 @@ def test_slurms_word_counts_where_no_end_was_recorded(node: Node, state: str, fa
     assert (end.fault, end.status) == (fault, status)
 
 
+def test_a_loss_is_told_with_what_the_task_said_last(node: Node) -> None:
+    task = tracked(node, commands.Task("COMPLETED"))
+    batch_file(task.followed.spec, "out").write_text("one\nsuitecase: a.json: No space left on device\n\n")
+    assert verdict(task, set(), 100.0, 600.0) is None
+    end = verdict(task, set(), 116.0, 600.0)
+    assert isinstance(end, Ended)
+    assert "no record of its end: suitecase: a.json: No space left on device (more in " in end.cause
+
+
+@pytest.mark.parametrize(
+    ("reason", "passes"),
+    [
+        ("JobHeldUser", False),
+        ("JobHoldMaxRequeue", False),
+        ("QOSMaxCpuPerJobLimit", False),
+        ("AssocMaxWallDurationPerJobLimit", False),
+        ("QOSMinGRES", False),
+        ("launch failed requeued held", False),
+        ("Resources", True),
+        ("QOSMaxCpuPerUserLimit", True),
+        ("AssocGrpCPUMinutesLimit", True),
+        ("JobArrayTaskLimit", True),
+    ],
+)
+def test_what_doesnt_pass_by_itself_is_given_up(node: Node, reason: str, passes: bool) -> None:
+    """A limit for all jobs together passes, one for a single job doesn't."""
+    task = replace(tracked(node, commands.Task("PENDING", reason), held_s=100.0), gone_s=None)
+    task.followed.started = False
+    assert (verdict(task, set(), 701.0, 600.0) is None) == passes
+
+
 def test_a_task_that_runs_is_left_to(node: Node) -> None:
     """However long it is silent: a file system may hang."""
     task = tracked(node, commands.Task("RUNNING"))
@@ -292,8 +332,9 @@ def test_a_signal_is_explained_by_what_slurm_says(
 
 def test_options_that_are_wrong_are_all_told(project: Project) -> None:
     arguments = ("--launcher", "slurm", "--launcher-option", "partion=gpu", "--launcher-option", "wait=1")
-    done = project.run(*arguments)
+    done = project.run(*arguments, "--gpus-per-case", "99")
     assert done.code == 2
+    assert "GPUs" not in done.stderr, "nobody knows what the cluster has"
     assert "launcher 'slurm' has no option 'partion'. Did you mean 'partition'?" in done.stderr
     assert "launcher 'slurm' has no option 'wait'. It has partition, account, " in done.stderr
 
@@ -302,6 +343,13 @@ def test_options_that_are_wrong_are_all_told(project: Project) -> None:
     ("options", "problem"),
     [
         ({"memory": "lots"}, "memory is 'lots': write a size"),
+        ({"memory": "1.5G"}, "without a point, such as 1500M"),
+        ({"time": "INVALID"}, "time is 'INVALID': write minutes"),
+        ({"extra": "--array=0-3"}, "--array is the launcher's own"),
+        ({"extra": "--exclusive -Jmine"}, "-J is the launcher's own"),
+        ({"extra": "--mem-per-cpu=1G"}, "in place of --mem-per-cpu say memory"),
+        ({"extra": "--arr=0-3"}, "--arr is the launcher's own"),
+        ({"extra": "-pgpu"}, "in place of -p say partition"),
         ({"time": "an hour"}, "time is 'an hour': write minutes"),
         ({"gpus": "a100"}, "gpus is 'a100': write a number"),
         ({"nodes": "two"}, "nodes is 'two': input should be a valid integer"),
@@ -342,6 +390,23 @@ def test_without_slurm_nothing_is_started(project: Project, tmp_path: Path) -> N
 )
 def test_limits_of_time_are_read_as_slurm_writes_them(text: str, seconds: float | None) -> None:
     assert limit_seconds(text) == seconds
+
+
+@pytest.mark.parametrize("time", ["0", "UNLIMITED", "infinite"])
+def test_no_limit_of_time_is_asked_for_as_such(time: str, tmp_path: Path) -> None:
+    """Left out, the partition's own would hold; and no signal is taken for the warning of one."""
+    options = Slurm(time=time)
+    session = session_in(tmp_path)
+    request = request_for(Resources(), options, session)
+    assert (request.minutes, request.limit_s) == (0, None)
+    assert "#SBATCH --time=0\n" in script("b", 1, request, options, session)
+
+
+def test_an_option_goes_before_a_variable() -> None:
+    """For sbatch itself variables win over the script."""
+    around = {"SBATCH_PARTITION": "old", "SBATCH_RESERVATION": "old", "SBATCH_QOS": "kept", "HOME": "/h"}
+    options = Slurm(partition="new", extra="--reservation=new --exclusive")
+    assert options.environment(around) == {"SBATCH_QOS": "kept", "HOME": "/h"}
 
 
 def test_a_surrounding_job_says_nothing_to_sbatch() -> None:
@@ -392,3 +457,4 @@ def test_tasks_of_a_queue_are_understood() -> None:
     assert (key, task) == ((12, 3), commands.Task("RUNNING", "", "n1", 86400.0))
     key, task = commands.parse_task("12|N/A|CANCELLED|JobHeldUser||UNLIMITED")
     assert (key, task.reason) == ((12, None), "JobHeldUser")
+    assert commands.parse_task("12|0|PENDING|Priority||NOT_SET")[1].limit_s is None

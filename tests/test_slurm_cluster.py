@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +143,34 @@ def test_a_case_on_two_nodes_finds_its_parts(project: Project) -> None:
     assert sorted(re.findall(r"^(\d): (n\d) n1 2\d{4}$", log, re.MULTILINE)) == [("0", "n1"), ("1", "n2")]
 
 
+DISTRIBUTED = """
+import torch, torch.distributed
+torch.distributed.init_process_group("gloo")
+rank, size = torch.distributed.get_rank(), torch.distributed.get_world_size()
+total = torch.tensor([float(rank)])
+torch.distributed.all_reduce(total)
+where = [None] * size
+torch.distributed.all_gather_object(where, os.environ["SLURMD_NODENAME"])
+if rank == 0:
+    (folder / "results.json").write_text(json.dumps({"size": size, "total": float(total), "nodes": sorted(where)}))
+torch.distributed.destroy_process_group()
+"""
+
+
+def test_torchrun_trains_across_nodes(project: Project) -> None:
+    """Two processes on each of two nodes meet, and one of them writes. Both nodes are this machine: so its address."""
+    pytest.importorskip("torch", reason="PyTorch is not here: `nox -s torch` installs it")
+    project.suite({"a": DISTRIBUTED, "b": f"{DISTRIBUTED}\nif rank == 3: sys.exit(5)"})
+    srun = "srun --ntasks-per-node=1 --kill-on-bad-exit=1"
+    torchrun = f"{sys.executable} -m torch.distributed.run --nnodes=2 --nproc-per-node=2"
+    meeting = "--rdzv-backend=c10d --rdzv-endpoint=127.0.0.1:$MASTER_PORT --rdzv-id=$SLURM_JOB_ID --no-python"
+    options = ("nodes=2", f"launch={srun} {torchrun} {meeting}")
+    done = project.run(*QUICK, *(word for each in options for word in ("--launcher-option", each)), env=os.environ)
+    assert project.statuses() == {"a": "succeeded", "b": "failed"}, done.stdout + done.stderr
+    results = json.loads((project.run_dir / "a" / "results.json").read_text())
+    assert results == {"size": 4, "total": 6.0, "nodes": ["n1", "n1", "n2", "n2"]}
+
+
 def test_equal_cases_share_an_array(project: Project, cluster: Cluster) -> None:
     """500 cases are two arrays, as many as MaxArraySize asks for; all succeed, all are recorded once."""
     project.suite("[ExperimentCase(f'c{i}', Config(do='pass')) for i in range(500)]")
@@ -167,6 +196,29 @@ def test_what_slurm_refuses_is_recorded_and_the_run_goes_on(project: Project) ->
     assert "not available" in causes(project)["huge"]
 
 
+@pytest.mark.parametrize(
+    ("option", "words"), [("partition=nope", "invalid partition"), ("constraint=nope", "nvalid feature")]
+)
+def test_a_name_that_the_cluster_lacks_is_told_before_anything_starts(
+    project: Project, option: str, words: str
+) -> None:
+    project.suite({"a": ""})
+    done = project.run(*QUICK, "--launcher-option", option, env={**os.environ, "SBATCH_PARTITION": "debug"})
+    assert done.code == 2
+    assert f"sbatch refuses --{option}" in done.stderr
+    assert words in done.stderr
+    assert not (project.root / "results").exists()
+
+
+def test_a_dry_run_tells_what_slurm_would_refuse(project: Project) -> None:
+    cases = "[ExperimentCase('huge', Config(), resources=Resources(memory_gb=999)), ExperimentCase('small', Config())]"
+    project.suite(cases, before="from experiment_runner import Resources")
+    done = project.run(*QUICK, "--dry-run", env=os.environ)
+    assert done.code == 0, done.stderr
+    assert "an array of 1, which it refuses: " in done.stdout
+    assert "an array of 1:" in done.stdout
+
+
 def test_a_quota_is_filled_and_kept(project: Project, tmp_path_factory: pytest.TempPathFactory) -> None:
     """What the queue has no room for is submitted in smaller parts, and when there is room again."""
     small = Cluster(tmp_path_factory.mktemp("small"), more="MaxJobCount=10\nMinJobAge=2\n")
@@ -185,6 +237,8 @@ def test_a_quota_is_filled_and_kept(project: Project, tmp_path_factory: pytest.T
     [
         ("python=/no/such/python", "/no/such/python"),
         ("setup=echo no such module >&2; false", "no such module"),
+        ("setup=false; true", "does a setup line end it?"),
+        ("container=no-such-container exec x.sif", "no-such-container"),
         ("scratch=/no/such/folder", "/no/such/folder"),
         ("launch=no-such-launcher --x", "no-such-launcher"),
     ],
@@ -196,7 +250,7 @@ def test_a_node_that_cant_run_it_says_why(project: Project, option: str, cause: 
     assert cause in causes(project)["a"], causes(project)
 
 
-@pytest.mark.parametrize(("option", "reason"), [("extra=--hold", "JobHeldUser"), ("nodes=3", "PartitionNodeLimit")])
+@pytest.mark.parametrize(("option", "reason"), [("extra=--hold", "JobHeldUser"), ("nodes=3", "Partition")])
 def test_a_job_that_is_held_is_given_up(project: Project, cluster: Cluster, option: str, reason: str) -> None:
     project.suite({"a": ""})
     done = project.run(*QUICK, "--launcher-option", option, "--launcher-option", "held_s=2", env=os.environ)
@@ -321,8 +375,13 @@ def test_what_ended_while_the_runner_was_away_is_adopted(project: Project, clust
 
 
 def test_a_resume_needs_no_memory_of_slurms(project: Project, cluster: Cluster) -> None:
-    """Slurm has forgotten the jobs, and there is no accounting: the attempts' own records are enough."""
-    project.suite({"good": UNTIL_GO, "bad": UNTIL_GO + "sys.exit(3)"})
+    """Slurm has forgotten the jobs, and there is no accounting: the attempts' own records are enough.
+
+    So they are if the runner died before it noted a job's number.
+    """
+    good = f"ExperimentCase('good', Config(do={UNTIL_GO!r}), resources=Resources(cpus=2))"
+    bad = f"ExperimentCase('bad', Config(do={UNTIL_GO + 'sys.exit(3)'!r}))"
+    project.suite(f"[{good}, {bad}]", before="from experiment_runner import Resources")
     runner = project.start(*QUICK, env=os.environ)
     wait_for(project.runs, "a run")
     for variant in ("good", "bad"):
@@ -333,6 +392,8 @@ def test_a_resume_needs_no_memory_of_slurms(project: Project, cluster: Cluster) 
     for variant in ("good", "bad"):
         record = project.run_dir / variant / "attempt-1.json"
         wait_for(lambda record=record: "ended_at" in record.read_text(), f"the end of {variant}")
+    one, _ = project.run_dir.glob(".attempts/*/job")
+    one.unlink()
     cluster.stop_controller()
     shutil.rmtree(cluster.folder / "state")
     (cluster.folder / "state").mkdir()
@@ -343,6 +404,7 @@ def test_a_resume_needs_no_memory_of_slurms(project: Project, cluster: Cluster) 
     assert done.code == 1, done.stdout + done.stderr
     assert project.statuses() == {"good": "succeeded", "bad": "failed"}
     assert [end.get("exit_code") for end in ends(project, "bad")] == [3]
+    assert all(len(begun(project, variant)) == 1 for variant in ("good", "bad"))
 
 
 def test_a_cluster_that_vanishes_is_waited_for_then_named(project: Project, cluster: Cluster) -> None:
@@ -367,6 +429,26 @@ def test_a_cluster_that_vanishes_is_waited_for_then_named(project: Project, clus
     assert project.statuses() == {"runs": "succeeded", "waits": "succeeded"}
 
 
+def test_what_could_not_be_submitted_stays_pending(project: Project, cluster: Cluster) -> None:
+    """The cluster is away when the next case's turn comes: that is no failure of the case."""
+    project.suite({"first": UNTIL_GO, "second": "pass"})
+    runner = project.start(*QUICK, "-p", "1", "--launcher-option", "patience_s=5", env=os.environ)
+    wait_for(project.runs, "a run")
+    begun(project, "first")
+    project.wait_for_started("first")
+    cluster.stop_controller()
+    let_go(project, "first")
+    done = project.finish(runner)
+    assert done.code == 75, done.stdout + done.stderr
+    assert "Slurm has not answered for" in done.stderr
+    assert project.statuses() == {"first": "succeeded"}
+    cluster.daemon("slurmctld", "slurmctld", "-D")
+    wait_for(lambda: "UP" in cluster.ask("scontrol", "ping"), "the controller")
+    resumed = project.run("--resume", "latest", env=os.environ)
+    assert resumed.code == 0, resumed.stdout + resumed.stderr
+    assert len(project.events("attempt_ended")) == 2
+
+
 def test_ctrl_c_ends_what_runs_and_what_waits(project: Project, cluster: Cluster) -> None:
     project.suite({f"c{i}": FOREVER for i in range(6)})
     runner = project.start(*QUICK, "--launcher-option", "max_parallel=2", env=os.environ)
@@ -379,6 +461,47 @@ def test_ctrl_c_ends_what_runs_and_what_waits(project: Project, cluster: Cluster
     assert not any(alive(pid) for pid in pids)
     wait_for(lambda: not jobs(cluster), "an empty queue")
     assert not list(project_runs[0].glob(".attempts/*/*.environment"))
+
+
+def test_ctrl_c_ends_a_run_whose_cluster_is_away(project: Project, cluster: Cluster) -> None:
+    """What runs is asked by a file; what waits stays in the queue, and runs nothing when its turn comes."""
+    project.suite({"runs": FOREVER, "waits": FOREVER})
+    runner = project.start(*QUICK, "--launcher-option", "max_parallel=1", env=os.environ)
+    wait_for(project.runs, "a run")
+    pid = started(project, "runs")
+    cluster.stop_controller()
+    runner.send_signal(signal.SIGINT)
+    done = project.finish(runner)
+    assert done.code == 130, done.stdout + done.stderr
+    assert project.statuses() == {"runs": "cancelled", "waits": "cancelled"}
+    assert not alive(pid)
+    cluster.daemon("slurmctld", "slurmctld", "-D")
+    (batch,) = project.run_dir.glob(".attempts/*")
+    out = batch / "1.out"
+    wait_for(lambda: out.exists() and "given this attempt up" in out.read_text(), "the turn of what waited")
+    assert not list(project.run_dir.glob("waits/pid-*"))
+
+
+def test_a_full_disk_is_the_cause(project: Project, tmp_path: Path) -> None:
+    """There is no room for the words of a task either: the runner looks itself."""
+    small = tmp_path / "small"
+    small.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", small], capture_output=True).returncode:
+        pytest.skip("only root may mount a small disk")
+    try:
+        project.suite({"a": FOREVER})
+        arguments = ("--results-dir", str(small), "--launcher-option", "extra=--hold")
+        runner = project.start(*QUICK, *arguments, env=os.environ)
+        (job,) = wait_for(lambda: list(small.glob("exp/*/.attempts/*/job")), "a job")
+        with suppress(OSError), (small / "fill").open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(4096))
+        subprocess.run(["scontrol", "release", job.read_text().strip()], check=True, env=os.environ)
+        done = project.finish(runner)
+        assert done.code == 1
+        assert "No space left on device" in done.stdout
+    finally:
+        subprocess.run(["umount", "-l", small], check=True)
 
 
 def test_what_ignores_the_request_is_killed(project: Project) -> None:

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a fork server n
 class TestWarm(Conformance):
     """What every launcher must do."""
 
-    arguments = ("--launcher", "warm")
+    arguments = ("--launcher", "warm", "--launcher-option", "preload=json,pydantic_settings")
 
     @classmethod
     def experiment_in(cls, root: Path) -> Experiment:
@@ -541,6 +541,19 @@ def test_what_is_preloaded_is_learned(project: Project, tmp_path: Path) -> None:
     assert "is learned" in project.run("--launcher", "warm", "--dry-run", env=env).stdout
 
 
+def test_others_wait_for_the_case_that_tells_what_to_preload(project: Project, tmp_path: Path) -> None:
+    """All are ready at once; a first case that takes long is waited for ten seconds at most."""
+    env = installed(project, tmp_path)
+    project.suite(dict.fromkeys("abc", f"{LOOK}; import plain"))
+    warm(project, env, "-p", "3")
+    assert sorted(len(preloaded_here(project, variant)) for variant in "abc") == [0, 1, 1]
+
+    wait = "while not (folder.parent / 'c' / 'attempt-1.log').exists(): time.sleep(0.02)"
+    project.suite({"a": wait, "b": wait, "c": ""})
+    project.write("work.py", (project.root / "work.py").read_text() + "# changed\n")
+    warm(project, env, "-p", "3")
+
+
 def test_what_is_preloaded_can_be_said(project: Project, tmp_path: Path) -> None:
     env = installed(project, tmp_path)
     project.suite({"a": LOOK})
@@ -760,3 +773,41 @@ def test_coverage_measures_warm_cases(project: Project, tmp_path: Path) -> None:
         data.read()
         measured |= {Path(name).name for name in data.measured_files()}
     assert measured >= {"mine.py", "work.py"}
+
+
+TORCH = """
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+
+unseeded = torch.rand(4).tolist()
+torch.manual_seed(7)
+inputs, targets = torch.randn(64, 20), torch.randint(0, 2, (64,))
+model = torch.nn.Linear(20, 2)
+descent = torch.optim.SGD(model.parameters(), lr=0.1)
+for _ in range(5):
+    loss = torch.nn.functional.cross_entropy(model(inputs), targets)
+    descent.zero_grad()
+    loss.backward()
+    descent.step()
+with torch.no_grad():  # a pool of threads, and processes of its own
+    product = float((torch.ones(300, 300) @ torch.ones(300, 300)).sum())
+    batches = [float(batch.sum()) for (batch,) in DataLoader(TensorDataset(inputs), batch_size=16, num_workers=2)]
+torch.save(model.state_dict(), folder / "model.pt")
+told = [float(loss), product, batches, sorted(torch.load(folder / "model.pt")), torch.get_num_threads()]
+(folder / "results.json").write_text(json.dumps({"unseeded": unseeded, "told": told}))
+"""
+
+
+def test_torch_is_in_a_fork_as_in_a_fresh_process(project: Project, tmp_path: Path) -> None:
+    """The same numbers where a script seeds it, fresh ones where not: its own generator is seeded anew."""
+    pytest.importorskip("torch", reason="PyTorch is not here: `nox -s torch` installs it")
+    project.suite(dict.fromkeys(("a", "b"), TORCH))
+    env = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    assert project.run("-p", "1", env=env).code == 0
+    cold = [json.loads((project.run_dir / variant / "results.json").read_text()) for variant in "ab"]
+    warm(project, env)
+    starts, _ = warm(project, env)
+    assert starts == {"a": "warm", "b": "warm"}
+    forked = [json.loads((project.run_dir / variant / "results.json").read_text()) for variant in "ab"]
+    assert [each["told"] for each in forked] == [each["told"] for each in cold]
+    assert len({str(each["unseeded"]) for each in cold + forked}) == 4

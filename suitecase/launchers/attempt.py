@@ -66,6 +66,9 @@ EXIT_FENCED = 75
 
 NO_HARD_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)
 
+OLDEST = (3, 11)
+"""The runner's oldest Python. An older one can read this file, down to 3.7."""
+
 EXIT_UNUSABLE = 78
 """The attempt could not even be claimed: EX_CONFIG of sysexits.h."""
 
@@ -162,12 +165,15 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def complain(message: str, exit_code: int) -> int:
-    print(f"suitecase: {message}", file=sys.stderr, flush=True)
+    with suppress(OSError):  # the file that a scheduler keeps of its words may lie on the disk that is full
+        os.write(2, f"suitecase: {message}\n".encode(errors="backslashreplace"))
     return exit_code
 
 
 def load_runner(file: str) -> Any:
     """The module of the suite's own runner, wherever it lies."""
+    if sys.version_info < OLDEST:
+        raise ImportError(f"suites need Python {'.'.join(map(str, OLDEST))} or newer")
     spec = importlib.util.spec_from_file_location("experiment_runner", file)
     if spec is None or spec.loader is None:
         raise ImportError(f"{file} is no Python file")
@@ -406,7 +412,7 @@ class Claimed:
                 self.runner.write_whole(self.record, content)
                 break
             except OSError as error:
-                complain(f"{error.filename}: {error.strerror}; its end is not recorded yet", 0)
+                complain(f"{error.filename or self.record}: {error.strerror}; its end is not recorded yet", 0)
                 if time.monotonic() >= deadline:
                     return
                 time.sleep(WRITE_AGAIN_S)

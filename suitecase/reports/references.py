@@ -266,6 +266,36 @@ WORKS: Final = (
         "10.1093/biomet/37.3-4.256",
         ("cochran's q", "cochran’s q", "cochran q"),
     ),
+    Work(
+        "Pearson, Karl",
+        1900,
+        "On the criterion that a given system of deviations from the probable in the case of a correlated system of "
+        "variables is such that it can be reasonably supposed to have arisen from random sampling",
+        ("Philosophical Magazine, Series 5", "50", "302", "157–175"),
+        "10.1080/14786440009463897",
+    ),
+    Work(
+        "Yates, Frank",
+        1934,
+        "Contingency tables involving small numbers and the χ² test",
+        ("Supplement to the Journal of the Royal Statistical Society", "1", "2", "217–235"),
+        "10.2307/2983604",
+    ),
+    Work(
+        "Patefield, W. M.",
+        1981,
+        "Algorithm AS 159: An efficient method of generating random R × C tables with given row and column totals",
+        ("Applied Statistics", "30", "1", "91–97"),
+        "10.2307/2346669",
+    ),
+    Work(
+        "Edwards, Allen L.",
+        1948,
+        "Note on the ‘correction for continuity’ in testing the significance of the difference between correlated "
+        "proportions",
+        ("Psychometrika", "13", "3", "185–187"),
+        "10.1007/BF02289261",
+    ),
     # Several comparisons
     Work(
         "Holm, Sture",
@@ -331,6 +361,34 @@ WORKS: Final = (
         "10.3102/10769986001002113",
         ("games–howell",),
     ),
+    Work(
+        "Romano, Joseph P. and Wolf, Michael",
+        2005,
+        "Exact and approximate stepdown methods for multiple hypothesis testing",
+        ("Journal of the American Statistical Association", "100", "469", "94–108"),
+        "10.1198/016214504000000539",
+    ),
+    Work(
+        "Tukey, John W.",
+        1949,
+        "Comparing individual means in the analysis of variance",
+        ("Biometrics", "5", "2", "99–114"),
+        "10.2307/3001913",
+    ),
+    Work(
+        "Kramer, Clyde Young",
+        1956,
+        "Extension of multiple range tests to group means with unequal numbers of replications",
+        ("Biometrics", "12", "3", "307–310"),
+        "10.2307/3001469",
+    ),
+    Work(
+        "Dunn, Olive Jean",
+        1964,
+        "Multiple comparisons using rank sums",
+        ("Technometrics", "6", "3", "241–252"),
+        "10.1080/00401706.1964.10490181",
+    ),
     # Averages over strata
     Work(
         "Cochran, William G.", 1977, "Sampling Techniques", ("John Wiley & Sons",), "", ("stratified standard error",)
@@ -381,6 +439,21 @@ WORKS: Final = (
         ("Psychological Bulletin", "114", "3", "494–509"),
         "10.1037/0033-2909.114.3.494",
         ("cliff",),
+    ),
+    Work(
+        "Romano, Jeanine and Kromrey, Jeffrey D. and Coraggio, Jesse and Skowronek, Jeff",
+        2006,
+        "Appropriate statistics for ordinal level data: should we really be using t-test and Cohen’s d for evaluating "
+        "group differences on the NSSE and other surveys?",
+        ("Annual Meeting of the Florida Association of Institutional Research",),
+        "",
+    ),
+    Work(
+        "Krippendorff, Klaus",
+        2011,
+        "Computing Krippendorff’s alpha-reliability",
+        ("University of Pennsylvania, Departmental Papers (ASC)",),
+        "",
     ),
     # Resampling, clusters
     Work(

@@ -18,26 +18,26 @@ import io
 import json
 import os
 import shutil
-import subprocess
 import sys
 import tarfile
 import tempfile
 import threading
-import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 __all__ = [
     "CARRIED",
+    "FOLDER",
     "PROGRAM",
     "DamagedError",
+    "TooLargeError",
+    "TooMuchError",
     "carried_variable",
     "main",
     "opening",
-    "pack_project",
     "print_packed",
-    "project_stamp",
     "unpack",
 ]
 
@@ -46,61 +46,45 @@ FOLDER = ".suitecase"
 """Where our own files lie in the uploaded project."""
 
 PROGRAM = f"{FOLDER}/{Path(__file__).name}"
-ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 LOG_PIECE = 1 << 16
+
+VARIABLE_BYTES = 120_000
+"""What a variable may take: Linux stops at 128 KiB (execve(2)), and Ray hands all of them on in one of its own too."""
+
+
+class TooLargeError(Exception):
+    """A config, or an environment, is too large for a variable."""
 
 
 class DamagedError(Exception):
     """What came back is not what was sent, or nothing came back."""
 
 
+class TooMuchError(DamagedError):
+    """The files of a case are more than may come back."""
+
+
 # --- On the runner's side --------------------------------------------------------------------------------------------
 
 
-def pack_project(root: Path, runner: Path, target: Path) -> None:
-    """Write the project's files to an archive: those that git tracks, and new ones that it doesn't ignore.
-
-    Outside of a repository, all files but hidden ones. Equal files give equal bytes, so that Ray stores them once.
-    """
-    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name in project_files(root):
-            add(archive, root / name, name)
-        for path in (Path(__file__), Path(__file__).parent.with_name("attempt.py"), runner):
-            add(archive, path, f"{FOLDER}/{path.name}")
-
-
-def project_stamp(root: Path) -> str:
-    """Another one whenever a file of the project has changed."""
-    files = [(name, (status := (root / name).stat()).st_mtime_ns, status.st_size) for name in project_files(root)]
-    return hashlib.sha256(repr(files).encode()).hexdigest()[:16]
-
-
-def project_files(root: Path) -> list[str]:
-    listing = ["git", "-C", str(root), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    done = subprocess.run(listing, capture_output=True, stdin=subprocess.DEVNULL)
-    if done.returncode == 0:
-        names = [os.fsdecode(name) for name in done.stdout.split(b"\0") if name]
-    else:
-        found = (path.relative_to(root) for path in root.rglob("*"))
-        names = [str(path) for path in found if not any(part.startswith(".") for part in path.parts)]
-    return sorted({name for name in names if (root / name).is_file()})
-
-
-def add(archive: zipfile.ZipFile, path: Path, name: str) -> None:
-    member = zipfile.ZipInfo(name, ZIP_EPOCH)
-    member.compress_type = zipfile.ZIP_DEFLATED
-    member.external_attr = (0o100755 if os.access(path, os.X_OK) else 0o100644) << 16
-    archive.writestr(member, path.read_bytes())
-
-
 def carried_variable(spec: Mapping[str, Any], environment: Mapping[str, str], folder: Path, limit_bytes: int) -> str:
-    """What an attempt needs beside the code, as one variable: its spec, its own variables, its config."""
+    """What an attempt needs beside the code, as one variable: its spec, its own variables, its config.
+
+    Raises:
+        TooLargeError: There is no room for it in a variable, packed.
+    """
     config = (folder / "config.json").read_text(encoding="utf-8")
     carried = {
         "spec": dict(spec), "environment": dict(environment), "config": config, "run_dir": str(folder.parent),
         "python": sys.executable, "limit_bytes": limit_bytes,
     }  # fmt: skip
-    return json.dumps(carried)
+    variable = base64.b64encode(zlib.compress(json.dumps(carried).encode())).decode()
+    if len(variable) > VARIABLE_BYTES:
+        raise TooLargeError(
+            f"config and variables take {len(variable)} bytes, packed, and {VARIABLE_BYTES} fit where no folder is "
+            "shared: put what is large into a file of the project, and its name into the config"
+        )
+    return variable
 
 
 def unpack(log: str, mark: int, folder: Path, keep: Sequence[str] = ("config.json",)) -> None:
@@ -111,13 +95,14 @@ def unpack(log: str, mark: int, folder: Path, keep: Sequence[str] = ("config.jso
 
     Raises:
         DamagedError: The log doesn't have them, or not whole.
+        TooMuchError: They are too large.
     """
     start = log.rfind(f"\n{opening(mark)} ")
     if start < 0:
         raise DamagedError("its files did not come back")
     said, sha256, packed = [*log[start + 1 :].partition("\n")[0].split(" "), "", ""][1:4]
     if said == "refused":
-        raise DamagedError(base64.b64decode(sha256).decode("utf-8", "replace"))
+        raise TooMuchError(base64.b64decode(sha256).decode("utf-8", "replace"))
     try:
         content = base64.b64decode(packed, validate=True)
     except ValueError:
@@ -150,7 +135,7 @@ def opening(mark: int) -> str:
 
 def main() -> int:
     """Run the attempt of SUITECASE_CARRIED; its exit code."""
-    carried: dict[str, Any] = json.loads(os.environ.pop(CARRIED))
+    carried: dict[str, Any] = json.loads(zlib.decompress(base64.b64decode(os.environ.pop(CARRIED))))
     attempt = load(Path(__file__).with_name("attempt.py"))
     with tempfile.TemporaryDirectory(prefix="suitecase-", ignore_cleanup_errors=True) as made:
         run_dir = Path(made) / "run"

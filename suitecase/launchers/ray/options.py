@@ -20,7 +20,8 @@ class RayOptions(Options):
     """Where and how attempts become Ray jobs.
 
     Attributes:
-        address: Of the dashboard; by default RAY_API_SERVER_ADDRESS, else this machine's port 8265.
+        address: Of the dashboard; by default RAY_API_SERVER_ADDRESS, or RAY_ADDRESS if that is a URL of HTTP, else
+            this machine's port 8265.
         shared: Whether the cluster sees the run directory at the same path; "auto" asks it by a small job.
         start_timeout_s: Seconds that jobs may be PENDING while none of the run's runs; 0 for no end.
         lost_after_s: Seconds without an answer from Ray, and without a sign of life, after which attempts are lost.
@@ -42,7 +43,9 @@ class RayOptions(Options):
     @property
     def url(self) -> str:
         """The address that counts."""
-        return (self.address or os.environ.get("RAY_API_SERVER_ADDRESS") or ADDRESS).rstrip("/")
+        bootstrap = os.environ.get("RAY_ADDRESS", "")  # `auto`, HOST:PORT and ray:// are for drivers, not for jobs
+        of_jobs = bootstrap if bootstrap.startswith(("http://", "https://")) else ""
+        return (self.address or os.environ.get("RAY_API_SERVER_ADDRESS") or of_jobs or ADDRESS).rstrip("/")
 
     def problems_of_url(self) -> list[str]:
         """What is wrong with the address that counts, a sentence each."""

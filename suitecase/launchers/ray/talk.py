@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections import deque
-from collections.abc import Mapping
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -18,6 +18,15 @@ __all__ = ["POLL_S", "Talk"]
 POLL_S = 1.0
 """How often Ray is asked for the states of jobs; an answer takes 10 to 200 ms for some dozens of them (2 cores)."""
 
+POLL_PAUSE = 4.0
+"""How much longer than the answer took the pause after it is, at least: Ray tells all jobs that it ever had."""
+
+SURVEY_S = 60.0
+"""How often it is asked which nodes there are."""
+
+FETCHES = 3
+"""How often a log is asked for that doesn't come, while Ray answers all else: the node may be gone that has it."""
+
 SLOW_S = 10.0
 """A question that is open for so long counts as unanswered."""
 
@@ -26,7 +35,7 @@ SLOW_S = 10.0
 class Errand:
     """Something that Ray is to be asked."""
 
-    do: Literal["submit", "stop", "fetch"]
+    do: Literal["submit", "submit_again", "stop", "fetch"]
     job_id: str
     entrypoint: str = ""
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
@@ -39,6 +48,8 @@ class Talk:
         wakeup: Readable when there is something new.
         states: The jobs of the cluster, by id, as Ray told last.
         accepted: Jobs that Ray has taken, and that `states` is too old to have.
+        nodes: What each node of the cluster has; None before Ray has told.
+        trouble: Why the first errand isn't done; empty if there is none.
     """
 
     def __init__(self, url: str) -> None:
@@ -48,11 +59,13 @@ class Talk:
             os.set_blocking(descriptor, False)
         self.states: Mapping[str, JobState] = {}
         self.accepted: set[str] = set()
+        self.nodes: Sequence[Mapping[str, float]] | None = None
         self.errands: deque[Errand] = deque()
         self.withdrawn: set[str] = set()
         self.refused: deque[tuple[str, str]] = deque()
         self.logs: dict[str, str] = {}
-        self.working_dirs: dict[str, str] = {}
+        self.failed_fetches: Counter[str] = Counter()
+        self.trouble = ""
         self.answered = time.monotonic()
         self.failed = False
         self.asked_at = 0.0
@@ -64,6 +77,10 @@ class Talk:
 
     def submit(self, job_id: str, entrypoint: str, options: Mapping[str, Any]) -> None:
         self.add(Errand("submit", job_id, entrypoint, options))
+
+    def submit_again(self, job_id: str, options: Mapping[str, Any]) -> None:
+        """Have a job submitted that is to run what another one did not; options are those of the client."""
+        self.add(Errand("submit_again", job_id, options=options))
 
     def stop(self, job_id: str) -> None:
         """Have a job ended; one that was not submitted yet never will be."""
@@ -112,7 +129,7 @@ class Talk:
 
     def run(self) -> None:
         """Errands as they come, the states of all jobs every second."""
-        next_poll = 0.0
+        next_poll = next_survey = 0.0
         while True:
             self.something_to_do.wait(max(0.0, next_poll - time.monotonic()))
             self.something_to_do.clear()
@@ -120,8 +137,12 @@ class Talk:
             if self.over:
                 return
             if time.monotonic() >= next_poll:
+                begun = time.monotonic()
                 news = self.ask_for_states() or news
-                next_poll = time.monotonic() + POLL_S
+                next_poll = time.monotonic() + max(POLL_S, POLL_PAUSE * (time.monotonic() - begun))
+            if time.monotonic() >= next_survey:
+                self.survey()
+                next_survey = time.monotonic() + SURVEY_S
             if news:
                 with suppress(BlockingIOError):
                     os.write(self.writer, b"\0")
@@ -134,49 +155,50 @@ class Talk:
             errand = self.errands[0]
             try:
                 self.do(errand)
-            except UnreachableError:
-                if errand.do == "fetch":
-                    self.logs[errand.job_id] = ""  # the node may be gone that has it
-                else:
-                    self.failed = True
+            except UnreachableError as error:
+                if errand.do != "fetch" or not self.give_up_fetching(errand.job_id):
+                    self.failed, self.trouble = True, str(error)
                     break
             except RefusedByRayError as error:
-                if errand.do == "submit":
+                if errand.do in ("submit", "submit_again"):
                     self.refused.append((errand.job_id, str(error)))
                 elif errand.do == "fetch":
                     self.logs[errand.job_id] = ""
             self.errands.popleft()
+            self.trouble = ""
             self.heard()
             done = True
         self.asked_at = 0.0
         return done
 
     def do(self, errand: Errand) -> None:
-        if errand.do == "submit" and errand.job_id in self.withdrawn:
+        if errand.job_id in self.withdrawn and errand.do in ("submit", "submit_again"):
             return
         if errand.do == "stop":
             self.client.stop(errand.job_id)
         elif errand.do == "fetch":
             self.logs[errand.job_id] = self.client.log(errand.job_id)
         else:
-            self.client.submit(errand.job_id, errand.entrypoint, **self.with_uploaded(errand.options))
+            # A package goes by its file each time, so that Ray's client asks whether the cluster has it: ten minutes
+            # after the last job that used it, it no longer does.
+            if errand.do == "submit":
+                self.client.submit(errand.job_id, errand.entrypoint, **errand.options)
+            else:
+                self.client.submit_again(errand.job_id, **errand.options)
             self.accepted.add(errand.job_id)
-            self.remember_upload(errand)
 
-    def with_uploaded(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        """Options that name a package by what Ray calls it: it need not be read again for every job."""
-        runtime_env = dict(options.get("runtime_env", {}))
-        package = runtime_env.get("working_dir", "")
-        return {**options, "runtime_env": {**runtime_env, **self.named(package)}}
-
-    def named(self, package: str) -> dict[str, str]:
-        return {"working_dir": self.working_dirs.get(package, package)} if package else {}
-
-    def remember_upload(self, errand: Errand) -> None:
-        package = errand.options.get("runtime_env", {}).get("working_dir", "")
-        if package and package not in self.working_dirs:
-            with suppress(UnreachableError, RefusedByRayError):
-                self.working_dirs[package] = str(self.client.runtime_env(errand.job_id).get("working_dir") or package)
+    def give_up_fetching(self, job_id: str) -> bool:
+        """Whether a log won't come, though Ray answers."""
+        try:
+            self.client.version()
+        except (UnreachableError, RefusedByRayError):
+            return False
+        self.failed_fetches[job_id] += 1
+        if self.failed_fetches[job_id] < FETCHES:
+            return False
+        del self.failed_fetches[job_id]
+        self.logs[job_id] = ""
+        return True
 
     def ask_for_states(self) -> bool:
         """Ask for all jobs; whether there is something new to know."""
@@ -193,6 +215,11 @@ class Talk:
         self.states = states
         self.accepted -= taken
         return changed or failed
+
+    def survey(self) -> None:
+        """Ask which nodes there are; what is known of them stays, if there is no answer."""
+        with suppress(UnreachableError, RefusedByRayError):
+            self.nodes = self.client.nodes()
 
     def heard(self) -> None:
         """Ray has answered."""

@@ -5,12 +5,16 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import tempfile
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 __all__ = [
+    "NEVER",
     "PENDING",
     "TERMINAL",
     "SchedulerError",
@@ -23,6 +27,7 @@ __all__ = [
     "limit_seconds",
     "missing_commands",
     "queue",
+    "refusal",
     "signal_batch",
     "submit",
     "submit_environment",
@@ -44,6 +49,13 @@ AFTER_A_WHILE = re.compile(
     r"submit limit|SubmitJob|accounting/QOS policy|temporarily unable|maximum number of jobs|MaxJobCount", re.IGNORECASE
 )
 """What sbatch says where fewer jobs would be accepted, or the same ones later."""
+
+NEVER = re.compile(
+    r"invalid (--?\w|numeric|partition|account|qos|feature|license|wckey)|reservation is invalid|mutually exclusive"
+    r"|(unrecognized|invalid|ambiguous) option|option .* (ambiguous|argument)",
+    re.IGNORECASE,
+)
+"""What sbatch says of names that the cluster doesn't have for this user, and of options that it doesn't take."""
 
 UNREACHABLE = re.compile(
     r"unable to contact|timed out|zero bytes|connection (refused|reset)|not responding|not connected|in standby"
@@ -104,7 +116,10 @@ def missing_commands() -> list[str]:
     return [command for command in COMMANDS if shutil.which(command) is None]
 
 
-def ask(*command: str, env: Mapping[str, str] | None = None, within_s: float = ANSWER_WITHIN_S) -> str:
+def ask(
+    *command: str, env: Mapping[str, str] | None = None, within_s: float = ANSWER_WITHIN_S,
+    stdin: IO[bytes] | int = subprocess.DEVNULL,
+) -> str:  # fmt: skip
     """What a command prints.
 
     Raises:
@@ -113,7 +128,7 @@ def ask(*command: str, env: Mapping[str, str] | None = None, within_s: float = A
     try:
         # A session of its own: Ctrl-C is for the runner, and must not end an sbatch half way.
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            command, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             errors="replace", start_new_session=True, env=env,
         )  # fmt: skip
     except OSError as error:
@@ -121,7 +136,7 @@ def ask(*command: str, env: Mapping[str, str] | None = None, within_s: float = A
     with process:
         stdout, stderr = answer_of(process, command[0], within_s)
     if process.returncode:
-        said = [line.strip() for line in stderr.splitlines() if line.strip()]
+        said = [re.sub(r"^\w+: ((error|fatal): )?", "", line.strip()) for line in stderr.splitlines() if line.strip()]
         raise SchedulerError("; ".join(said[-3:]) or f"{command[0]}: exit code {process.returncode}")
     return stdout
 
@@ -151,12 +166,17 @@ def configuration(within_s: float = 30.0) -> dict[str, str]:
     return {name.strip(): value.strip() for name, equals, value in pairs if equals}
 
 
-def submit_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """What sbatch gets, and the jobs from it: no variables of a surrounding job, none that overrule the script."""
+def submit_environment(environment: Mapping[str, str], said: Collection[str] = ()) -> dict[str, str]:
+    """What sbatch gets, and the jobs from it: no variables of a surrounding job, none that overrule the script.
+
+    Args:
+        said: Options of sbatch that the user has chosen, such as `partition`: a variable of that name would win.
+    """
+    overruling = {f"SBATCH_{name.upper().replace('-', '_')}" for name in said}
     return {
         name: value
         for name, value in environment.items()
-        if name in KEPT or not (name.startswith("SLURM_") or OURS.fullmatch(name))
+        if name in KEPT or not (name.startswith("SLURM_") or OURS.fullmatch(name) or name in overruling)
     }
 
 
@@ -177,6 +197,22 @@ def submit(script: Path, output: Path, environment: Mapping[str, str]) -> int:
         raise SubmitError(str(error)) from None
     except (ValueError, IndexError) as error:
         raise SubmitError(f"sbatch gave no number of a job: {error}") from None
+
+
+def refusal(script: str, environment: Mapping[str, str], *options: str) -> str:
+    """Why sbatch would not have a script now; empty if it would, or if nobody answers.
+
+    Args:
+        options: Of sbatch, beside what the script says.
+    """
+    with tempfile.TemporaryFile() as file:
+        file.write(script.encode())
+        file.seek(0)
+        try:
+            ask("sbatch", "--test-only", *options, env=environment, stdin=file)
+        except SchedulerError as error:
+            return "" if error.unreachable else str(error)
+    return ""
 
 
 def queue(jobs: Iterable[int]) -> dict[tuple[int, int | None], Task]:
@@ -205,7 +241,10 @@ def queue(jobs: Iterable[int]) -> dict[tuple[int, int | None], Task]:
 def parse_task(line: str) -> tuple[tuple[int, int | None], Task]:
     job, index, state, reason, node, limit = line.split("|")
     number = int(index) if index.isdigit() else None
-    return (int(job), number), Task(state, "" if reason == "None" else reason, node, limit_seconds(limit))
+    limit_s = None
+    with suppress(ValueError):  # INVALID, NOT_SET
+        limit_s = limit_seconds(limit)
+    return (int(job), number), Task(state, "" if reason == "None" else reason, node, limit_s)
 
 
 def limit_seconds(text: str) -> float | None:
@@ -214,7 +253,7 @@ def limit_seconds(text: str) -> float | None:
     Raises:
         ValueError: It isn't one.
     """
-    if text.strip().upper() in ("", "UNLIMITED", "INVALID", "NOT_SET", "INFINITE"):
+    if text.strip().upper() in ("", "UNLIMITED", "INFINITE"):
         return None
     days, dash, rest = text.strip().rpartition("-")
     parts = [int(part) for part in rest.split(":")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import select
+import shlex
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
@@ -42,7 +43,17 @@ class Slurm(SlurmOptions):
             self.settings: Mapping[str, str] = commands.configuration()
         except SchedulerError as error:
             problems.append(f"Slurm doesn't answer ({error}): try `scontrol ping`, and again when it is up.")
-        return problems
+        return problems or self.never_accepted()
+
+    def never_accepted(self) -> list[str]:
+        """What Slurm says of a partition, an account and the like that it doesn't have, and of wrong options."""
+        names = {name: getattr(self, name) for name in ("partition", "account", "qos", "constraint")}
+        asked = [f"--{name}={value}" for name, value in names.items() if value] + shlex.split(self.extra)
+        said = commands.refusal("#!/bin/bash\n", self.environment(os.environ), *asked, "--mem=1M", "--time=1")
+        if not commands.NEVER.search(said):
+            return []
+        about = " ".join(asked) or "its own defaults"
+        return [f"sbatch refuses {about}: {said}. `sinfo` lists partitions, `scontrol show` nodes and reservations."]
 
     def capacity(self, suite: object) -> Capacity:
         return Capacity(math.inf, math.inf, gpus=None)
@@ -53,11 +64,14 @@ class Slurm(SlurmOptions):
     def preview(self, session: Session, needs: Mapping[str, Resources]) -> str:
         requests: Counter[Request] = Counter(request_for(each, self, session) for each in needs.values())
         texts: list[str] = []
+        environment = self.environment(session.environment)
         for request, count in requests.items():
             for size, times in Counter(array_sizes(count, largest_array(self.settings))).items():
                 again = f" ({times} times)" if times > 1 else ""
                 text = script("BATCH", size, request, self, session)
-                texts.append(f"sbatch, with an array of {size}{again}:\n\n{text}")
+                said = commands.refusal(text, environment)
+                refused = f", which it refuses: {said}" if said else ""
+                texts.append(f"sbatch, with an array of {size}{again}{refused}:\n\n{text}")
         return "\n".join(texts)
 
     def open(self, session: Session, lock: int, wakeup: int) -> None:

@@ -10,6 +10,7 @@ import threading
 import time
 from collections import defaultdict, deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -17,9 +18,9 @@ from typing import TypeVar
 
 from experiment_runner import Ended, Event, Launch, Session, Started, SuiteError
 from suitecase.launchers.attempt import batch_file
-from suitecase.launchers.following import Followed, left_behind
+from suitecase.launchers.following import Followed, left_behind, read_record
 from suitecase.launchers.slurm import commands
-from suitecase.launchers.slurm.commands import SchedulerError
+from suitecase.launchers.slurm.commands import SchedulerError, Task
 from suitecase.launchers.slurm.judging import Tracked, explained, fence, verdict
 from suitecase.launchers.slurm.options import SlurmOptions
 from suitecase.launchers.slurm.submitting import LAUNCHER, Submitter
@@ -51,7 +52,7 @@ class Follower(threading.Thread):
     def __init__(self, options: SlurmOptions, settings: Mapping[str, str], session: Session, ringer: int) -> None:
         super().__init__(name="slurm", daemon=True)
         self.options, self.session, self.ringer = options, session, ringer
-        self.submitter = Submitter(options, settings, session, self.tell, self.warn)
+        self.submitter = Submitter(options, settings, session, self.tell, self.miss)
         self.started: SimpleQueue[Sequence[Launch]] = SimpleQueue()
         self.ends: SimpleQueue[tuple[int, int, float]] = SimpleQueue()
         self.awake = threading.Event()
@@ -60,8 +61,11 @@ class Follower(threading.Thread):
         self.failure: BaseException | None = None
         self.tracked: dict[int, Tracked] = {}
         self.next_queue_s = 0.0  # when Slurm is asked next
-        self.answered_s = self.news_s = time.monotonic()  # when it last did, and when an attempt last told something
-        self.warned = False
+        self.asker = ThreadPoolExecutor(1, "squeue")  # it may take a minute to say that nobody is there
+        self.answer: Future[dict[tuple[int, int | None], Task]] | None = None
+        self.asked: set[int] = set()  # the jobs that the answer is about
+        self.silent_from_s: float | None = None  # since when it has not answered
+        self.news_s = time.monotonic()  # when an attempt last told something
 
     # --- called by the runner's loop
 
@@ -80,6 +84,7 @@ class Follower(threading.Thread):
         self.closing = True
         self.awake.set()
         self.join()
+        self.asker.shutdown()
 
     def adopt(self, ended: Collection[int]) -> list[Launch]:
         """Take up what earlier passes submitted, before anything is started.
@@ -98,10 +103,11 @@ class Follower(threading.Thread):
                 message = f"Slurm doesn't say whether {batch} was submitted ({error}): resume when it answers."
                 raise SuiteError([message], 75) from None
             for followed in members:
-                if job is None:  # the runner died before it submitted them
+                known = job_known(followed) if job is None else job
+                if known is None:  # the runner died before it submitted them
                     fence(followed.spec)
                 else:
-                    adopted[followed.launch.mark] = Tracked(followed, job)
+                    adopted[followed.launch.mark] = Tracked(followed, known)
         self.tracked = adopted
         self.awake.set()
         return [tracked.followed.launch for tracked in adopted.values()]
@@ -137,12 +143,14 @@ class Follower(threading.Thread):
             self.submitter.accept(launches)
         accepted = self.submitter.submit_waiting(others_live=bool(self.tracked))
         self.tracked |= {tracked.mark: tracked for tracked in accepted}
+        if accepted:
+            self.silent_from_s = None
         self.end(taken(self.ends))
 
     def end(self, ends: Iterable[tuple[int, int, float]]) -> None:
         """Ask attempts to end: by a file, so that they know who asks, and by a signal, so that they look at once."""
-        running: dict[int, list[int]] = defaultdict(list)
-        queued: dict[int, list[int]] = defaultdict(list)
+        running: dict[int, list[Tracked]] = defaultdict(list)
+        queued: dict[int, list[Tracked]] = defaultdict(list)
         for mark, number, grace_s in ends:
             tracked = self.tracked.get(mark)
             if tracked is None:
@@ -155,12 +163,22 @@ class Follower(threading.Thread):
             tracked.abandon_s = now + ABANDON_S if kill else math.inf
             tracked.cancelled = True
             self.next_queue_s = 0.0
-            (running if tracked.followed.started else queued)[tracked.job].append(tracked.index)
+            (running if tracked.followed.started else queued)[tracked.job].append(tracked)
         with suppress(SchedulerError):  # then the file must do
-            for job, indexes in running.items():
-                commands.signal_batch(job, indexes, "TERM")
-            for job, indexes in queued.items():
-                commands.cancel(job, indexes)
+            for job, members in running.items():
+                commands.signal_batch(job, [tracked.index for tracked in members], "TERM")
+        for job, members in queued.items():
+            try:
+                commands.cancel(job, [tracked.index for tracked in members])
+            except SchedulerError:
+                for tracked in members:
+                    self.leave_in_queue(tracked)
+
+    def leave_in_queue(self, tracked: Tracked) -> None:
+        """End an attempt that waits, as far as is known, where Slurm can't be told: it finds the fence if it begins."""
+        fence(tracked.followed.spec)
+        cause = "cancelled while Slurm was away: its task ends as soon as it begins"
+        self.finish(tracked, Ended(tracked.mark, None, status="cancelled", cause=cause))
 
     # --- following
 
@@ -171,7 +189,9 @@ class Follower(threading.Thread):
             there, index = names.get(tracked.followed.spec.parent, set()), tracked.index
             if f"{index}.ended" in there or (not tracked.followed.started and f"{index}.alive" in there):
                 self.read(tracked)
-        if self.tracked and time.monotonic() >= self.next_queue_s:
+        if self.answer is not None and self.answer.done():
+            self.take_answer(self.answer)
+        if self.tracked and self.answer is None and time.monotonic() >= self.next_queue_s:
             self.ask_queue()
         for tracked in list(self.tracked.values()):
             if tracked.asked or time.monotonic() >= tracked.abandon_s:
@@ -209,38 +229,51 @@ class Follower(threading.Thread):
         self.tell(event)
 
     def ask_queue(self) -> None:
-        """Ask Slurm about all that is not over.
+        """Ask Slurm about all that is not over."""
+        self.next_queue_s = time.monotonic() + self.options.poll_s
+        self.asked = {tracked.job for tracked in self.tracked.values()}
+        self.answer = self.asker.submit(commands.queue, self.asked)
+        self.answer.add_done_callback(lambda _: self.awake.set())
+
+    def take_answer(self, answer: Future[dict[tuple[int, int | None], Task]]) -> None:
+        """Keep what Slurm has said.
 
         Raises:
             SuiteError: It has been silent for too long, and the attempts too.
         """
+        self.answer = None
         try:
-            said = commands.queue({tracked.job for tracked in self.tracked.values()})
+            said = answer.result()
         except SchedulerError as error:
-            self.next_queue_s = time.monotonic() + self.options.poll_s
-            self.warn(error)
-            silent_s = time.monotonic() - max(self.answered_s, self.news_s)
-            if silent_s > self.options.patience_s:
-                message = (
-                    f"Slurm has not answered for {silent_s:.0f} s ({error}), and no attempt has told anything. Those "
-                    "that run go on; --resume follows them when Slurm is back."
-                )
-                raise SuiteError([message], 75) from None
+            self.miss(error)
             return
-        now = self.answered_s = time.monotonic()
-        self.warned = False
-        self.next_queue_s = now + self.options.poll_s
+        now = time.monotonic()
+        self.silent_from_s = None
         for tracked in self.tracked.values():
+            if tracked.job not in self.asked:  # submitted meanwhile
+                continue
             tracked.asked = True
             tracked.said = said.get((tracked.job, tracked.index)) or said.get((tracked.job, None))
             if tracked.unsure is None and (not tracked.is_over or tracked.gone_s is None):
                 tracked.gone_s = now if tracked.is_over else None
 
-    def warn(self, error: SchedulerError) -> None:
-        """Say once that Slurm is away."""
-        if not self.warned:
-            self.warned = True
+    def miss(self, error: SchedulerError) -> None:
+        """Say once that Slurm is away, and wait for it as long as the options allow.
+
+        Raises:
+            SuiteError: It has been silent for too long, and the attempts too.
+        """
+        now = time.monotonic()
+        if self.silent_from_s is None:
+            self.silent_from_s = now
             log.warning("Slurm doesn't answer: %s. What runs goes on, and is followed by its files.", error)
+        silent_s = now - max(self.silent_from_s, self.news_s)
+        if silent_s > self.options.patience_s:
+            message = (
+                f"Slurm has not answered for {silent_s:.0f} s ({error}), and no attempt has told anything. Those "
+                "that run go on; --resume follows them when Slurm is back."
+            )
+            raise SuiteError([message], 75) from None
 
     def decide(self, tracked: Tracked, names: set[str]) -> None:
         """Tell the end of an attempt that Slurm has a word to say about; see to it that one asked to end does."""
@@ -263,6 +296,13 @@ class Follower(threading.Thread):
                 commands.cancel(tracked.job, [tracked.index])
         if event is not None:
             self.finish(tracked, event)
+
+
+def job_known(followed: Followed) -> int | None:
+    """The job that an attempt says it is, where Slurm has forgotten it; None if the attempt never began."""
+    record = read_record(followed.launch.folder, followed.launch.attempt)
+    job = str(record.get("job", ""))
+    return int(job) if record.get("mark") == followed.launch.mark and job.isdigit() else None
 
 
 def taken(queue: SimpleQueue[TakenT]) -> list[TakenT]:

@@ -9,6 +9,9 @@ machines are never compared; how long something is silent is measured by the run
 from __future__ import annotations
 
 import math
+import os
+import re
+import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -29,11 +32,13 @@ VISIBLE_S = 15.0
 SILENT_S = 35.0
 """After how long without a sign an attempt on a lost node counts as dead: three beats, and some."""
 
-HELD = (
-    "jobheld", "badconstraints", "invalidaccount", "invalidqos", "partitionnodelimit", "partitiontimelimit",
-    "partitionconfig", "launch failed requeued held", "requeued in held state", "dependencyneversatisfied",
-)  # fmt: skip
-"""Reasons of squeue(1) that don't pass by themselves, in lower case."""
+HELD = re.compile(
+    r"jobhe?o?ld|badconstraints|invalidaccount|invalidqos|partitionnodelimit|partitiontimelimit|partitionconfig"
+    r"|launch failed requeued held|requeued in held state|dependencyneversatisfied|reservationdeleted|maxmemperlimit"
+    r"|(assoc|qos)max\w+per(job|node)|qosmin|qosnotallowed",
+    re.IGNORECASE,
+)
+"""How reasons of squeue(1) begin that don't pass by themselves: held, or more than any job there may have."""
 
 Status = Literal["", "timed_out", "cancelled"]
 Fault = Literal["", "lost", "preempted", "oom"]
@@ -42,6 +47,7 @@ EXPLAINED: Mapping[str, tuple[Fault, Status, str]] = {
     "NODE_FAIL": ("lost", "", "its node failed"),
     "BOOT_FAIL": ("lost", "", "its node failed to boot"),
     "PREEMPTED": ("preempted", "", "preempted"),
+    "COMPLETED": ("lost", "", "it ended, and could not record how"),
     "OUT_OF_MEMORY": ("oom", "", "out of memory"),
     "TIMEOUT": ("", "timed_out", "reached Slurm's limit of time"),
     "DEADLINE": ("", "timed_out", "reached the job's deadline"),
@@ -148,7 +154,8 @@ def of_the_silent(tracked: Tracked, now: float) -> Ended | None:
         return None
     fault, status, why = EXPLAINED.get(said.state, ("lost", "", "its processes on the node vanished"))
     node = f" on {said.node}" if said.node else ""
-    cause = f"{why}{node} (Slurm: {in_words(tracked.said)}), no record of its end"
+    words = words_of(tracked.followed.spec)
+    cause = f"{why}{node} (Slurm: {in_words(tracked.said)}), no record of its end" + f": {words}" * bool(words)
     return Ended(tracked.mark, None, fault=fault, status=status, cause=cause)
 
 
@@ -167,15 +174,16 @@ def of_the_unclaimed(tracked: Tracked, names: set[str], now: float) -> Ended | R
         fault, _, why = EXPLAINED[state]
         return Ended(tracked.mark, None, fault=fault, cause=f"{why}, before it began")
     node = f" on {said.node}" if said and said.node else ""
-    words = last_line(batch_file(tracked.followed.spec, "out")) if began else ""
-    hint = f": {words}" if words else "; does that node see the run directory?"
+    words = words_of(tracked.followed.spec) if began else ""
+    silent = "it said nothing: does a setup line end it?" if began else "may that node write into the run directory?"
+    hint = f": {words}" if words else f"; {silent}"
     return Refused(tracked.mark, cause=f"Slurm{node}: {in_words(said)}{hint}")
 
 
 def of_the_held(tracked: Tracked, now: float, held_s: float) -> Refused | None:
     """It waits for something that doesn't pass by itself."""
     reason = tracked.said.reason if tracked.said else ""
-    if not reason.lower().startswith(HELD):
+    if not HELD.match(reason):
         tracked.held_s = None
         return None
     if tracked.held_s is None:
@@ -191,9 +199,26 @@ def in_words(task: Task | None) -> str:
     return task.state + (f", {task.reason}" if task.reason else "")
 
 
+def words_of(spec: Path) -> str:
+    """What a task said last, or why there was no room for its words."""
+    if words := last_line(batch_file(spec, "out")):
+        return words
+    try:
+        with tempfile.TemporaryFile(dir=spec.parent) as file:
+            file.write(bytes(os.statvfs(spec.parent).f_bsize))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        return f"{spec.parent}: {error.strerror}"
+    return ""
+
+
 def last_line(path: Path) -> str:
-    """The last line of what a task itself said, shortened."""
+    """The last line of what a task itself said, shortened, and where there is more."""
+    lines: list[str] = []
     with suppress(OSError):
         lines = [line.strip() for line in path.read_text(errors="replace").splitlines() if line.strip()]
-        return lines[-1][:300] if lines else ""
-    return ""
+    if not lines:
+        return ""
+    more = f" (more in {path})" if len(lines) > 1 or len(lines[-1]) > 300 else ""
+    return lines[-1][:300] + more

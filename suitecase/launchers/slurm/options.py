@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
 from suitecase.launchers.options import Amount, Count, Line, Options, Seconds
-from suitecase.launchers.slurm.commands import limit_seconds
+from suitecase.launchers.slurm.commands import limit_seconds, submit_environment
 
 __all__ = ["SlurmOptions"]
 
@@ -19,13 +20,13 @@ def check_limit(text: str) -> str:
     try:
         limit_seconds(text)
     except ValueError:
-        raise ValueError("write minutes, H:M:S, D-H or D-H:M") from None
+        raise ValueError("write minutes, H:M:S, D-H or D-H:M; or UNLIMITED") from None
     return text
 
 
 def check_size(text: str) -> str:
-    if not re.fullmatch(r"\d+(\.\d+)?[KMGT]?B?", text, re.IGNORECASE):
-        raise ValueError("write a size, such as 500M or 16G")
+    if not re.fullmatch(r"\d+([KMGT]B?)?", text, re.IGNORECASE):
+        raise ValueError("write a size without a point, such as 1500M or 16G")
     return text
 
 
@@ -44,9 +45,34 @@ def check_words(text: str) -> str:
 
 
 def check_flags(text: str) -> str:
-    if any(not word.startswith("-") or word == "--" for word in shlex.split(text)):
+    words = shlex.split(text)
+    if any(not re.match(r"--?[a-zA-Z]", word) for word in words):
         raise ValueError("write options of sbatch, each in one word: --name=value")
+    for word in words:
+        given = word.partition("=")[0] if word.startswith("--") else word[:2]
+        # sbatch takes the first letters of a long option for it.
+        meant = [name for name in (*OURS, *INSTEAD) if name == given or (len(given) > 2 and name.startswith(given))]
+        if meant and meant[0] in OURS:
+            raise ValueError(f"{given} is the launcher's own: without it no attempt would be found again")
+        if meant:
+            raise ValueError(f"in place of {given} say {INSTEAD[meant[0]]}")
     return text
+
+
+OURS = (
+    *("--array", "--chdir", "--clusters", "--error", "--export", "--export-file", "--get-user-env"),
+    *("--input", "--job-name", "--no-requeue", "--open-mode", "--output", "--parsable", "--requeue", "--signal"),
+    *("--test-only", "--wait", "--wrap", "-a", "-D", "-e", "-i", "-J", "-M", "-o", "-W"),
+)
+"""Options of sbatch on which it rests that attempts are submitted, found, and followed."""
+
+INSTEAD = {
+    "--account": "account", "-A": "account", "--constraint": "constraint", "-C": "constraint",
+    "--cpus-per-task": "cpus", "-c": "cpus", "--mem": "memory", "--mem-per-cpu": "memory", "--mem-per-gpu": "memory",
+    "--nodes": "nodes", "-N": "nodes", "--partition": "partition", "-p": "partition", "--qos": "qos", "-q": "qos",
+    "--time": "time", "-t": "time",
+}  # fmt: skip
+"""Options of sbatch by the name under which they are options here."""
 
 
 Words = Annotated[Line, AfterValidator(check_words)]
@@ -99,3 +125,9 @@ class SlurmOptions(Options):
     held_s: Seconds = 600.0
     patience_s: Seconds = 600.0
     poll_s: Amount = 10.0
+
+    def environment(self, around: Mapping[str, str]) -> dict[str, str]:
+        """What sbatch gets of the variables around it: none that would win over an option that was given."""
+        said = [name for name in ("partition", "account", "qos", "constraint") if getattr(self, name)]
+        said += [word.lstrip("-").partition("=")[0] for word in shlex.split(self.extra)]
+        return submit_environment(around, said)

@@ -29,7 +29,7 @@ class Request:
     Attributes:
         memory: As sbatch takes it, per node.
         gres: GPUs per node, as `gpu:a100:2`; empty for none.
-        minutes: The limit of time; None for the partition's.
+        minutes: The limit of time; 0 for none, None for the partition's.
     """
 
     cpus: int
@@ -39,7 +39,7 @@ class Request:
 
     @property
     def limit_s(self) -> float | None:
-        return None if self.minutes is None else self.minutes * 60.0
+        return self.minutes * 60.0 if self.minutes else None
 
 
 def request_for(needs: Resources, options: SlurmOptions, session: Session) -> Request:
@@ -53,7 +53,7 @@ def request_for(needs: Resources, options: SlurmOptions, session: Session) -> Re
     limit_s = limit_seconds(options.time)
     if needs.timeout_s is not None:
         limit_s = needs.timeout_s + warning_s(session) + session.grace_s + SETUP_S
-    minutes = None if limit_s is None else math.ceil(limit_s / 60)
+    minutes = math.ceil(limit_s / 60) if limit_s is not None else 0 if options.time else None
     cpus = options.cpus if needs.cpus is None else math.ceil(needs.cpus)
     return Request(cpus, memory, gres, minutes)
 
@@ -69,7 +69,7 @@ def warning_s(session: Session) -> int:
 
 def job_name(experiment: str, batch: str) -> str:
     """The name by which a batch's job is found, also after a runner that died before it knew the job's number."""
-    return re.sub(r"[^\w.-]", "_", experiment)[:40] + f"-{batch}"
+    return re.sub(r"[^\w.-]", "_", experiment, flags=re.ASCII)[:40] + f"-{batch}"
 
 
 def script(batch: str, count: int, request: Request, options: SlurmOptions, session: Session) -> str:

@@ -9,7 +9,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from experiment_runner import Ended, Launch, Refused, Session
@@ -35,7 +35,6 @@ class Array:
     request: Request
     launches: list[Launch]
     batch: Path | None = None
-    since_s: float = field(default_factory=time.monotonic)
     next_try_s: float = 0.0
 
 
@@ -49,11 +48,11 @@ class Submitter:
 
     def __init__(
         self, options: SlurmOptions, settings: Mapping[str, str], session: Session, tell: Callable[..., None],
-        warn: Callable[[SchedulerError], None],
+        miss: Callable[[SchedulerError], None],
     ) -> None:  # fmt: skip
-        self.options, self.session, self.tell, self.warn = options, session, tell, warn
+        self.options, self.session, self.tell, self.miss = options, session, tell, miss
         self.largest = largest_array(settings)
-        self.environment = commands.submit_environment(session.environment)
+        self.environment = options.environment(session.environment)
         self.runner = Path(str(sys.modules["experiment_runner"].__file__)).resolve()
         self.waiting: list[Array] = []
         self.unwanted: set[int] = set()
@@ -136,10 +135,14 @@ class Submitter:
         return commands.submit(batch / "script.sh", batch / "%a.out", self.environment)
 
     def postpone(self, array: Array, others: list[Array], error: SubmitError, others_live: bool) -> None:
-        """Decide about an array that was not accepted: later, in smaller parts, or never."""
+        """Decide about an array that was not accepted: later, in smaller parts, or never.
+
+        Raises:
+            SuiteError: Slurm has been silent for too long.
+        """
         now, count = time.monotonic(), len(array.launches)
-        if error.unreachable and now - array.since_s < self.options.patience_s:
-            self.warn(error)
+        if error.unreachable:
+            self.miss(error)
             self.waiting.append(replace(array, next_try_s=now + AGAIN_S))
         elif error.too_many and count > 1:
             self.forget(array)

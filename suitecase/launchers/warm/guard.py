@@ -37,6 +37,7 @@ WITHHELD = (b"COVERAGE_PROCESS_START", b"COVERAGE_PROCESS_CONFIG")
 """Variables that only cases get: the server itself is not to be measured."""
 
 PRELOAD_LIMIT_S, ANSWER_LIMIT_S = 300.0, 60.0
+LEARN_LIMIT_S = 10.0  # others wait for the first case: one that takes longer gains little by what it imports
 LAST_ANSWER_LIMIT_S = 0.5  # where a case is only waited for because the server hasn't reaped it
 MOST_PASSES = 8  # servers that are started to find what must be left out
 MOST_LOSSES = 2  # of servers in a row that forked nothing
@@ -65,6 +66,7 @@ class WarmGuard(runner.Guard):
         reaping: Those that it was asked to reap, with the time of that (monotonic).
         ends: What is to become of `asked`: the signal, and when its grace is over (monotonic).
         due: When it must have answered (monotonic).
+        learn_until: Until when (monotonic) others wait for a case that is to tell what to preload.
     """
 
     server: ForkServer | None = None
@@ -84,7 +86,7 @@ class WarmGuard(runner.Guard):
         self.variables: frozenset[str] = frozenset()
         self.importing = ""
         self.passes = self.losses = 0
-        self.due = float("inf")
+        self.due = self.learn_until = float("inf")
 
     def warm(
         self, entry_point: str, python: str, folders: list[str], mark: int, cache: str | None,
@@ -205,6 +207,8 @@ class WarmGuard(runner.Guard):
         """Called by the runner every second: a server that gives no answer is ended."""
         if time.monotonic() >= self.due and self.server is not None:
             runner.kill(self.server.pid, runner.signal.SIGKILL)
+        if self.reports and not self.is_learning():
+            self.feed()
 
     def settle(self) -> None:
         """End a server as well that keeps cases from ending: they, and how they ended, come to us."""
@@ -289,6 +293,7 @@ class WarmGuard(runner.Guard):
     def hear_refused(self, mark: int, errno: int) -> None:
         """The system would have no other process."""
         self.asked = None
+        self.reports.pop(mark, None)
         self.wait_for_answer()
         self.tell(event="refused", mark=mark, errno=errno)
         self.feed()
@@ -347,6 +352,8 @@ class WarmGuard(runner.Guard):
             self.close_server()
             self.start_server()
         while self.waiting and self.asked is None and not self.halted and (self.ready or self.server is None):
+            if self.is_learning():
+                return
             wanted = self.waiting.popleft()
             if self.server is None or self.differs(wanted.environment):
                 super().launch(
@@ -354,6 +361,11 @@ class WarmGuard(runner.Guard):
                 )
             else:
                 self.ask(self.server, wanted)
+
+    def is_learning(self) -> bool:
+        """Whether a case is waited for that is to tell what to preload."""
+        unknown = self.server is not None and self.preloads.modules is None
+        return unknown and bool(self.reports) and time.monotonic() < self.learn_until
 
     def differs(self, environment: dict[str, str]) -> bool:
         """Whether a case has another value of a variable that preloaded modules have read, or have set."""
@@ -376,6 +388,7 @@ class WarmGuard(runner.Guard):
         if self.preloads.modules is None and self.cache:
             self.reports[wanted.mark] = self.cache.with_suffix(f".{wanted.mark}")
             report = [os.fsencode(self.reports[wanted.mark]), self.folders]
+            self.learn_until = min(self.learn_until, time.monotonic() + LEARN_LIMIT_S)
         arguments = [argument.encode("latin-1") for argument in wanted.command[2:]]
         self.asked = wanted
         self.wait_for_answer()
@@ -403,7 +416,7 @@ class WarmGuard(runner.Guard):
                 save_preloads(self.cache, self.preloads)  # the run may be over before a server has tried them
             self.passes = 0
             self.outdated = True
-            self.feed()
+        self.feed()
 
     # --- ending
 

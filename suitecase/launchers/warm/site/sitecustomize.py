@@ -278,7 +278,10 @@ def become(arguments: "list[bytes]", variables: "dict[bytes, bytes]") -> None:
     if b"TZ" in variables:
         clock.tzset()
     if "numpy.random.mtrand" in modules:
-        modules["numpy.random.mtrand"]._rand.seed()  # `random` does it itself; torch starts from a constant
+        modules["numpy.random.mtrand"]._rand.seed()  # `random` does it itself
+    # Those of GPUs are made when CUDA is initialised, which is never before a case.
+    if generator := getattr(modules.get("torch"), "default_generator", None):
+        generator.seed()
     if "multiprocessing.process" in modules:
         process = modules["multiprocessing.process"].current_process()
         process.authkey = os.urandom(len(process.authkey))
