@@ -119,7 +119,7 @@ def outcomes(log: EvalLog) -> dict[tuple[str, int], Any]:
 
 
 def kill(project: Project, variant: str, attempt: int, calls: int) -> None:
-    """Kill a case with SIGKILL in its so-manieth attempt, once it has asked so many questions, or all there are.
+    """Kill the given attempt of a case with SIGKILL, once the case has asked so many questions, or all there are.
 
     It hasn't ended by then: the answer to q5 never comes.
     """
@@ -311,7 +311,7 @@ def test_show_and_diff_tell_which_models_answered(resumed: Resumed) -> None:
 
 
 def test_other_code_starts_afresh(resumed: Resumed) -> None:
-    """No log mixes code: all is asked again."""
+    """No log mixes code: without `--allow-mixed-code` all is asked again."""
     log = log_of(resumed.project, "afresh")
     asked = Counter(calls_of(resumed.project, "afresh"))
     assert asked == dict.fromkeys((f"q{number}" for number in range(N)), 2)
