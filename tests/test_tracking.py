@@ -801,20 +801,6 @@ with tracking.track():
 """
 
 
-def test_a_cancelled_case_saves_its_work(project: Project) -> None:
-    """Whether it asks or not, a case that the runner ends comes to its end, and both records say cancelled."""
-    project.suite({"asks": ASKS, "never": NEVER_ASKS})
-    process = project.start("-p", "2", env={"PYTHONPATH": str(HERE)})
-    wait_for(lambda: project.runs() and len([*project.run_dir.glob("*/begun")]) == 2, "the start of both")
-    (project.run_dir / "asks" / "cancel").touch()
-    (project.run_dir / "never" / "cancel").touch()
-    project.finish(process)
-    assert project.statuses() == {"asks": "cancelled", "never": "cancelled"}
-    for name in ("asks", "never"):
-        assert (project.run_dir / name / "saved").exists()
-        assert [event["event"] for event in told(project.run_dir / name)] == ["cancelled"]
-
-
 SHOWN = """
 from suitecase import tracking
 with tracking.track():
@@ -827,15 +813,34 @@ with tracking.track():
 """
 
 
-def test_the_live_view_shows_progress(project: Project) -> None:
-    """On a terminal, each running case's line ends with its last progress; what is no progress is passed over."""
-    project.suite({"a": SHOWN, "b": SHOWN.replace("3, 4", "7, None")})
-    terminal = Terminal(project, "-p", "2", env={"PYTHONPATH": str(HERE)})
+@pytest.fixture(scope="module")
+def watched(new_project: Callable[[str], Project]) -> tuple[Project, str]:
+    """A run on a terminal, and what was shown: two cases with progress, and two that were then cancelled."""
+    project = new_project("watched")
+    project.suite({"a": SHOWN, "b": SHOWN.replace("3, 4", "7, None"), "asks": ASKS, "never": NEVER_ASKS})
+    terminal = Terminal(project, "-p", "4", env={"PYTHONPATH": str(HERE)})
     for line in (r"a  3/4 reading  \[31mfiles", r"b  7 reading  \[31mfiles"):
         terminal.read(lambda text, line=line: re.search(rf"^  \d:\d\d  {line}\r?$", ESCAPE.sub("", text), re.MULTILINE))
+    wait_for(lambda: len([*project.run_dir.glob("*/begun")]) == 2, "the start of both")
+    (project.run_dir / "asks" / "cancel").touch()
+    (project.run_dir / "never" / "cancel").touch()
     project.write("go", "")
-    code, text = terminal.end()
-    assert code == 0, text
+    return project, terminal.end()[1]
+
+
+def test_a_cancelled_case_saves_its_work(watched: tuple[Project, str]) -> None:
+    """Whether it asks or not, a case that the runner ends comes to its end, and both records say cancelled."""
+    project, _ = watched
+    assert project.statuses() == {"a": "succeeded", "b": "succeeded", "asks": "cancelled", "never": "cancelled"}
+    for name in ("asks", "never"):
+        assert (project.run_dir / name / "saved").exists()
+        assert [event["event"] for event in told(project.run_dir / name)] == ["cancelled"]
+
+
+def test_the_live_view_shows_progress(watched: tuple[Project, str]) -> None:
+    """On a terminal, each running case's line ends with its last progress; what is no progress is passed over."""
+    _, text = watched
+    assert re.search(r"\d:\d\d  a  3/4 reading", plain(text))
     assert "4/4" not in plain(text)
 
 
