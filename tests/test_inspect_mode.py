@@ -103,7 +103,7 @@ names = ("experiment", "variant", "run", "commit", "dirty", "config")
 known = {"metadata": dict.fromkeys(names, "from the entry point")}
 for name, options in {
     "success": known, "other": known, "bare": {}, "error": {"model": "broken", **known},
-    "several": {"tasks": 2, "metadata": {"variant": "mine", "extra": 1}},
+    "several": {"tasks": 2, **known}, "failed": {"model": "broken", "metadata": {"variant": "mine", "extra": 1}},
     "cancelled": {"model": "interrupted", **known},
 }.items():
     local.run(log_dir=name, **options)
@@ -233,13 +233,13 @@ class Made:
 WRITES = """(folder / 'results.json').write_text('{"accuracy": 0.5}')
 (folder / 'items.jsonl').write_text('{"key": "first", "status": "succeeded", "metrics": {"accuracy": 0.5}}\\n')"""
 COPY = "import shutil; shutil.copytree(os.environ['LOGS'] + '/{}', folder, dirs_exist_ok=True)"
-# What logs are worth doesn't hang on who wrote them: cases that evaluate come further down. Those of `several` alone
-# lack facts, so that one helper stamps them.
+# What logs are worth doesn't hang on who wrote them: cases that evaluate come further down. The log of `broken` alone
+# lacks facts, so that one helper stamps what there is to stamp.
 CASES = {
     "plain": COPY.format("success"),
     "several": COPY.format("several"),
     "silent": "pass",
-    "broken": COPY.format("error"),
+    "broken": COPY.format("failed"),
     "liar": COPY.format("other") + "; sys.exit(3)",
 }
 
@@ -259,9 +259,10 @@ def made(lab: Lab, logs: dict[str, Path], new_project: Callable[[str], Project])
 def test_experiment_folder_holds_flat_logs_and_dot_names_only(made: Made, logs: dict[str, Path]) -> None:
     """Logs are named {git_hash}_{variant}_{task_id}.eval, without -dirty in a dirty tree; beside them lies .runs."""
     assert run_dir(made.project).name.endswith(f"{made.short}-dirty")
-    left = {"plain": [logs["success"]], "broken": [logs["error"]], "liar": [logs["other"]]}
-    left["several"] = [*logs["success"].parents[1].glob("several/*.eval")]
-    headers = [(variant, read_log_header(path)) for variant, paths in left.items() for path in paths]
+    kinds = {"plain": "success", "several": "several", "broken": "failed", "liar": "other"}
+    folder = logs["success"].parents[1]
+    left = [(variant, path) for variant, kind in kinds.items() for path in (folder / kind).glob("*.eval")]
+    headers = [(variant, read_log_header(path)) for variant, path in left]
     expected = {f"{made.short}_{variant}_{header.task_id}.eval" for variant, header in headers if header}
     names = {path.name for path in experiment_dir(made.project).iterdir()}
     assert names == expected | {".runs"}
@@ -328,27 +329,20 @@ def test_journal_names_published_logs(made: Made) -> None:
     assert any(error and "no model today" in error for _, error in told.values())
 
 
-def test_case_facts_are_in_every_log(made: Made) -> None:
-    """Commit, dirty, run, experiment and config are stamped; the variant, which the entry point has named, stays."""
+def test_facts_that_a_log_lacks_are_stamped(made: Made) -> None:
+    """Commit, dirty, run, experiment and config; what the entry point said stays, as the variant here."""
     code = json.loads((run_dir(made.project) / "run.json").read_text())["code"]
-    several = made.logs_of("several")
-    assert len(several) == 2
-    for log in several:
-        assert log["metadata"] == {
-            "variant": "mine", "extra": 1, "commit": code["commit"], "dirty": True,
-            "run": run_dir(made.project).name, "experiment": "exp", "config": config_of(made.project, "several"),
-        }  # fmt: skip
-    for log in made.logs_of("plain"):
+    (broken,) = made.logs_of("broken")
+    assert broken["metadata"] == {
+        "variant": "mine", "extra": 1, "commit": code["commit"], "dirty": True, "run": run_dir(made.project).name,
+        "experiment": "exp", "config": config_of(made.project, "broken"),
+    }  # fmt: skip
+    for log in made.logs_of("several"):
         assert log["metadata"] == dict.fromkeys(CASE_FACTS, "from the entry point")
 
 
 def config_of(project: Project, variant: str) -> dict[str, Any]:
     return json.loads((run_dir(project) / variant / "config.json").read_text())
-
-
-def test_stamping_leaves_samples_alone(made: Made) -> None:
-    """A stamped log still has both of its samples."""
-    assert [log["answers"] for log in made.logs if log["status"] == "success"] == [["by code 1"] * 2] * 4
 
 
 def test_runner_never_imports_inspect(made: Made) -> None:
@@ -499,9 +493,9 @@ def test_log_of_an_attempt_carries_its_own_commit(interrupted: Interrupted, logs
 
 
 def test_log_never_mixes_code(interrupted: Interrupted) -> None:
-    """An eval set that would go on with the samples of older code starts afresh."""
+    """An eval set that would go on with the samples of older code starts afresh; its stamped log has both samples."""
     (killed,) = (log for log in interrupted.logs if "_killed_" in name_of(log))
-    assert set(killed["answers"]) == {"by code 2"}
+    assert killed["answers"] == ["by code 2"] * 2
 
 
 # --- Real logs, left by cheap cases ----------------------------------------------------------------------------------
