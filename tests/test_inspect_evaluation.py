@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from asking import suitecase
-from conftest import Finished, Kept, Project, wait_for
+from conftest import Finished, Project, wait_for
 from test_command import answer
 from test_inspect_mode import Lab, commit, experiment_dir, published, run_dir
 
@@ -23,7 +23,7 @@ from suitecase.errors import SuitecaseError
 from suitecase.inspect_bridge import EvalLog, read_eval_log, read_samples
 from suitecase.inspect_bridge.logs import header_of
 
-N, MAX_SAMPLES = 24, 3
+N, MAX_SAMPLES = 16, 2
 
 # Before it goes on, a case writes down which samples its unfinished logs and their buffers hold.
 ENTRY_POINT = f"""\
@@ -64,11 +64,12 @@ with (folder / "held.jsonl").open("a") as file:
     print(json.dumps({{"held": held(), "calls": n_calls}}), file=file)
 served = os.environ.get("SERVED", "echo-1")
 rules = [{{"latency_s": [0.0, 0.03], "wrong_rate": 0.3, "served": served}}]
-if config.do == "fail" and "WORKS" not in os.environ:
+works = os.environ["SUITECASE_VARIANT"] in os.environ.get("WORKS", "").split()
+if config.do == "fail" and not works:
     rules.insert(0, {{"match": "^q[57]$", "error": "bad_request"}})
 elif config.do == "fail":
     rules.insert(0, {{"match": "^q5$", "error": "server_error", "first": 1, "served": served}})
-if config.do == "wait" and "WORKS" not in os.environ:
+if config.do == "wait" and not works:
     rules.insert(0, {{"match": "^q5$", "error": "hang"}})
 # By its file: another script as an argument would be another model, and so another evaluation.
 script = folder / "script.json"
@@ -117,61 +118,86 @@ def outcomes(log: EvalLog) -> dict[tuple[str, int], Any]:
     return found
 
 
-def kill_case(lab: Lab, project: Project, variant: str, after_calls: int, *arguments: str) -> None:
-    """Run one case, kill it with SIGKILL once it has asked so many more questions, and wait for the runner."""
-    before = len(calls_of(project, variant)) if (experiment_dir(project) / ".runs").exists() else 0
-    process = lab.start(project, "--only", variant, *arguments)
-    wait_for(lambda: next((experiment_dir(project) / ".runs").glob("2*"), None), "a run")
-    wait_for(lambda: process.poll() is not None or len(calls_of(project, variant)) >= before + after_calls, "the calls")
-    assert process.poll() is None, lab.finish(process).stdout
-    pid = [
-        event["pid"] for event in project.events("attempt_started", run_dir(project)) if event["variant"] == variant
-    ][-1]
-    os.kill(pid, signal.SIGKILL)
-    assert lab.finish(process).code == 1
+def kill(project: Project, variant: str, attempt: int, calls: int) -> None:
+    """Kill the given attempt of a case with SIGKILL, once the case has asked so many questions, or all there are.
+
+    It hasn't ended by then: the answer to q5 never comes.
+    """
+
+    def asked() -> bool:
+        questions = calls_of(project, variant)
+        return len(questions) >= calls or (len({*questions}) == N and questions.count("q5") == attempt)
+
+    wait_for(asked, f"{calls} calls of {variant}")
+
+    def pids() -> list[int]:
+        started = project.events("attempt_started", run_dir(project))
+        return [event["pid"] for event in started if event["variant"] == variant]
+
+    os.kill(wait_for(lambda: pids()[attempt - 1 :], f"the record of attempt {attempt}")[0], signal.SIGKILL)
 
 
 # --- Killed at random times ------------------------------------------------------------------------------------------
 
 KILLS = 2
+CASES = {"killed": "wait", "failing": "fail", "stopped": "wait", "whole": "", "afresh": "wait"}
+# The cases of a pass share one import of Inspect, and of what it imports late.
+WARM = ("--launcher", "warm", "--launcher-option", "preload=inspect_ai,acp,numpy,IPython")
 
 
 @dataclass(frozen=True)
 class Resumed:
-    """A run of which one case was killed a few times, one failed in two samples, one was stopped by Ctrl-C while it
-    waited for its last sample, and one went undisturbed."""
+    """A run of the `CASES`: one was killed twice, one failed in two samples, one was stopped by Ctrl-C while it waited
+    for its last sample, one went undisturbed, and one was killed once.
+    """
 
     project: Project
     task_ids: list[str]
     failed: EvalLog
     cancelled: EvalLog
     stopped: Finished
-    last: Finished
 
 
 @pytest.fixture(scope="module")
 def resumed(lab: Lab, new_project: Callable[[str], Project]) -> Resumed:
-    """The cases `killed`, `failing`, `stopped` and `whole`, resumed until all have succeeded."""
+    """Three passes, after which all cases have succeeded; after the first one the code is changed.
+
+    The second pass goes on all the same, since that is asked for, but leaves out `afresh`.
+    """
     project = new_project("resumed")
     project.write("evaluate.py", ENTRY_POINT)
-    cases = {"killed": "", "failing": "fail", "stopped": "wait", "whole": ""}
-    project.suite(cases, more="mode='inspect'", entry_point="evaluate.py")
+    project.suite(CASES, more="mode='inspect'", entry_point="evaluate.py")
     commit(project, "Add a suite")
     rng = random.Random()
-    task_ids: list[str] = []
-    for number in range(KILLS):
-        kill_case(lab, project, "killed", rng.randint(1, N // KILLS), *(["--resume", "latest"] if number else []))
-        staged = sorted((run_dir(project) / "killed").glob("*.eval"))
-        task_ids += [log.task_id for path in staged if (log := read_eval_log(path)[0])]
-    process = lab.start(project, "--resume", "latest")
-    others = {"killed": "succeeded", "failing": "failed", "whole": "succeeded"}  # each killed pass had an end as well
-    wait_for(lambda: len(calls_of(project, "stopped")) == N and project.statuses(run_dir(project)) == others, "the end")
+    process = lab.start(project, *WARM)
+    wait_for(lambda: next((experiment_dir(project) / ".runs").glob("2*"), None), "a run")
+    kill(project, "killed", 1, rng.randint(2 * MAX_SAMPLES, N // KILLS))
+    kill(project, "afresh", 1, N)
+    ended = {"killed": "failed", "failing": "failed", "whole": "succeeded", "afresh": "failed"}
+    wait_for(lambda: len(calls_of(project, "stopped")) == N and project.statuses(run_dir(project)) == ended, "the end")
     process.send_signal(signal.SIGINT)
     stopped = lab.finish(process)
     failed, cancelled = (copied(log_of(project, variant)) for variant in ("failing", "stopped"))
-    last = lab.run(project, "--resume", "latest", WORKS="1", SERVED="echo-2")
-    assert last.code == 0, last.stdout + last.stderr
-    return Resumed(project, task_ids, failed, cancelled, stopped, last)
+    task_ids = staged_task_ids(project)
+
+    project.write("more.py", "")
+    commit(project, "Change the code")
+    again, asked = ("--resume", "latest", *WARM), len(calls_of(project, "killed"))
+    only = ("--only", "[!a]*", "--allow-mixed-code")
+    process = lab.start(project, *again, *only, WORKS="failing stopped", SERVED="echo-2")
+    kill(project, "killed", 2, asked + rng.randint(1, N // KILLS - MAX_SAMPLES))
+    second = lab.finish(process)
+    assert second.code == 1, second
+    task_ids += staged_task_ids(project)
+    last = lab.run(project, *again, WORKS="killed afresh")
+    assert last.code == 0, last
+    return Resumed(project, task_ids, failed, cancelled, stopped)
+
+
+def staged_task_ids(project: Project) -> list[str]:
+    """Of the logs that the killed case has not finished."""
+    staged = (run_dir(project) / "killed").glob("*.eval")
+    return [log.task_id for path in staged if (log := read_eval_log(path)[0])]
 
 
 def copied(log: EvalLog) -> EvalLog:
@@ -210,7 +236,7 @@ def test_resumed_task_keeps_its_id_and_lists_its_attempts(resumed: Resumed) -> N
     assert set(resumed.task_ids) == {log.task_id}
     attempts = (log.metadata or {})["attempts"]
     assert [each["attempt"] for each in attempts] == list(range(1, KILLS + 2))
-    assert len({each["tree"] for each in attempts}) == 1
+    assert attempts[1]["tree"] == attempts[2]["tree"]
     kept = [each["samples_kept"] for each in attempts]
     assert kept == sorted(kept)
     starts = starts_of(resumed.project)
@@ -284,42 +310,20 @@ def test_show_and_diff_tell_which_models_answered(resumed: Resumed) -> None:
     assert sum("was served by 2 models" in finding for finding in findings) == 2
 
 
-# --- Other code ------------------------------------------------------------------------------------------------------
+def test_other_code_starts_afresh(resumed: Resumed) -> None:
+    """No log mixes code: without `--allow-mixed-code` all is asked again."""
+    log = log_of(resumed.project, "afresh")
+    asked = Counter(calls_of(resumed.project, "afresh"))
+    assert asked == dict.fromkeys((f"q{number}" for number in range(N)), 2)
+    assert [each["attempt"] for each in (log.metadata or {})["attempts"]] == [2]
 
 
-@pytest.fixture(scope="module")
-def killed_once(lab: Lab, new_project: Callable[[str], Project]) -> Kept:
-    """A run whose only case was killed half-way, and whose code has changed since."""
-    project = new_project("killed_once")
-    project.write("evaluate.py", ENTRY_POINT)
-    project.suite({"case": ""}, more="mode='inspect'", entry_point="evaluate.py")
-    commit(project, "Add a suite")
-    kill_case(lab, project, "case", N // 2)
-    project.write("more.py", "")
-    commit(project, "Change the code")
-    return Kept(project)
-
-
-def test_other_code_starts_afresh_and_says_so(lab: Lab, killed_once: Kept) -> None:
-    """No log mixes code: all is asked again, and the attempt's log says why."""
-    with killed_once.restored() as project:
-        assert lab.run(project, "--resume", "latest").code == 0
-        log = log_of(project, "case")
-        asked = Counter(calls_of(project, "case"))
-        assert len(asked) == N
-        assert sum(asked.values()) >= N + N // 2 - MAX_SAMPLES
-        assert [each["attempt"] for each in (log.metadata or {})["attempts"]] == [2]
-
-
-def test_mixed_code_goes_on_if_that_is_asked_for(lab: Lab, killed_once: Kept) -> None:
+@pytest.mark.parametrize("variant", ["killed", "failing", "stopped"])
+def test_mixed_code_goes_on_if_that_is_asked_for(resumed: Resumed, variant: str) -> None:
     """`--allow-mixed-code` keeps the samples, and the log lists the code of each attempt."""
-    with killed_once.restored() as project:
-        finished = lab.run(project, "--resume", "latest", "--allow-mixed-code")
-        assert finished.code == 0, finished.stdout
-        assert len(calls_of(project, "case")) <= N + MAX_SAMPLES
-        attempts = (log_of(project, "case").metadata or {})["attempts"]
-        assert [each["attempt"] for each in attempts] == [1, 2]
-        assert len({each["commit"] for each in attempts}) == 2
+    attempts = (log_of(resumed.project, variant).metadata or {})["attempts"]
+    assert attempts[0]["commit"] != attempts[1]["commit"]
+    assert attempts[1]["samples_kept"] > 0
 
 
 # --- Refused before anything is asked --------------------------------------------------------------------------------

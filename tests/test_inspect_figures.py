@@ -14,7 +14,7 @@ from asking import answer
 from conftest import HERE, Project
 from test_inspect_mode import Lab, commit, published, run_dir
 
-from suitecase.compare import describe_runs
+from suitecase.compare import Study, compare_runs, describe_runs
 from suitecase.compare.model import Description
 from suitecase.inspect_bridge import EvalLog, labels_of, read_calls, read_eval_log, read_samples
 from suitecase.rundir import read_run
@@ -73,13 +73,13 @@ rules = [
 run_inspect(
     config,
     [
-        task("plain", 24, exact()),
-        task("repeated", 16, exact(), epochs=Epochs(2, ["mean", "pass_at_2"])),
-        task("scored", 16, [exact(), credit(), words()], chat=True),
+        task("plain", 12, exact()),
+        task("repeated", 12, exact(), epochs=Epochs(2, ["mean", "pass_at_2"])),
+        task("scored", 12, [exact(), credit(), words()], chat=True),
         task("hard", 16, exact(), letter="h", token_limit=20),
     ],
     model=get_model("scripted/echo", script={"rules": rules}),
-    max_samples=20, ctl_server=False, fail_on_error=False, continue_on_fail=True,
+    max_samples=20, ctl_server=False, log_realtime=False, fail_on_error=False, continue_on_fail=True,
 )
 """
 
@@ -103,9 +103,9 @@ class Ran:
         return found
 
     @cached_property
-    def compared(self) -> dict[str, Any]:
-        """What `suitecase compare` says."""
-        return answer(self.project, "compare", "exp", "-b", "base")
+    def compared(self) -> Study:
+        """What `suitecase compare exp -b base` shows."""
+        return compare_runs([run_dir(self.project)], baseline="base")
 
     def described(self, **asked: Any) -> dict[tuple[str, str], Description]:
         """The accuracies, by condition and task."""
@@ -128,26 +128,29 @@ def ran(new_project: Callable[[str], Project], tmp_path_factory: pytest.TempPath
     lab = Lab({"XDG_DATA_HOME": str(folder / "data"), "XDG_CACHE_HOME": str(folder / "cache")})
     project = new_project("figures")
     project.write("evaluate.py", ENTRY_POINT)
+    # Warm: both cases share one import of Inspect.
     cases = "[ExperimentCase(name, Config(name=name, x=x)) for name, x in (('base', 5), ('new', 3))]"
     project.suite(cases, more="mode='inspect'", entry_point="evaluate.py")
     commit(project, "Add a suite")
-    done = lab.run(project, PYTHONPATH=str(HERE))
+    done = lab.run(
+        project, "--launcher", "warm", "--launcher-option", "preload=inspect_ai,acp,numpy,IPython", PYTHONPATH=str(HERE)
+    )
     assert done.code == 0, done
     return Ran(project)
 
 
 def test_figures_of_a_log_are_those_of_inspect(ran: Ran) -> None:
     """Accuracies, means and standard errors, of one scorer or several, of objects' values and of reduced epochs."""
-    told = answer(ran.project, "describe", "exp", "--missing", "drop")["descriptions"]
-    described = {(each["condition"], each["stratum"], each["metric"]): each for each in told}
+    told = describe_runs([run_dir(ran.project)], missing="drop").descriptions
+    described = {(each.condition, each.stratum, each.metric): each for each in told}
     checked: set[str] = set()
     for (variant, task), log in ran.logs.items():
         for source in log.sources:
             metric = next(name for name in source.metrics if name in ("accuracy", "mean"))
             name = source.name(metric, alone=False)
             found = described[variant, f"task={task}", name]
-            assert found["mean"] == pytest.approx(source.metrics[metric], rel=1e-12)
-            assert found["standard_error"] == pytest.approx(source.metrics["stderr"], rel=1e-12)
+            assert found.mean == pytest.approx(source.metrics[metric], rel=1e-12)
+            assert found.standard_error == pytest.approx(source.metrics["stderr"], rel=1e-12)
             checked.add(f"{task}: {name}")
     assert checked == {
         *("plain: exact.accuracy", "repeated: exact.accuracy", "repeated: exact.pass_at_2.accuracy"),
@@ -172,22 +175,22 @@ def test_clustered_errors_are_those_of_inspect(ran: Ran) -> None:
 
 def test_samples_are_paired_by_task_id_and_epoch(ran: Ran) -> None:
     """Each task has its own pairs, epochs are averaged per sample, and the average of the tasks comes last."""
-    found = {each["stratum"]: each for each in ran.compared["comparisons"] if each["metric"] == "exact.accuracy"}
+    found = {each.stratum: each for each in ran.compared.comparisons if each.metric == "exact.accuracy"}
     differences: list[float] = []
-    for task, n in (("plain", 24), ("repeated", 16), ("scored", 16), ("hard", 16)):
+    for task, n in (("plain", 12), ("repeated", 12), ("scored", 12), ("hard", 16)):
         new, base = (ran.values(variant, task) for variant in ("new", "base"))
         assert new.keys() == base.keys()
         by_hand = sum(fmean(new[key]) - fmean(base[key]) for key in new) / n  # an error is wrong on both sides
         each = found[f"task={task}"]
-        assert (each["paired"], each["n"]) == (True, [n, n])
-        assert each["difference"] == pytest.approx(by_hand)
+        assert (each.paired, each.n) == (True, (n, n))
+        assert each.difference == pytest.approx(by_hand)
         differences.append(by_hand)
-    assert found["average over task"]["difference"] == pytest.approx(fmean(differences))
+    assert found["average over task"].difference == pytest.approx(fmean(differences))
 
 
 def test_every_scorer_is_compared(ran: Ran) -> None:
     """Without a metric named, all that are accuracies: of each scorer, each key of an object, and each reducer."""
-    metrics = {(each["metric"], each["stratum"]) for each in ran.compared["comparisons"]}
+    metrics = {(each.metric, each.stratum) for each in ran.compared.comparisons}
     assert metrics == {
         *(("exact.accuracy", f"task={task}") for task in ("plain", "repeated", "scored", "hard")),
         ("exact.accuracy", "average over task"),
@@ -204,8 +207,8 @@ def test_no_answer_errors_and_limits_count_as_the_rule_says(ran: Ran) -> None:
     assert len(values) == 14
     assert (hard.n, hard.missing) == (16, 0)
     assert hard.mean == pytest.approx(sum(map(sum, values.values())) / 16)
-    assert (ran.values("base", "plain")["s9"], described["base", "plain"].n) == ([0.0], 24)
-    assert "base: samples ended at a limit (6 of token) and count as they were scored." in ran.compared["warnings"]
+    assert (ran.values("base", "plain")["s9"], described["base", "plain"].n) == ([0.0], 12)
+    assert "base: samples ended at a limit (6 of token) and count as they were scored." in ran.compared.warnings
 
 
 def test_results_of_a_case_name_task_scorer_and_reducer(ran: Ran) -> None:
@@ -227,7 +230,7 @@ def test_results_of_a_case_name_task_scorer_and_reducer(ran: Ran) -> None:
 def test_delays_of_hedging_are_planned_on_the_calls_of_logs(ran: Ran) -> None:
     """Each call of a model with its own time; but for the two in each case that failed, which have none."""
     (target,) = answer(ran.project, "hedging", "plan", "exp")["targets"]
-    assert (target["target"], target["calls"]) == ("scripted/echo", 2 * (24 + 2 * 16 + 16 + 16 - 2))
+    assert (target["target"], target["calls"]) == ("scripted/echo", 2 * (12 + 2 * 12 + 12 + 16 - 2))
     assert target["front"][0]["p99_s"] > 0
     slowest = max(call.latency_s for log in ran.logs.values() for call in read_calls(log.path))
     assert target["front"][0]["p99_s"] <= slowest

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Finished, Kept, Project, clean_environment, wait_for
+from conftest import Finished, Project, clean_environment, wait_for
 from test_command import answer
 
 from experiment_runner import read_log_header
@@ -84,12 +84,15 @@ NO_HEADERS = (
     '{"status": "success", "eval": {"task_id": "x", "metadata": 5}}',
 )
 
-RETRY = """\
-import json, sys
+# Retries a log, and lists a folder as the command `inspect` does: one process, for Inspect takes seconds to import.
+RETRY_AND_LIST = """\
+import json, runpy, sys
 import local
 from inspect_ai import eval_retry
-log = eval_retry(sys.argv[1], log_dir=sys.argv[2], display="none")[0]
-print(json.dumps({"status": log.status, "task_id": log.eval.task_id, "path": log.location}))
+log = eval_retry(sys.argv[1], log_dir=sys.argv[2], display="none", ctl_server=False)[0]
+print(json.dumps({"status": log.status, "task_id": log.eval.task_id}), flush=True)
+sys.argv = ["inspect", "log", "list", "--json", "--log-dir", sys.argv[3]]
+runpy.run_module("inspect_ai", run_name="__main__", alter_sys=True)
 """
 
 # One process leaves a log of every kind; the last one unfinished, since it is killed.
@@ -99,12 +102,14 @@ import local
 names = ("experiment", "variant", "run", "commit", "dirty", "config")
 known = {"metadata": dict.fromkeys(names, "from the entry point")}
 for name, options in {
-    "success": known, "other": known, "bare": {}, "failed": {"model": "broken"}, "error": {"model": "broken", **known},
+    "success": known, "other": known, "bare": {}, "error": {"model": "broken", **known},
+    "several": {"tasks": 2, **known}, "failed": {"model": "broken", "metadata": {"variant": "mine", "extra": 1}},
     "cancelled": {"model": "interrupted", **known},
 }.items():
     local.run(log_dir=name, **options)
 os.environ["MODEL_WORKS"] = "yes"
-local.eval_retry(os.path.join("error", os.listdir("error")[0]), log_dir="retried", display="none")
+retried = os.path.join("error", os.listdir("error")[0])
+local.eval_retry(retried, log_dir="retried", display="none", ctl_server=False)
 local.run(log_dir="unfinished", model="killed")
 """
 
@@ -150,6 +155,10 @@ def listed(folder: Path) -> list[dict[str, Any]]:
             "answers": [sample.output.completion for sample in whole.samples or ()],
         })  # fmt: skip
     return sorted(found, key=lambda log: log["path"])
+
+
+def name_of(log: dict[str, Any]) -> str:
+    return Path(log["path"]).name
 
 
 @pytest.fixture(scope="module")
@@ -223,15 +232,15 @@ class Made:
 
 WRITES = """(folder / 'results.json').write_text('{"accuracy": 0.5}')
 (folder / 'items.jsonl').write_text('{"key": "first", "status": "succeeded", "metrics": {"accuracy": 0.5}}\\n')"""
-COPY = "import shutil; shutil.copy(os.environ['LOG_OF_{}'], folder)"
-# Two evaluate; what the logs of the others are worth doesn't hang on who wrote them.
+COPY = "import shutil; shutil.copytree(os.environ['LOGS'] + '/{}', folder, dirs_exist_ok=True)"
+# What logs are worth doesn't hang on who wrote them: cases that evaluate come further down. The log of `broken` alone
+# lacks facts, so that one helper stamps what there is to stamp.
 CASES = {
-    "plain": COPY.format("plain"),
-    "several": "import local; "
-    "local.run(tasks=2, log_dir=config['output_dir'], metadata={'variant': 'mine', 'extra': 1})",
+    "plain": COPY.format("success"),
+    "several": COPY.format("several"),
     "silent": "pass",
-    "broken": COPY.format("broken"),
-    "liar": "import local; local.run(); sys.exit(3)",
+    "broken": COPY.format("failed"),
+    "liar": COPY.format("other") + "; sys.exit(3)",
 }
 
 
@@ -243,16 +252,18 @@ def made(lab: Lab, logs: dict[str, Path], new_project: Callable[[str], Project])
     record = "Path('imported.txt').write_text(str('inspect_ai' in sys.modules))"
     before = f"import atexit, sys\nfrom pathlib import Path\natexit.register(lambda: {record})"
     project.suite(CASES, more="mode='inspect'", before=before)
-    copied = {"LOG_OF_plain": str(logs["bare"]), "LOG_OF_broken": str(logs["failed"])}
-    finished = lab.run(project, **copied)  # all at once, so that few helpers stamp what they leave
+    finished = lab.run(project, LOGS=str(logs["success"].parents[1]))
     return Made(project, finished, short, listed(experiment_dir(project)))
 
 
-def test_experiment_folder_holds_flat_logs_and_dot_names_only(made: Made) -> None:
+def test_experiment_folder_holds_flat_logs_and_dot_names_only(made: Made, logs: dict[str, Path]) -> None:
     """Logs are named {git_hash}_{variant}_{task_id}.eval, without -dirty in a dirty tree; beside them lies .runs."""
     assert run_dir(made.project).name.endswith(f"{made.short}-dirty")
-    expected = {f"{made.short}_{log['metadata']['variant']}_{log['task_id']}.eval" for log in made.logs}
-    expected = {name.replace("_mine_", "_several_") for name in expected}
+    kinds = {"plain": "success", "several": "several", "broken": "failed", "liar": "other"}
+    folder = logs["success"].parents[1]
+    left = [(variant, path) for variant, kind in kinds.items() for path in (folder / kind).glob("*.eval")]
+    headers = [(variant, read_log_header(path)) for variant, path in left]
+    expected = {f"{made.short}_{variant}_{header.task_id}.eval" for variant, header in headers if header}
     names = {path.name for path in experiment_dir(made.project).iterdir()}
     assert names == expected | {".runs"}
     counts = Counter({variant: len(paths) for variant, paths in published(made.project).items()})
@@ -318,24 +329,20 @@ def test_journal_names_published_logs(made: Made) -> None:
     assert any(error and "no model today" in error for _, error in told.values())
 
 
-def test_case_facts_are_in_every_log(made: Made) -> None:
-    """Variant, commit, dirty, run, experiment and config are stamped; what the entry point said stays."""
+def test_facts_that_a_log_lacks_are_stamped(made: Made) -> None:
+    """Commit, dirty, run, experiment and config; what the entry point said stays, as the variant here."""
     code = json.loads((run_dir(made.project) / "run.json").read_text())["code"]
-    for variant in published(made.project):
-        for log in made.logs_of(variant):
-            metadata = log["metadata"]
-            assert metadata["variant"] == ("mine" if variant == "several" else variant)
-            assert metadata["commit"] == code["commit"]
-            assert metadata["dirty"] is True
-            assert metadata["run"] == run_dir(made.project).name
-            assert metadata["experiment"] == "exp"
-            assert metadata["config"] == json.loads((run_dir(made.project) / variant / "config.json").read_text())
-    assert [log["metadata"]["extra"] for log in made.logs_of("several")] == [1, 1]
+    (broken,) = made.logs_of("broken")
+    assert broken["metadata"] == {
+        "variant": "mine", "extra": 1, "commit": code["commit"], "dirty": True, "run": run_dir(made.project).name,
+        "experiment": "exp", "config": config_of(made.project, "broken"),
+    }  # fmt: skip
+    for log in made.logs_of("several"):
+        assert log["metadata"] == dict.fromkeys(CASE_FACTS, "from the entry point")
 
 
-def test_stamping_leaves_samples_alone(made: Made) -> None:
-    """A stamped log still has both of its samples."""
-    assert [log["answers"] for log in made.logs if log["status"] == "success"] == [["by code 1"] * 2] * 4
+def config_of(project: Project, variant: str) -> dict[str, Any]:
+    return json.loads((run_dir(project) / variant / "config.json").read_text())
 
 
 def test_runner_never_imports_inspect(made: Made) -> None:
@@ -352,21 +359,27 @@ def test_headers_agree_with_inspect(made: Made) -> None:
         assert (header.status, header.task_id, header.error) == (log["status"], log["task_id"], log["error"])
 
 
-def test_inspect_command_lists_published_logs(made: Made, lab: Lab) -> None:
+@pytest.fixture(scope="module")
+def retried_and_listed(made: Made, lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any]:
+    """What Inspect made of the published failed log, and what its command lists."""
+    (broken,) = made.logs_of("broken")
+    folders = str(tmp_path_factory.mktemp("retried")), str(experiment_dir(made.project))
+    arguments = ("-c", RETRY_AND_LIST, broken["path"], *folders)
+    printed = lab.python(*arguments, folder=made.project.root, MODEL_WORKS="yes")
+    retried, _, entries = printed.partition("\n")
+    return json.loads(retried), json.loads(entries)
+
+
+def test_inspect_command_lists_published_logs(made: Made, retried_and_listed: tuple[Any, Any]) -> None:
     """`inspect log list --json` finds every published log, with the task's name and id."""
-    folder = experiment_dir(made.project)
-    command = ("-m", "inspect_ai", "log", "list", "--json", "--log-dir", str(folder))
-    entries = json.loads(lab.python(*command, folder=folder))
-    found = {(Path(entry["name"]).name, entry["task_id"]) for entry in entries}
+    found = {(Path(entry["name"]).name, entry["task_id"]) for entry in retried_and_listed[1]}
     assert found == {(Path(log["path"]).name, log["task_id"]) for log in made.logs}
 
 
-def test_published_failed_log_can_be_retried(made: Made, lab: Lab, tmp_path: Path) -> None:
+def test_published_failed_log_can_be_retried(made: Made, retried_and_listed: tuple[Any, Any]) -> None:
     """Inspect's `eval_retry` completes a published failed log, as the same task."""
     (broken,) = made.logs_of("broken")
-    arguments = ("-c", RETRY, broken["path"], str(tmp_path))
-    retried = json.loads(lab.python(*arguments, folder=made.project.root, MODEL_WORKS="yes"))
-    assert (retried["status"], retried["task_id"]) == ("success", broken["task_id"])
+    assert retried_and_listed[0] == {"status": "success", "task_id": broken["task_id"]}
 
 
 # --- A case killed, a case interrupted, the code changed, a resume ---------------------------------------------------
@@ -388,12 +401,19 @@ class Interrupted:
 
 @pytest.fixture(scope="module")
 def interrupted(lab: Lab, logs: dict[str, Path], new_project: Callable[[str], Project]) -> Interrupted:
-    """Three cases: one done, one killed in an eval set, one that evaluates when SIGINT comes; then new code."""
+    """Three cases: one done, one killed in an eval set, one that evaluates when SIGINT comes; then new code.
+
+    Only the log of the killed one's second attempt lacks facts, so that it alone is stamped.
+    """
     project = new_project("interrupted")
+    known = dict.fromkeys(CASE_FACTS, "from the entry point")
+    copy = f"import shutil; shutil.copy({str(logs['success'])!r}, folder)"
     cases = {
-        "done": f"import shutil; shutil.copy({str(logs['bare'])!r}, folder)",
+        "done": copy,
         "killed": "import local; local.run_set('waiting', config['output_dir'])",
-        "waiting": "import local; local.run('waiting')",
+        "waiting": "if os.environ['SUITECASE_ATTEMPT'] == '1':\n"
+        f"    import local; local.run('waiting', metadata={known})\n"
+        f"else:\n    {copy}",
     }
     project.suite(cases, more="mode='inspect'")
     short = commit(project, "Add a suite")
@@ -450,27 +470,32 @@ def test_listing_finds_one_log_per_case_after_a_resume(interrupted: Interrupted)
     """Inspect's recursive listing of all results counts each case once; earlier logs still exist."""
     folder = experiment_dir(interrupted.project)
     assert {Path(log["path"]).parent for log in interrupted.logs} == {folder}
-    variants = Counter(log["metadata"]["variant"] for log in interrupted.logs)
+    variants = Counter(match["variant"] for log in interrupted.logs if (match := LOG_NAME.fullmatch(name_of(log))))
     assert variants == {"done": 1, "killed": 1, "waiting": 1}
     assert {log["status"] for log in interrupted.logs} == {"success"}
     superseded = Counter(path.parent.name for path in folder.rglob("*.eval.superseded"))
     assert superseded == {"killed": 1, "waiting": 1}
 
 
-def test_log_of_an_attempt_carries_its_own_commit(interrupted: Interrupted) -> None:
+def test_log_of_an_attempt_carries_its_own_commit(interrupted: Interrupted, logs: dict[str, Path]) -> None:
     """After a change of code, the name and the metadata of a second attempt's log say the new commit."""
     first, second = interrupted.short
     assert first != second
-    for log in interrupted.logs:
-        short = first if log["metadata"]["variant"] == "done" else second
-        assert Path(log["path"]).name.startswith(f"{short}_")
-        assert log["metadata"]["commit"].startswith(short)
+    done, killed, waiting = sorted(interrupted.logs, key=lambda log: name_of(log).partition("_")[2])
+    assert [name_of(log).partition("_")[0] for log in (done, killed, waiting)] == [first, second, second]
+    commit = interrupted.project.git("rev-parse", "HEAD")
+    assert commit.startswith(second)
+    assert killed["metadata"] == {
+        "variant": "killed", "commit": commit, "dirty": False, "run": run_dir(interrupted.project).name,
+        "experiment": "exp", "config": config_of(interrupted.project, "killed"),
+    }  # fmt: skip
+    assert Path(done["path"]).read_bytes() == logs["success"].read_bytes()
 
 
 def test_log_never_mixes_code(interrupted: Interrupted) -> None:
-    """An eval set that would go on with the samples of older code starts afresh."""
-    answers = {log["metadata"]["variant"]: set(log["answers"]) for log in interrupted.logs}
-    assert answers == {"done": {"by code 1"}, "killed": {"by code 2"}, "waiting": {"by code 2"}}
+    """An eval set that would go on with the samples of older code starts afresh; its stamped log has both samples."""
+    (killed,) = (log for log in interrupted.logs if "_killed_" in name_of(log))
+    assert killed["answers"] == ["by code 2"] * 2
 
 
 # --- Real logs, left by cheap cases ----------------------------------------------------------------------------------
@@ -478,24 +503,26 @@ def test_log_never_mixes_code(interrupted: Interrupted) -> None:
 
 @pytest.fixture(scope="module")
 def logs(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """By kind: success, other, error, retried (the same task), cancelled, unfinished; no metadata: bare, failed."""
+    """By kind: success, other, error, retried (the same task), cancelled, unfinished; no metadata: bare."""
     folder = tmp_path_factory.mktemp("logs")
     (folder / "local.py").write_text(LOCAL)
     with pytest.raises(subprocess.CalledProcessError) as killed:
         lab.python("-c", MAKE_LOGS, folder=folder)
     assert killed.value.returncode == -signal.SIGKILL
-    kinds = ("success", "other", "bare", "failed", "error", "retried", "cancelled", "unfinished")
+    kinds = ("success", "other", "bare", "error", "retried", "cancelled", "unfinished")
     return {kind: next((folder / kind).glob("*.eval")) for kind in kinds}
 
 
-def leaves(*kinds: str) -> str:
-    """The code of a case that leaves copies of logs in its folder; `LEAVE` changes which.
+def leaves(*attempts: str) -> str:
+    """The code of a case that leaves copies of logs in its folder: which kinds in which attempt; the last for ever.
 
     The last one left comes first in the order of names.
     """
     return (
         "import shutil\n"
-        f"for number, kind in enumerate(os.environ.get('LEAVE', {' '.join(kinds)!r}).split()):\n"
+        f"attempts = {attempts}\n"
+        "attempt = min(int(os.environ['SUITECASE_ATTEMPT']), len(attempts))\n"
+        "for number, kind in enumerate(attempts[attempt - 1].split()):\n"
         "    source = Path(os.environ[kind])\n"
         "    shutil.copy(source, folder / f'{9 - number}_{source.name}')\n"
     )
@@ -514,7 +541,7 @@ def header_status(path: Path) -> str | None:
 def test_each_kind_of_log_is_told_apart(logs: dict[str, Path]) -> None:
     """Success, error and cancelled are final; a log whose process was killed is not."""
     assert {kind: header_status(path) for kind, path in logs.items()} == {
-        "success": "success", "other": "success", "bare": "success", "failed": "error", "error": "error",
+        "success": "success", "other": "success", "bare": "success", "error": "error",
         "retried": "success", "cancelled": "cancelled", "unfinished": None,
     }  # fmt: skip
 
@@ -552,15 +579,6 @@ def test_damaged_log_is_no_accident(logs: dict[str, Path], tmp_path: Path) -> No
     assert unreadable > 10
 
 
-def test_complete_metadata_needs_no_helper(lab: Lab, logs: dict[str, Path], project: Project) -> None:
-    """Where the entry point said everything, no helper starts, and the log keeps its bytes."""
-    project.suite({"a": leaves("success")}, more="mode='inspect'")
-    finished = run_with(lab, logs, project)
-    assert finished.code == 0, finished.stdout + finished.stderr
-    assert not (run_dir(project) / ".stamp.log").exists()
-    assert published(project)["a"][0].read_bytes() == logs["success"].read_bytes()
-
-
 def test_failed_helper_loses_no_log(lab: Lab, logs: dict[str, Path], project: Project, tmp_path: Path) -> None:
     """If metadata can't be stamped, the log is published as it is, and a warning says so."""
     broken = "import sys\nif sys.orig_argv[-1] == '--stamp-logs':\n    sys.modules['inspect_ai'] = None\n"
@@ -593,7 +611,7 @@ def test_helper_stamps_what_it_can(lab: Lab, logs: dict[str, Path], project: Pro
     project.write("package/__init__.py", "")
     project.write("package/types.py", "raise ImportError('not the standard library')\n")
     (project.root / "experiment_runner.py").rename(project.root / "package" / "experiment_runner.py")
-    suite = project.suite({"a": leaves("odd", "bare")}, more="mode='inspect'")
+    suite = project.suite({"a": leaves("odd bare")}, more="mode='inspect'")
     suite.write_text(suite.read_text().replace("from experiment_runner", "from package.experiment_runner"))
     finished = run_with(lab, {**logs, "odd": tmp_path / "odd.eval"}, project)
     assert finished.code == 0, finished.stdout + finished.stderr
@@ -611,147 +629,216 @@ def stamped(path: Path) -> set[str]:
     return {name for update in header["log_updates"] for edit in update["edits"] for name in edit["metadata_set"]}
 
 
-def test_later_attempt_supersedes_earlier_logs(lab: Lab, logs: dict[str, Path], project: Project) -> None:
-    """Once a later attempt publishes, all logs of earlier ones exist under names that no listing finds."""
-    project.suite({"a": leaves("error", "success"), "b": leaves("success")}, more="mode='inspect'")
-    assert run_with(lab, logs, project).code == 1
-    assert {variant: len(paths) for variant, paths in published(project).items()} == {"a": 2, "b": 1}
-    first = {path.name: path.read_bytes() for path in published(project)["a"]}
-    untouched = published(project)["b"][0].stat()
-    assert run_with(lab, logs, project, "--resume", "latest", LEAVE="other").code == 0
-    assert [path.read_bytes() for path in published(project)["a"]] == [logs["other"].read_bytes()]
-    assert len(listable(project)) == 2
-    aside = {path.name: path.read_bytes() for path in (run_dir(project) / "a").glob("*.superseded")}
-    assert aside == {f"{name}.superseded": content for name, content in first.items()}
-    assert published(project)["b"][0].stat() == untouched
+# --- Attempt after attempt -------------------------------------------------------------------------------------------
+
+LEFT = {
+    "complete": leaves("success"),
+    "superseded": leaves("error success", "other"),
+    "unfinished": leaves("error", "unfinished"),
+    "same_task": leaves("error", "error", "retried"),
+    "own_retry": leaves("error retried"),
+    "half_lost": leaves("success unfinished", "success"),
+    "cancelled": leaves("cancelled", "success"),
+    "continued": "print('found', len(list(folder.glob('*.eval'))))\n"
+    + leaves("unfinished", "unfinished", "unfinished", "success"),
+    "cleared": "[path.unlink() for path in folder.glob('*.eval')]\n" + leaves("unfinished", "success"),
+    "obstructed": leaves("success"),
+}
 
 
-def test_attempt_that_publishes_nothing_supersedes_nothing(lab: Lab, logs: dict[str, Path], project: Project) -> None:
-    """A second attempt without a finished log leaves the first one's in place."""
-    project.suite({"a": leaves("error")}, more="mode='inspect'")
-    run_with(lab, logs, project)
-    before = listable(project)
-    assert run_with(lab, logs, project, "--resume", "latest", LEAVE="unfinished").code == 1
-    assert set(before) < set(listable(project))
-    assert published(project)["a"] == before
+@dataclass(frozen=True)
+class Pass:
+    """What there was after a pass: its exit code, and by case the journal's last word and the published logs."""
+
+    code: int
+    ends: dict[str, dict[str, Any]]
+    published: dict[str, dict[str, bytes]]
+    mtimes_ns: dict[str, int]
+
+    @classmethod
+    def of(cls, finished: Finished, project: Project) -> Pass:
+        """What there is now."""
+        ends = {event["variant"]: event for event in project.events("case_ended", run_dir(project))}
+        found = published(project)
+        contents = {variant: {path.name: path.read_bytes() for path in paths} for variant, paths in found.items()}
+        mtimes_ns = {path.name: path.stat().st_mtime_ns for paths in found.values() for path in paths}
+        return cls(finished.code, ends, contents, mtimes_ns)
+
+    def of_case(self, variant: str) -> list[bytes]:
+        """The contents of a case's published logs."""
+        return [*self.published.get(variant, {}).values()]
 
 
-def test_retry_of_the_same_task_overwrites_nothing(lab: Lab, logs: dict[str, Path], project: Project) -> None:
-    """A second attempt that retries a task gives its log the same name; the first log is kept aside, every time."""
-    project.suite({"a": leaves("error")}, more="mode='inspect'")
-    assert run_with(lab, logs, project).code == 1
-    assert run_with(lab, logs, project, "--resume", "latest").code == 1
-    assert run_with(lab, logs, project, "--resume", "latest", LEAVE="retried").code == 0
-    (path,) = listable(project)
-    assert path.read_bytes() == logs["retried"].read_bytes()
-    aside = sorted((run_dir(project) / "a").glob("*.superseded*"))
-    assert [file.name.removeprefix(path.name) for file in aside] == [".superseded", ".superseded-2"]
-    assert {file.read_bytes() for file in aside} == {logs["error"].read_bytes()}
+@dataclass(frozen=True)
+class Left:
+    """A run of all cases of `LEFT`, resumed until each has come to its last attempt."""
 
+    project: Project
+    passes: list[Pass]
+    kept: list[bytes]
 
-def test_last_log_of_a_task_decides(lab: Lab, logs: dict[str, Path], project: Project) -> None:
-    """An entry point that retries its own failed evaluation succeeds, and its case counts once."""
-    project.suite({"a": leaves("error", "retried")}, more="mode='inspect'")
-    finished = run_with(lab, logs, project)
-    assert finished.code == 0, finished.stdout
-    (path,) = listable(project)
-    assert path.read_bytes() == logs["retried"].read_bytes()
-    (aside,) = run_dir(project).rglob("*.superseded")
-    assert aside.read_bytes() == logs["error"].read_bytes()
+    def folder(self, variant: str) -> Path:
+        return run_dir(self.project) / variant
 
-
-def test_unfinished_log_beside_a_finished_one_is_a_failure(lab: Lab, logs: dict[str, Path], project: Project) -> None:
-    """A case that lost one of its evaluations half-way has not succeeded, whatever its exit code."""
-    project.suite({"a": leaves("success", "unfinished")}, more="mode='inspect'")
-    assert run_with(lab, logs, project).code == 1
-    (end,) = project.events("case_ended", run_dir(project))
-    assert end["cause"] == f"log 8_{logs['unfinished'].name} was not finished"
-
-
-def test_cancelled_log_is_never_a_success(lab: Lab, logs: dict[str, Path], project: Project) -> None:
-    """Inspect returns normally from an evaluation that somebody cancelled: the case is cancelled all the same."""
-    project.suite({"a": leaves("cancelled")}, more="mode='inspect'")
-    assert run_with(lab, logs, project).code == 1
-    assert project.statuses(run_dir(project)) == {"a": "cancelled"}
+    def aside(self, variant: str) -> dict[str, bytes]:
+        """What listings no longer find of a case."""
+        return {path.name: path.read_bytes() for path in sorted(self.folder(variant).glob("*.superseded*"))}
 
 
 @pytest.fixture(scope="module")
-def one_published(lab: Lab, logs: dict[str, Path], new_project: Callable[[str], Project]) -> Kept:
-    """A finished run of a case `a` that left the log `success`."""
-    project = new_project("one_published")
-    project.suite({"a": leaves("success")}, more="mode='inspect'")
-    commit(project, "Add a suite")
-    assert run_with(lab, logs, project).code == 0
-    return Kept(project)
-
-
-@pytest.mark.parametrize(
-    ("last_event", "moved"),
-    [("attempt_started", False), ("attempt_ended", False), ("logs_published", False), ("logs_published", True)],
-)
-def test_crash_of_the_runner_counts_no_case_twice(
-    lab: Lab, logs: dict[str, Path], one_published: Kept, last_event: str, moved: bool
-) -> None:
-    """Wherever the runner dies between a log's end and the case's, a resume leaves one log of the case."""
-    with one_published.restored() as project:
-        crash_and_resume(lab, logs, project, last_event, moved)
-
-
-def crash_and_resume(lab: Lab, logs: dict[str, Path], project: Project, last_event: str, moved: bool) -> None:
-    """Make a finished run what it was after an event, and go on with it."""
-    folder = run_dir(project)
-    if not moved:
-        os.replace(published(project)["a"][0], folder / "a" / logs["success"].name)
-    lines = (folder / "journal.jsonl").read_text().splitlines(keepends=True)
-    end = next(number for number, line in enumerate(lines) if json.loads(line)["event"] == last_event)
-    (folder / "journal.jsonl").write_text("".join(lines[: end + 1]))
-    finished = run_with(lab, logs, project, "--resume", "latest", LEAVE="other")
-    assert finished.code == 0, finished.stdout
-    (path,) = listable(project)
-    assert path.read_bytes() == logs["other"].read_bytes()
-    (aside,) = folder.rglob("*.superseded")
-    assert aside.read_bytes() == logs["success"].read_bytes()
-
-
-def test_unfinished_log_of_the_same_code_may_be_continued(lab: Lab, logs: dict[str, Path], project: Project) -> None:
-    """A second attempt of the same code finds what the first one left; of other code, it finds nothing."""
-    code = "print('found', len(list(folder.glob('*.eval')))); " + leaves("unfinished")
-    project.suite({"a": code}, more="mode='inspect'")
-    commit(project, "Add a suite")
-    run_with(lab, logs, project)
-    run_with(lab, logs, project, "--resume", "latest")
-    project.write("more.py", "")
-    run_with(lab, logs, project, "--resume", "latest", LEAVE="success")
-    printed = [(run_dir(project) / "a" / f"attempt-{number}.log").read_text() for number in (1, 2, 3)]
-    assert printed == ["found 0\n", "found 1\n", "found 0\n"]
-    assert len(listable(project)) == 1
-
-
-def test_entry_point_may_remove_its_earlier_logs(lab: Lab, logs: dict[str, Path], project: Project) -> None:
-    """An eval set clears up the logs of earlier attempts itself; nothing breaks."""
-    code = "[path.unlink() for path in folder.glob('*.eval')]; " + leaves("unfinished")
-    project.suite({"a": code}, more="mode='inspect'")
-    commit(project, "Add a suite")
-    run_with(lab, logs, project)
-    finished = run_with(lab, logs, project, "--resume", "latest", LEAVE="success")
-    assert finished.code == 0, finished.stdout + finished.stderr
-    assert [path.read_bytes() for path in listable(project)] == [logs["success"].read_bytes()]
-
-
-def test_log_that_cannot_be_published_is_kept(lab: Lab, logs: dict[str, Path], project: Project) -> None:
-    """If a log can't reach its place, its case fails and says where the log lies; the other cases go on."""
-    project.suite({"a": leaves("success"), "b": leaves("success")}, more="mode='inspect'")
+def left(lab: Lab, logs: dict[str, Path], new_project: Callable[[str], Project]) -> Left:
+    """Four passes: the log of one case has no room in the first, and before the last one the code is changed."""
+    project = new_project("left")
+    project.suite(LEFT, more="mode='inspect'")
     short = commit(project, "Add a suite")
     header = read_log_header(logs["success"])
     assert header is not None
-    obstacle = experiment_dir(project) / f"{short}_a_{header.task_id}.eval"
+    obstacle = experiment_dir(project) / f"{short}_obstructed_{header.task_id}.eval"
     (obstacle / "full").mkdir(parents=True)
-    assert run_with(lab, logs, project).code == 1
-    ends = {event["variant"]: event for event in project.events("case_ended", run_dir(project))}
-    assert {variant: end["status"] for variant, end in ends.items()} == {"a": "failed", "b": "succeeded"}
-    assert str(run_dir(project) / "a") in ends["a"]["cause"]
-    assert [path.read_bytes() for path in (run_dir(project) / "a").glob("*.eval")] == [logs["success"].read_bytes()]
+    first = run_with(lab, logs, project)
+    kept = [path.read_bytes() for path in (run_dir(project) / "obstructed").glob("*.eval")]
     shutil.rmtree(obstacle)
-    assert run_with(lab, logs, project, "--resume", "latest").code == 0
-    assert {variant: len(paths) for variant, paths in published(project).items()} == {"a": 1, "b": 1}
-    assert len(listable(project)) == 2
+    passes = [Pass.of(first, project)]
+    for change in (False, False, True):
+        if change:
+            project.write("more.py", "")
+        passes.append(Pass.of(run_with(lab, logs, project, "--resume", "latest"), project))
+    return Left(project, passes, kept)
+
+
+def test_complete_metadata_needs_no_helper(left: Left, logs: dict[str, Path]) -> None:
+    """Where the entry point said everything, no helper starts, and the log keeps its bytes."""
+    assert not (run_dir(left.project) / ".stamp.log").exists()
+    assert left.passes[0].of_case("complete") == [logs["success"].read_bytes()]
+    assert left.passes[0].ends["complete"]["status"] == "succeeded"
+
+
+def test_later_attempt_supersedes_earlier_logs(left: Left, logs: dict[str, Path]) -> None:
+    """Once a later attempt publishes, all logs of earlier ones exist under names that no listing finds."""
+    first, second, *_ = left.passes
+    earlier = first.published["superseded"]
+    assert (len(earlier), first.ends["superseded"]["status"]) == (2, "failed")
+    assert second.of_case("superseded") == [logs["other"].read_bytes()]
+    assert left.aside("superseded") == {f"{name}.superseded": content for name, content in earlier.items()}
+    assert list(left.folder("superseded").glob("*.eval")) == []
+
+
+def test_log_of_a_case_that_is_done_stays_as_it_is(left: Left) -> None:
+    """Whatever others do, in however many passes."""
+    (name,) = left.passes[0].published["complete"]
+    assert {(*each.published["complete"],) for each in left.passes} == {(name,)}
+    assert len({each.mtimes_ns[name] for each in left.passes}) == 1
+
+
+def test_attempt_that_publishes_nothing_supersedes_nothing(left: Left, logs: dict[str, Path]) -> None:
+    """Later attempts without a finished log leave the first one's in place, and their own in the case's folder."""
+    for each in left.passes:
+        assert (each.ends["unfinished"]["status"], each.code) == ("failed", 1)
+        assert each.of_case("unfinished") == [logs["error"].read_bytes()]
+    assert len({(*each.published["unfinished"],) for each in left.passes}) == 1
+    assert [path.read_bytes() for path in left.folder("unfinished").glob("*.eval")] == [logs["unfinished"].read_bytes()]
+
+
+def test_retry_of_the_same_task_overwrites_nothing(left: Left, logs: dict[str, Path]) -> None:
+    """A second attempt that retries a task gives its log the same name; the first log is kept aside, every time."""
+    assert [each.ends["same_task"]["status"] for each in left.passes] == ["failed", "failed", *["succeeded"] * 2]
+    ((name, content),) = left.passes[-1].published["same_task"].items()
+    assert content == logs["retried"].read_bytes()
+    aside = left.aside("same_task")
+    assert [*aside] == [f"{name}.superseded", f"{name}.superseded-2"]
+    assert {*aside.values()} == {logs["error"].read_bytes()}
+
+
+def test_last_log_of_a_task_decides(left: Left, logs: dict[str, Path]) -> None:
+    """An entry point that retries its own failed evaluation succeeds, and its case counts once."""
+    assert left.passes[0].ends["own_retry"]["status"] == "succeeded"
+    assert left.passes[0].of_case("own_retry") == [logs["retried"].read_bytes()]
+    assert [*left.aside("own_retry").values()] == [logs["error"].read_bytes()]
+    assert list(left.folder("own_retry").glob("*.eval")) == []
+
+
+def test_unfinished_log_beside_a_finished_one_is_a_failure(left: Left, logs: dict[str, Path]) -> None:
+    """A case that lost one of its evaluations half-way has not succeeded, whatever its exit code."""
+    end = left.passes[0].ends["half_lost"]
+    assert (end["status"], end["cause"]) == ("failed", f"log 8_{logs['unfinished'].name} was not finished")
+
+
+def test_cancelled_log_is_never_a_success(left: Left) -> None:
+    """Inspect returns normally from an evaluation that somebody cancelled: the case is cancelled all the same."""
+    assert left.passes[0].ends["cancelled"]["status"] == "cancelled"
+
+
+def test_unfinished_log_of_the_same_code_may_be_continued(left: Left) -> None:
+    """Further attempts of the same code find what the first one left; of other code, they find nothing."""
+    printed = [(left.folder("continued") / f"attempt-{number}.log").read_text() for number in (1, 2, 3, 4)]
+    assert printed == ["found 0\n", "found 1\n", "found 1\n", "found 0\n"]
+    assert len(left.passes[-1].of_case("continued")) == 1
+    assert list(left.folder("continued").glob("*.eval")) == []
+
+
+def test_entry_point_may_remove_its_earlier_logs(left: Left, logs: dict[str, Path]) -> None:
+    """An eval set clears up the logs of earlier attempts itself; nothing breaks."""
+    assert [each.ends["cleared"]["status"] for each in left.passes[:2]] == ["failed", "succeeded"]
+    assert left.passes[1].of_case("cleared") == [logs["success"].read_bytes()]
+    assert list(left.folder("cleared").glob("*.eval")) == []
+
+
+def test_log_that_cannot_be_published_is_kept(left: Left, logs: dict[str, Path]) -> None:
+    """If a log can't reach its place, its case fails and says where the log lies; the other cases go on."""
+    first, second, *_ = left.passes
+    end = first.ends["obstructed"]
+    assert (end["status"], first.ends["complete"]["status"]) == ("failed", "succeeded")
+    assert str(left.folder("obstructed")) in end["cause"]
+    assert left.kept == [logs["success"].read_bytes()]
+    assert second.ends["obstructed"]["status"] == "succeeded"
+    assert second.of_case("obstructed") == [logs["success"].read_bytes()]
+    assert list(left.folder("obstructed").glob("*.eval")) == []
+
+
+# --- A runner that dies ----------------------------------------------------------------------------------------------
+
+# By case: the last event that its runner wrote of it, and whether its log had moved.
+CRASHES = {
+    "started": ("attempt_started", False),
+    "ended": ("attempt_ended", False),
+    "publishing": ("logs_published", False),
+    "published": ("logs_published", True),
+}
+
+
+@pytest.fixture(scope="module")
+def crashed(lab: Lab, logs: dict[str, Path], new_project: Callable[[str], Project]) -> Project:
+    """A run whose runner died with a case at each point between a log's end and the case's, resumed."""
+    project = new_project("crashed")
+    project.suite(dict.fromkeys(CRASHES, leaves("success", "other")), more="mode='inspect'")
+    commit(project, "Add a suite")
+    assert run_with(lab, logs, project).code == 0
+    folder = run_dir(project)
+    kept: list[bytes] = []
+    over: set[str] = set()
+    for line in (folder / "journal.jsonl").read_bytes().splitlines(keepends=True):
+        event = json.loads(line)
+        variant = event.get("variant", "")
+        if event["event"] == "run_ended" or variant in over:
+            continue
+        kept.append(re.sub(rb',"crc32":\d+\}', b"}", line))  # they'd be those of the lines that were there before
+        if variant and event["event"] == CRASHES[variant][0]:
+            over.add(variant)
+    assert over == CRASHES.keys()
+    (folder / "journal.jsonl").write_bytes(b"".join(kept))
+    for variant, (_, moved) in CRASHES.items():
+        if not moved:
+            os.replace(published(project)[variant][0], folder / variant / logs["success"].name)
+    finished = run_with(lab, logs, project, "--resume", "latest")
+    assert finished.code == 0, finished.stdout
+    return project
+
+
+@pytest.mark.parametrize("variant", CRASHES)
+def test_crash_of_the_runner_counts_no_case_twice(crashed: Project, logs: dict[str, Path], variant: str) -> None:
+    """Wherever the runner dies between a log's end and the case's, a resume leaves one log of the case."""
+    (path,) = published(crashed)[variant]
+    assert path.read_bytes() == logs["other"].read_bytes()
+    (aside,) = (run_dir(crashed) / variant).rglob("*.superseded")
+    assert aside.read_bytes() == logs["success"].read_bytes()
+    assert len(listable(crashed)) == len(CRASHES)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 from scipy import stats as untyped_stats
@@ -25,6 +25,7 @@ from suitecase.items.retries import retry_after_s
 from suitecase.items.stops import Window
 
 stats: Any = untyped_stats  # scipy ships no types
+SOME = settings(max_examples=50)
 NUMBERS = st.integers(-(10**9), 10**9).map(lambda n: n / 1000)
 NEW_YEAR = datetime(2026, 1, 1, tzinfo=UTC)
 JSON: st.SearchStrategy[Any] = st.recursive(
@@ -39,6 +40,7 @@ ITEMS = st.lists(
 )
 
 
+@SOME
 @given(ITEMS, st.randoms(), st.integers())
 def test_keys_and_seeds_belong_to_an_item_wherever_it_stands(items: list[Any], random: Any, seed: int) -> None:
     """Whatever its place, whatever else there is, whatever the order of its fields."""
@@ -55,6 +57,7 @@ def test_keys_and_seeds_belong_to_an_item_wherever_it_stands(items: list[Any], r
     assert part.digest != whole.digest or not items
 
 
+@SOME
 @given(st.lists(st.integers(0, 5), max_size=9))
 def test_keys_that_come_twice_are_errors_that_name_them(items: list[int]) -> None:
     if len(set(items)) == len(items):
@@ -64,6 +67,7 @@ def test_keys_that_come_twice_are_errors_that_name_them(items: list[int]) -> Non
         Dataset.of(items, str, 1, 0)
 
 
+@SOME
 @given(st.integers(), st.text(), st.integers(0, 99))
 def test_seeds_fit_every_generator_and_differ(seed: int, key: str, repeat: int) -> None:
     made = seed_of(seed, key, repeat)
@@ -75,6 +79,7 @@ def test_seeds_fit_every_generator_and_differ(seed: int, key: str, repeat: int) 
     )
 
 
+@SOME
 @given(st.integers(0, 20), st.integers(1, 4), st.booleans(), st.integers())
 def test_every_slot_has_its_turn_once(items: int, repeats: int, shuffle: bool, seed: int) -> None:
     dataset = Dataset.of(range(items), str, repeats, seed)
@@ -105,6 +110,7 @@ def test_what_has_a_form_in_json_has_a_content() -> None:
         Dataset.of([object()], None, 1, 0)
 
 
+@SOME
 @given(
     st.sampled_from(["exponential", "linear", "constant"]), st.floats(0, 10), st.floats(0, 4), st.floats(0, 100),
     st.integers(1, 12), st.integers(0, 2**32 - 1),
@@ -167,6 +173,7 @@ def test_errors_are_known_by_what_they_look_like(error: Exception, kind: str) ->
     assert classify(error) == kind
 
 
+@SOME
 @given(st.integers(100, 999))
 def test_every_status_has_a_class(status: int) -> None:
     kind = classify(named("X", status_code=status))
@@ -195,6 +202,7 @@ def test_classes_are_words_of_the_record() -> None:
     assert json.loads(encode([*ErrorClass])) == [kind.value for kind in ErrorClass]
 
 
+@SOME
 @given(st.lists(st.booleans(), max_size=80), st.floats(0, 0.99), st.integers(1, 20))
 def test_the_breaker_looks_at_a_full_window(outcomes: list[bool], rate: float, size: int) -> None:
     window = Window(Breaker(rate, size))
@@ -203,11 +211,13 @@ def test_the_breaker_looks_at_a_full_window(outcomes: list[bool], rate: float, s
         assert opens == (end >= size and sum(outcomes[end - size : end]) / size > rate)
 
 
+@SOME
 @given(st.lists(NUMBERS, min_size=1, max_size=60), st.floats(0, 1))
 def test_quantiles_are_those_of_numpy(values: list[float], fraction: float) -> None:
     assert quantile(sorted(values), fraction) == pytest.approx(float(np.quantile(values, fraction)), rel=1e-9, abs=1e-6)
 
 
+@SOME
 @given(st.lists(NUMBERS, min_size=2, max_size=40), st.randoms())
 def test_intervals_are_those_of_scipy_in_any_order(values: list[float], random: Any) -> None:
     made = estimate(values)
@@ -221,6 +231,7 @@ def test_intervals_are_those_of_scipy_in_any_order(values: list[float], random: 
     assert (made.ci_low, made.ci_high) == pytest.approx((low, high), rel=1e-6, abs=1e-6)
 
 
+@SOME
 @given(JSON)
 def test_json_comes_back_as_it_was(value: Any) -> None:
     line = encode(value)
@@ -229,6 +240,7 @@ def test_json_comes_back_as_it_was(value: Any) -> None:
     assert json.loads(line) == value
 
 
+@SOME
 @given(st.recursive(st.floats() | st.binary() | st.text(st.characters()) | st.just(object), st.lists, max_leaves=6))
 def test_whatever_it_is_a_line_is_strict_json(value: Any) -> None:
     def refuse(text: str) -> None:
