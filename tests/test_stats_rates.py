@@ -233,6 +233,7 @@ class TestTwoRates:
         )
 
     def test_nothing_in_either_group(self) -> None:
+        assert two_rates(9, 9, 14, 14, null=1e-20).p == two_rates(0, 9, 0, 14, null=-1e-20).p == 1
         found = two_rates(0, 10, 0, 10)
         assert (found.statistic, found.p, found.estimate) == (0, 1, 0)
         assert found.interval is not None

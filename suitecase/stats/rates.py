@@ -279,6 +279,8 @@ def rate_difference_interval(
 
 def difference_z(k1: int, n1: int, k2: int, n2: int, null: float) -> float:
     """Miettinen and Nurminen's statistic for a difference of `null`."""
+    if 1 - abs(null) == 1:  # no two rates near 1 differ by so little
+        null = 0.0
     p1, p2 = rates_at_difference(k1, n1, k2, n2, null)
     n = n1 + n2
     variance = (p1 * (1 - p1) / n1 + p2 * (1 - p2) / n2) * n / (n - 1)
