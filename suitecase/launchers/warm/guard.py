@@ -204,11 +204,10 @@ class WarmGuard(runner.Guard):
             self.due = time.monotonic() + ANSWER_LIMIT_S if self.asked or self.reaping else float("inf")
 
     def tick(self) -> None:
-        """Called by the runner every second: a server that gives no answer is ended."""
+        """Called by the runner every second: nothing is waited for too long."""
         if time.monotonic() >= self.due and self.server is not None:
             runner.kill(self.server.pid, runner.signal.SIGKILL)
-        if self.reports and not self.is_learning():
-            self.feed()
+        self.feed()  # the case that tells what to preload may have been waited for long enough
 
     def settle(self) -> None:
         """End a server as well that keeps cases from ending: they, and how they ended, come to us."""
@@ -351,9 +350,7 @@ class WarmGuard(runner.Guard):
         if self.outdated and self.asked is None:
             self.close_server()
             self.start_server()
-        while self.waiting and self.asked is None and not self.halted and (self.ready or self.server is None):
-            if self.is_learning():
-                return
+        while self.waiting and self.can_launch():
             wanted = self.waiting.popleft()
             if self.server is None or self.differs(wanted.environment):
                 super().launch(
@@ -362,10 +359,15 @@ class WarmGuard(runner.Guard):
             else:
                 self.ask(self.server, wanted)
 
+    def can_launch(self) -> bool:
+        """Whether the next launch may be made: nothing has to be waited for."""
+        return (
+            self.asked is None and not self.halted and (self.server is None or (self.ready and not self.is_learning()))
+        )
+
     def is_learning(self) -> bool:
         """Whether a case is waited for that is to tell what to preload."""
-        unknown = self.server is not None and self.preloads.modules is None
-        return unknown and bool(self.reports) and time.monotonic() < self.learn_until
+        return self.preloads.modules is None and bool(self.reports) and time.monotonic() < self.learn_until
 
     def differs(self, environment: dict[str, str]) -> bool:
         """Whether a case has another value of a variable that preloaded modules have read, or have set."""
