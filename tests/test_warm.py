@@ -543,7 +543,7 @@ def test_what_is_preloaded_is_learned(project: Project, tmp_path: Path) -> None:
 
 
 def test_others_wait_for_the_case_that_tells_what_to_preload(project: Project, tmp_path: Path) -> None:
-    """All are ready at once; a first case that takes long is waited for ten seconds at most."""
+    """All are ready at once; a first case that takes long is waited for six seconds at most."""
     env = installed(project, tmp_path)
     project.suite(dict.fromkeys("abc", f"{LOOK}; import plain"))
     warm(project, env, "-p", "3")

@@ -37,7 +37,7 @@ WITHHELD = (b"COVERAGE_PROCESS_START", b"COVERAGE_PROCESS_CONFIG")
 """Variables that only cases get: the server itself is not to be measured."""
 
 PRELOAD_LIMIT_S, ANSWER_LIMIT_S = 300.0, 60.0
-LEARN_LIMIT_S = 10.0  # others wait for the first case: one that takes longer gains little by what it imports
+LEARN_LIMIT_S = 6.0  # others wait for the first case: one that takes longer gains little by what it imports
 LAST_ANSWER_LIMIT_S = 0.5  # where a case is only waited for because the server hasn't reaped it
 MOST_PASSES = 8  # servers that are started to find what must be left out
 MOST_LOSSES = 2  # of servers in a row that forked nothing
